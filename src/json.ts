@@ -1,0 +1,89 @@
+import { randomUUID } from 'node:crypto'
+
+/**
+ * JSON whose integers keep every digit: an integer beyond ±(2^53 - 1) is a `bigint`, every other number a `number`.
+ *
+ * The engine's own parser does the work. Before it runs, each long integer in the text is wrapped into a string that
+ * starts with a mark no document can contain; afterwards those strings, and only those, become bigints.
+ */
+export type Json = null | boolean | number | bigint | string | Json[] | { [key: string]: Json }
+
+/** 122 random bits for this process: a document that holds it cannot be made without reading our memory. */
+const MARK = `${randomUUID()}#`
+const NO_INTEGER = /^-?0|[.eE+]|.-/
+const COLON = /\s*:/y
+const [QUOTE, BACKSLASH, MINUS] = [34, 92, 45]
+
+const isDigit = (code: number) => code >= 48 && code <= 57
+const isOfNumber = (code: number) =>
+  isDigit(code) || code === 46 || (code | 32) === 101 || code === 43 || code === MINUS // . e E + -
+
+/** Parses one JSON document. Throws a SyntaxError that does not repeat the text: it may hold card numbers. */
+export function parse(text: string): Json {
+  let safe = ''
+  let done = 0
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) at = closingQuote(text, at)
+    else if (isDigit(code) || code === MINUS) {
+      const start = at
+      while (isOfNumber(text.charCodeAt(at + 1))) at++
+      if (at - start < 15) continue
+      const token = text.slice(start, at + 1)
+      if (NO_INTEGER.test(token) || Number.isSafeInteger(Number(token))) continue
+      COLON.lastIndex = at + 1
+      if (COLON.test(text)) continue // a number as a key is refused, a string would not be
+      safe += `${text.slice(done, start)}"${MARK}${token}"`
+      done = at + 1
+    }
+  }
+  const wrapped = done > 0
+  let value: Json
+  try {
+    value = JSON.parse(wrapped ? safe + text.slice(done) : text) as Json
+  } catch {
+    throw new SyntaxError('not valid JSON')
+  }
+  return wrapped ? unwrap(value) : value
+}
+
+/** Where the string that begins at `open` ends; the end of the text when it does not. */
+function closingQuote(text: string, open: number): number {
+  for (let at = text.indexOf('"', open + 1); at > 0; at = text.indexOf('"', at + 1)) {
+    let escapes = at
+    while (text.charCodeAt(escapes - 1) === BACKSLASH) escapes--
+    if ((at - escapes) % 2 === 0) return at
+  }
+  return text.length
+}
+
+/** Makes bigints of the marked strings, in place. No recursion: a document may be nested deeper than the stack is. */
+function unwrap(root: Json): Json {
+  const top = [root]
+  const open: (Json[] | { [key: string]: Json })[] = [top]
+  const exact = (value: Json): Json => {
+    if (typeof value === 'string' && value.startsWith(MARK)) return BigInt(value.slice(MARK.length))
+    if (typeof value === 'object' && value !== null) open.push(value)
+    return value
+  }
+  for (let box = open.pop(); box; box = open.pop()) {
+    if (Array.isArray(box)) for (let i = 0; i < box.length; i++) box[i] = exact(box[i] as Json)
+    else for (const key of Object.keys(box)) box[key] = exact(box[key] as Json)
+  }
+  return top[0] as Json
+}
+
+const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown } // Node has it, TypeScript's library not yet
+
+function digits(_key: string, value: unknown): unknown {
+  if (typeof value === 'bigint') return rawJSON(value.toString())
+  // Printed as an integer it would come back as a bigint.
+  if (typeof value === 'number' && Math.abs(value) >= 2 ** 53 && Math.abs(value) < 1e21)
+    return rawJSON(value.toExponential())
+  return value
+}
+
+/** Prints one JSON document; a bigint is printed as a number with all its digits. */
+export function stringify(value: unknown): string {
+  return JSON.stringify(value, digits)
+}
