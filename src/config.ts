@@ -1,0 +1,313 @@
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { config as loadDotenv } from 'dotenv'
+import { z } from 'zod'
+import { FEATURES, type Feature, maskCards, NUMERIC_FEATURES } from './transaction.ts'
+
+export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
+export type StageName = (typeof STAGES)[number]
+const STAGE_LIST = `a comma list of ${STAGES.join(', ')}, each at most once`
+
+const wants = (what: string) => ({ error: what })
+const whole = (what: string, least: number, most: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, what)
+    .transform(Number)
+    .pipe(z.number(wants(what)).min(least, what).max(most, what))
+const count = (things: string, most: number) => whole(`a whole number of ${things}, 1 to ${most}`, 1, most)
+/** Not encoded, these end the password or the host early, and the rest is taken for something else. */
+const ENCODED = 'with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
+const url = (...protocols: string[]) =>
+  z.string().transform((text, ctx) => {
+    const parsed = URL.parse(text)
+    if (parsed?.hostname && !parsed.hash && protocols.includes(parsed.protocol) && decodable(parsed)) return parsed
+    const hint = text.includes('@') ? `, ${ENCODED}` : ''
+    ctx.addIssue(`a full URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}${hint}`)
+    return z.NEVER
+  })
+function decodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password)
+    return true
+  } catch {
+    return false
+  }
+}
+const headers = z.string().transform((text, ctx) => {
+  try {
+    return z.record(z.string().regex(/^[\w-]+$/), z.string().regex(/^[\t -~\u0080-\u00ff]*$/)).parse(JSON.parse(text))
+  } catch {
+    ctx.addIssue('a JSON object of Latin-1 texts, e.g. {"Authorization":"Bearer token"}')
+    return z.NEVER
+  }
+})
+const address = z
+  .string()
+  .trim()
+  .regex(
+    /^([^\s@<>,:]+@[^\s@<>,]+|[^<>\r\n]*<[^\s@<>,:]+@[^\s@<>,]+>)$/,
+    'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>',
+  )
+const list = (text: string) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
+const distinct = (items: readonly string[]) => new Set(items).size === items.length
+
+/** A file for SQLite. The path is relative to the folder the worker is started in. */
+const sqliteFile = z
+  .string()
+  .regex(/^sqlite:./, 'sqlite:<file>, e.g. sqlite:data/topics.db')
+  .transform((text) => ({ engine: 'sqlite' as const, path: text.slice('sqlite:'.length) }))
+
+export type SmtpServer = {
+  host: string
+  port: number
+  secure: boolean
+  loopback: boolean
+  user?: string
+  pass?: string
+}
+/** Is this host the machine itself? */
+export const isLoopback = (hostname: string) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
+const smtp = url('smtp:', 'smtps:').transform((parsed, ctx): SmtpServer => {
+  if (parsed.pathname.length > 1 || parsed.search) {
+    ctx.addIssue(`nothing behind the port, as in smtp://user:password@host:587, ${ENCODED}`)
+    return z.NEVER
+  }
+  const secure = parsed.protocol === 'smtps:'
+  const login = parsed.username && {
+    user: decodeURIComponent(parsed.username),
+    pass: decodeURIComponent(parsed.password),
+  }
+  return {
+    host: parsed.hostname.replace(/^\[|\]$/g, ''),
+    port: Number(parsed.port) || (secure ? 465 : 587),
+    secure,
+    loopback: isLoopback(parsed.hostname),
+    ...login,
+  }
+})
+const features = z.string().transform((text, ctx): readonly Feature[] => {
+  if (text === 'all') return FEATURES as readonly Feature[]
+  if (text === 'numeric') return NUMERIC_FEATURES
+  const columns = list(text)
+  const unknown = columns.filter((column) => !(FEATURES as readonly string[]).includes(column))
+  if (columns.length > 0 && unknown.length === 0 && distinct(columns)) return columns as Feature[]
+  ctx.addIssue(
+    unknown.includes('is_fraud')
+      ? 'columns without is_fraud: the label is never sent to the model'
+      : `all, numeric, or a comma list, each once, of ${FEATURES.join(', ')}`,
+  )
+  return z.NEVER
+})
+
+type Setting = { schema: z.ZodType<unknown, string>; default?: string; secret?: true; meaning: string }
+
+/** Every setting: how it is read, what it is when unset, what it means. `.env.example` repeats this list. */
+export const SETTINGS = {
+  PRODUCER_URL: { schema: url('http:', 'https:'), meaning: 'the full URL of the payments API; unset: a simulated one' },
+  PRODUCER_HEADERS: { schema: headers, secret: true, default: '{}', meaning: 'extra request headers, a JSON object' },
+  PRODUCER_RATE_PER_MIN: {
+    schema: count('calls', 1_000_000),
+    default: '5',
+    meaning: 'most calls in any 60 s, kept across restarts (60 when the producer is simulated)',
+  },
+  MODEL_URL: {
+    schema: url('http:', 'https:'),
+    meaning: 'the base URL of the MLflow model server; unset: a simulated one',
+  },
+  MODEL_HEADERS: { schema: headers, secret: true, default: '{}', meaning: 'extra request headers, a JSON object' },
+  MODEL_FEATURES: {
+    schema: features,
+    default: 'all',
+    meaning: 'columns sent to the model: all (21), numeric (9), or a comma list',
+  },
+  MODEL_NAME: { schema: z.string(), meaning: 'stamped on every prediction, e.g. fraud-rf/7' },
+  FRAUD_THRESHOLD: {
+    schema: z
+      .string()
+      .transform(Number)
+      .pipe(z.number(wants('a number from 0 to 1')).min(0, 'a number from 0 to 1').max(1, 'a number from 0 to 1')),
+    default: '0.5',
+    meaning: 'fraud from this probability on, where the model answers one',
+  },
+  UNIX_TIME_UNIT: {
+    schema: z.enum(['s', 'ms'], wants('s or ms')),
+    default: 's',
+    meaning: 'unit of unix_time as the model was trained: s (the training file) or ms (the first clients)',
+  },
+  SCORE_BATCH_SIZE: {
+    schema: count('rows', 100_000),
+    default: '500',
+    meaning: 'most rows in one request to the model',
+  },
+  RECORD_BATCH_SIZE: {
+    schema: count('rows', 100_000),
+    default: '500',
+    meaning: 'most rows in one write to the database',
+  },
+  SMTP_URL: {
+    schema: smtp,
+    secret: true,
+    meaning: 'smtp://user:password@host:587 or smtps://…; unset: .eml files in outbox/',
+  },
+  ALERT_FROM: { schema: address, meaning: 'the address that alarms come from' },
+  ALERT_TO: {
+    schema: z.string().transform(list).pipe(z.array(address).min(1, 'one address or more, with commas between')),
+    meaning: 'the addresses that alarms go to, a comma list',
+  },
+  ALERT_DAILY_LIMIT: {
+    schema: count('mails', 1_000_000),
+    default: '450',
+    meaning: 'most mails in any 24 h',
+  },
+  TOPICS_URL: { schema: sqliteFile, default: 'sqlite:data/topics.db', meaning: 'where the topics live' },
+  RETENTION_DAYS: {
+    schema: count('days', 36_500),
+    default: '7',
+    meaning: 'days that the topics keep what every reader has passed',
+  },
+  DATABASE_URL: { schema: sqliteFile, default: 'sqlite:data/fraud.db', meaning: 'where the predictions are recorded' },
+  STAGES: {
+    schema: z
+      .string()
+      .transform(list)
+      .pipe(
+        z
+          .array(z.enum(STAGES, wants(STAGE_LIST)))
+          .min(1, STAGE_LIST)
+          .refine(distinct, STAGE_LIST),
+      ),
+    default: STAGES.join(','),
+    meaning: 'which stages this process runs',
+  },
+  ONCE_SECONDS: {
+    schema: count('seconds', 86_400),
+    default: '50',
+    meaning: 'seconds that `once` fetches before it drains the topics',
+  },
+  HOST: {
+    schema: z.string().regex(/^\S+$/, 'a host name or address'),
+    default: '127.0.0.1',
+    meaning: 'reserved for the status server',
+  },
+  PORT: {
+    schema: whole('a port, 0 to 65535', 0, 65_535),
+    default: '8080',
+    meaning: 'reserved for the status server; 0 takes a free port',
+  },
+  LOG_LEVEL: {
+    schema: z.enum(
+      ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+      wants('trace, debug, info, warn, error, fatal or silent'),
+    ),
+    default: 'info',
+    meaning: 'least level that is logged',
+  },
+  NODE_ENV: {
+    schema: z.enum(['production', 'development', 'test'], wants('production, development or test')),
+    meaning: 'production: nothing is simulated',
+  },
+} satisfies Record<string, Setting>
+
+type Name = keyof typeof SETTINGS
+type Value<N extends Name> = z.output<(typeof SETTINGS)[N]['schema']>
+/** The settings, read and checked; the optional ones are undefined when unset. */
+export type Config = {
+  [N in Name]: (typeof SETTINGS)[N] extends { default: string } ? Value<N> : Value<N> | undefined
+}
+
+/** Every mistake in the settings, one line each. */
+export class ConfigError extends Error {
+  readonly lines: readonly string[]
+  constructor(lines: readonly string[]) {
+    super(`wrong settings:\n${lines.join('\n')}`)
+    this.lines = lines
+  }
+}
+
+/** What each stage cannot do without for real; outside production a stand-in takes its place. */
+const REQUIRED: Record<StageName, readonly Name[]> = {
+  fetch: ['PRODUCER_URL'],
+  score: ['MODEL_URL'],
+  alert: ['SMTP_URL', 'ALERT_FROM', 'ALERT_TO'],
+  record: [],
+}
+
+/** The process's environment, with `.env` of the working folder behind it. */
+export function environment(): NodeJS.ProcessEnv {
+  loadDotenv({ quiet: true })
+  return process.env
+}
+
+/**
+ * Reads every setting. Blank means unset; `NAME_FILE` names a file that holds the value of `NAME`.
+ * Throws ConfigError with all the mistakes. `working: false` is for commands that run no stage.
+ */
+export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Config {
+  const mistakes: string[] = []
+  const config: Record<string, unknown> = {}
+  const unset = new Set<Name>()
+  for (const [name, setting] of Object.entries(SETTINGS) as [Name, Setting][]) {
+    try {
+      const text = given(env, name, setting)
+      if (text === undefined) unset.add(name)
+      const value = text ?? setting.default
+      if (value === undefined) continue
+      const parsed = setting.schema.safeParse(value)
+      if (parsed.success) config[name] = parsed.data
+      else mistakes.push(`${name}: got ${shown(value, name, setting.secret)}, wants ${parsed.error.issues[0]?.message}`)
+    } catch (error) {
+      mistakes.push((error as Error).message)
+    }
+  }
+  const { STAGES: stages = [], NODE_ENV, TOPICS_URL, DATABASE_URL } = config as Partial<Config>
+  if (TOPICS_URL && DATABASE_URL && resolve(TOPICS_URL.path) === resolve(DATABASE_URL.path))
+    mistakes.push('DATABASE_URL: got the file of TOPICS_URL, wants one of its own')
+  if (working && NODE_ENV === 'production') {
+    for (const name of stages.flatMap((stage) => REQUIRED[stage]).filter((needed) => unset.has(needed)))
+      mistakes.push(
+        `${name}: is not set, and in production (NODE_ENV=production) nothing is simulated; wants ${SETTINGS[name].meaning.split(';')[0]}`,
+      )
+  } else if (working && stages.includes('alert') && !unset.has('SMTP_URL')) {
+    for (const name of ['ALERT_FROM', 'ALERT_TO'] as const)
+      if (unset.has(name)) mistakes.push(`${name}: is not set, and SMTP_URL is; wants ${SETTINGS[name].meaning}`)
+  }
+  if (mistakes.length > 0) throw new ConfigError(mistakes)
+  if (unset.has('PRODUCER_URL') && unset.has('PRODUCER_RATE_PER_MIN')) config.PRODUCER_RATE_PER_MIN = 60
+  return config as Config
+}
+
+function given(env: NodeJS.ProcessEnv, name: Name, { secret }: Setting): string | undefined {
+  const text = env[name]?.trim() || undefined
+  const file = env[`${name}_FILE`]?.trim() || undefined
+  if (file === undefined) return text
+  if (text !== undefined) throw new Error(`${name}_FILE: is set and so is ${name}; wants only one of them`)
+  const got = `${name}_FILE: got ${shown(file, name, secret && /[@{\s]/.test(file))}` // it may be the secret itself
+  let content: string
+  try {
+    content = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    throw new Error(`${got}, wants a file that can be read (${(error as NodeJS.ErrnoException).code})`)
+  }
+  if (content === '') throw new Error(`${got}, wants a file that is not empty`)
+  return content
+}
+
+/** What was got, fit for a log: no password, no token, no card number, no novel. The URL may be malformed, or misplaced. */
+function shown(value: string, name: Name, secret = false): string {
+  if (secret) return '"***"'
+  const url = name.endsWith('_URL') || /[:/]/.test(value)
+  const safe = maskCards(url ? withoutSecrets(value) : value).replace(/[\s\p{Cc}]+/gu, ' ')
+  return `"${safe.length > 80 ? `${safe.slice(0, 80)}…` : safe}"`
+}
+
+const withoutSecrets = (url: string) =>
+  url
+    .replace(/[?#].*@.*/s, '@') // in a password or in a query? Nothing but the scheme is safe
+    .replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@')
+    .replace(/[?#].*/s, '?***')
+    .replace(/(\/\/[^/:@]*):(?!\d*([/?]|$))[^/]*/, '$1:***') // a password where a port should be

@@ -1,0 +1,570 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { mkdir, writeFile } from 'node:fs/promises'
+import { parse as parseDotenv } from 'dotenv'
+import fc from 'fast-check'
+import { describe, expect, test } from 'vitest'
+import { ConfigError, readConfig, SETTINGS } from '../src/config.ts'
+import { FEATURES, NUMERIC_FEATURES } from '../src/transaction.ts'
+import { tempDir } from './rows.ts'
+
+type Env = Record<string, string>
+const NAMES = Object.keys(SETTINGS)
+const defaultOf = (name: string) => (SETTINGS as Record<string, { default?: string }>)[name]?.default
+const meaningOf = (name: string) => (SETTINGS as Record<string, { meaning: string }>)[name]?.meaning
+
+/** Every line that the settings earn; none when they are right. */
+function mistakes(env: Env, options?: { working?: boolean }): readonly string[] {
+  try {
+    readConfig(env, options)
+    return []
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError)
+    return (error as ConfigError).lines
+  }
+}
+const names = (lines: readonly string[]) => lines.map((line) => line.split(':')[0])
+
+/** All that production demands. */
+const PRODUCTION = {
+  NODE_ENV: 'production',
+  PRODUCER_URL: 'https://payments.example.com/current-transactions',
+  MODEL_URL: 'http://model:5000',
+  SMTP_URL: 'smtp://mail.example.com',
+  ALERT_FROM: 'fraud@example.com',
+  ALERT_TO: 'desk@example.com',
+}
+const MAIL = { ALERT_FROM: 'fraud@example.com', ALERT_TO: 'desk@example.com' }
+
+describe('what is set', () => {
+  test('nothing at all is a first run', () => {
+    expect(readConfig({})).toEqual({
+      PRODUCER_HEADERS: {},
+      PRODUCER_RATE_PER_MIN: 60, // the simulated producer has no limit
+      MODEL_HEADERS: {},
+      MODEL_FEATURES: FEATURES,
+      FRAUD_THRESHOLD: 0.5,
+      UNIX_TIME_UNIT: 's',
+      SCORE_BATCH_SIZE: 500,
+      RECORD_BATCH_SIZE: 500,
+      ALERT_DAILY_LIMIT: 450,
+      TOPICS_URL: { engine: 'sqlite', path: 'data/topics.db' },
+      RETENTION_DAYS: 7,
+      DATABASE_URL: { engine: 'sqlite', path: 'data/fraud.db' },
+      STAGES: ['fetch', 'score', 'alert', 'record'],
+      ONCE_SECONDS: 50,
+      HOST: '127.0.0.1',
+      PORT: 8080,
+      LOG_LEVEL: 'info',
+    })
+  })
+
+  test('every setting is read', () => {
+    const config = readConfig({
+      PRODUCER_URL: 'https://user:p%40ss@payments.example.com:8443/current-transactions?key=1',
+      PRODUCER_HEADERS: '{"Authorization":"Bearer token","X-Team":"ümlaut"}',
+      PRODUCER_RATE_PER_MIN: '10',
+      MODEL_URL: 'http://[::1]:5000/base',
+      MODEL_HEADERS: ' {\n"x-api-key": "" } ',
+      MODEL_FEATURES: 'amt, lat',
+      MODEL_NAME: 'fraud-rf/7',
+      FRAUD_THRESHOLD: '0.25',
+      UNIX_TIME_UNIT: 'ms',
+      SCORE_BATCH_SIZE: '1',
+      RECORD_BATCH_SIZE: '2',
+      SMTP_URL: 'smtps://robot%40example.com:p%40ss%3A%2F%23%25@mail.example.com',
+      ALERT_FROM: 'Fraud desk <fraud@example.com>',
+      ALERT_TO: 'a@example.com, Bea <b@example.com>,',
+      ALERT_DAILY_LIMIT: '3',
+      TOPICS_URL: 'sqlite:/var/lib/topics.db',
+      RETENTION_DAYS: '30',
+      DATABASE_URL: 'sqlite:fraud.db',
+      STAGES: 'record, score',
+      ONCE_SECONDS: '5',
+      HOST: '0.0.0.0',
+      PORT: '0',
+      LOG_LEVEL: 'debug',
+      NODE_ENV: 'production',
+    })
+    expect(config).toEqual({
+      PRODUCER_URL: new URL('https://user:p%40ss@payments.example.com:8443/current-transactions?key=1'),
+      PRODUCER_HEADERS: { Authorization: 'Bearer token', 'X-Team': 'ümlaut' },
+      PRODUCER_RATE_PER_MIN: 10,
+      MODEL_URL: new URL('http://[::1]:5000/base'),
+      MODEL_HEADERS: { 'x-api-key': '' },
+      MODEL_FEATURES: ['amt', 'lat'],
+      MODEL_NAME: 'fraud-rf/7',
+      FRAUD_THRESHOLD: 0.25,
+      UNIX_TIME_UNIT: 'ms',
+      SCORE_BATCH_SIZE: 1,
+      RECORD_BATCH_SIZE: 2,
+      SMTP_URL: {
+        host: 'mail.example.com',
+        port: 465,
+        secure: true,
+        loopback: false,
+        user: 'robot@example.com',
+        pass: 'p@ss:/#%',
+      },
+      ALERT_FROM: 'Fraud desk <fraud@example.com>',
+      ALERT_TO: ['a@example.com', 'Bea <b@example.com>'],
+      ALERT_DAILY_LIMIT: 3,
+      TOPICS_URL: { engine: 'sqlite', path: '/var/lib/topics.db' },
+      RETENTION_DAYS: 30,
+      DATABASE_URL: { engine: 'sqlite', path: 'fraud.db' },
+      STAGES: ['record', 'score'],
+      ONCE_SECONDS: 5,
+      HOST: '0.0.0.0',
+      PORT: 0,
+      LOG_LEVEL: 'debug',
+      NODE_ENV: 'production',
+    })
+    expect(Object.keys(config).sort()).toEqual([...NAMES].sort())
+  })
+
+  test('MODEL_FEATURES has two names for the usual lists', () => {
+    expect(readConfig({ MODEL_FEATURES: 'all' }).MODEL_FEATURES).toEqual(FEATURES)
+    expect(readConfig({ MODEL_FEATURES: 'numeric' }).MODEL_FEATURES).toEqual(NUMERIC_FEATURES)
+  })
+
+  test.for<[string, object]>([
+    ['smtp://mail.example.com', { host: 'mail.example.com', port: 587, secure: false, loopback: false }],
+    ['smtp://mail.example.com:25/', { host: 'mail.example.com', port: 25, secure: false, loopback: false }],
+    ['smtps://mail.example.com', { host: 'mail.example.com', port: 465, secure: true, loopback: false }],
+    [
+      'smtp://me@localhost:2525',
+      { host: 'localhost', port: 2525, secure: false, loopback: true, user: 'me', pass: '' },
+    ],
+    ['smtp://127.0.0.1:2525', { host: '127.0.0.1', port: 2525, secure: false, loopback: true }],
+    ['smtp://[::1]:2525', { host: '::1', port: 2525, secure: false, loopback: true }],
+    ['smtp://[2001:db8::1]', { host: '2001:db8::1', port: 587, secure: false, loopback: false }],
+    ['smtp://127.0.0.1.example.com', { host: '127.0.0.1.example.com', port: 587, secure: false, loopback: false }],
+    ['smtp://localhost.example.com', { host: 'localhost.example.com', port: 587, secure: false, loopback: false }],
+  ])('SMTP_URL may be %s', ([SMTP_URL, server]) => {
+    expect(readConfig({ ...MAIL, SMTP_URL }).SMTP_URL).toEqual(server)
+  })
+
+  test('the real producer is asked 5 times a minute, the simulated one as often as it is told', () => {
+    expect(readConfig({ PRODUCER_URL: PRODUCTION.PRODUCER_URL }).PRODUCER_RATE_PER_MIN).toBe(5)
+    expect(readConfig({ PRODUCER_RATE_PER_MIN: '7' }).PRODUCER_RATE_PER_MIN).toBe(7)
+  })
+
+  test.for(['', '  ', '\t\r\n'])('blank (%j) means unset', (blank) => {
+    const blanks = Object.fromEntries(
+      NAMES.flatMap((name) => [[name, blank] as const, [`${name}_FILE`, blank] as const]),
+    )
+    expect(readConfig(blanks)).toEqual(readConfig({}))
+  })
+
+  test('white space around a value does not count', () => {
+    expect(readConfig({ PORT: ' 81\n', LOG_LEVEL: '\twarn ', STAGES: ' fetch ' })).toMatchObject({
+      PORT: 81,
+      LOG_LEVEL: 'warn',
+      STAGES: ['fetch'],
+    })
+  })
+})
+
+describe('a mistake', () => {
+  const HTTP = 'a full URL that begins with http:// or https://'
+  const SMTP = 'a full URL that begins with smtp:// or smtps://'
+  const ENCODED = ', with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
+  const HEADERS = 'a JSON object of Latin-1 texts, e.g. {"Authorization":"Bearer token"}'
+  const ADDRESS = 'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>'
+  const COLUMNS = `all, numeric, or a comma list, each once, of ${FEATURES.join(', ')}`
+  const FRACTION = 'a number from 0 to 1'
+  const STAGE_LIST = 'a comma list of fetch, score, alert, record, each at most once'
+  const LEVELS = 'trace, debug, info, warn, error, fatal or silent'
+  const count = (things: string, most: number) => `a whole number of ${things}, 1 to ${most}`
+  const notCounts = ['0', '-1', '1.5', '1e3', '5/min', 'ten', '9'.repeat(400)]
+
+  test.for<[names: string[], wants: string, wrong: string[]]>([
+    [
+      ['PRODUCER_URL', 'MODEL_URL'],
+      HTTP,
+      ['localhost:5000', 'htp://host', 'http//host', 'http://', 'ftp://host', 'host'],
+    ],
+    [['PRODUCER_URL', 'MODEL_URL'], HTTP, ['http://host:99999', 'http://ho st', 'https://host/path#part']],
+    [['TOPICS_URL'], 'sqlite:<file>, e.g. sqlite:data/topics.db', ['topics.db', 'sqlite', 'sqlite:', 'sqllite:a.db']],
+    [['DATABASE_URL'], 'sqlite:<file>, e.g. sqlite:data/topics.db', ['mysql://host/db', 'SQLITE:a.db']],
+    [['PRODUCER_RATE_PER_MIN'], count('calls', 1_000_000), [...notCounts, '1000001']],
+    [['SCORE_BATCH_SIZE', 'RECORD_BATCH_SIZE'], count('rows', 100_000), [...notCounts, '100001']],
+    [['ALERT_DAILY_LIMIT'], count('mails', 1_000_000), [...notCounts, '1000001']],
+    [['RETENTION_DAYS'], count('days', 36_500), [...notCounts, '36501']],
+    [['ONCE_SECONDS'], count('seconds', 86_400), [...notCounts, '86401']],
+    [['PORT'], 'a port, 0 to 65535', ['-1', '65536', '80.5', 'http', '0x50', '9'.repeat(400)]],
+    [['HOST'], 'a host name or address', ['two words']],
+    [['FRAUD_THRESHOLD'], FRACTION, ['-0.1', '1.01', '0,5', '50%', 'half', 'NaN', 'Infinity', '1e400']],
+    [['UNIX_TIME_UNIT'], 's or ms', ['S', 'sec', 'us', 's,ms']],
+    [['LOG_LEVEL'], LEVELS, ['INFO', 'verbose', '30']],
+    [['NODE_ENV'], 'production, development or test', ['Production', 'prod', 'PRODUCTION', 'produciton']],
+    [['STAGES'], STAGE_LIST, ['fetch,scoer', 'Fetch', 'fetch;score', ',', 'all', 'score,fetch,score']],
+    [['MODEL_FEATURES'], COLUMNS, ['none', 'amt,amount', 'ALL', ',', 'amt,amt', 'all,amt', 'amt lat']],
+    [['MODEL_FEATURES'], 'columns without is_fraud: the label is never sent to the model', ['amt,is_fraud']],
+    [
+      ['ALERT_FROM'],
+      ADDRESS,
+      ['fraud', 'fraud@', '@example.com', 'a@b@c', 'a@b,c@d', 'Desk fraud@example.com', 'D <a@b'],
+    ],
+    [
+      ['ALERT_TO'],
+      ADDRESS,
+      ['desk', 'a@example.com;b@example.com', 'a@example.com, b', 'a b@example.com,c@example.com'],
+    ],
+    [['ALERT_TO'], 'one address or more, with commas between', [',', ' , ,']],
+  ])('in %s is answered with "%s"', ([which, wants, wrong]) => {
+    for (const name of which)
+      for (const value of wrong) {
+        const got = /\d{11}/.test(value) ? '…9999' : value.replace('#part', '?***').trim()
+        expect(mistakes({ [name]: value })).toEqual([`${name}: got "${got}", wants ${wants}`])
+      }
+  })
+
+  test.for<[names: string[], wants: string, wrong: string[]]>([
+    [
+      ['PRODUCER_HEADERS', 'MODEL_HEADERS'],
+      HEADERS,
+      [
+        ...['Authorization: Bearer token', '{', '[]', 'null', '"text"', '{"a":1}', '{"a":null}', '{"a":["b"]}'],
+        ...['{"a b":"c"}', '{"":"c"}', '{"a:":"c"}', '{"a":"b\\r\\nc: d"}', '{"a":"b\\u0000"}', '{"a":"Bearer …"}'],
+      ],
+    ],
+    [['SMTP_URL'], SMTP, ['mail.example.com:587', 'smtp:mail.example.com', 'smtp://', 'http://mail.example.com']],
+    [
+      ['SMTP_URL'],
+      SMTP + ENCODED,
+      [
+        'robot@example.com',
+        'smtp://u:pa#ss@host',
+        'smtp://u:12#34@host',
+        'smtp://u:pa/ss@host',
+        'smtp://u:50%jff@host',
+      ],
+    ],
+    [
+      ['SMTP_URL'],
+      `nothing behind the port, as in smtp://user:password@host:587${ENCODED}`,
+      ['smtp://u:12/34@host', 'smtp://u:12?34@host', 'smtp://host/path', 'smtp://host?key=1'],
+    ],
+  ])('in the secret %s is answered with "%s", and the value is not shown', ([which, wants, wrong]) => {
+    for (const name of which)
+      for (const value of wrong)
+        expect(mistakes({ ...MAIL, [name]: value })).toEqual([`${name}: got "***", wants ${wants}`])
+  })
+
+  test('in the user or password of a URL is answered with how to write it', () => {
+    expect(mistakes({ PRODUCER_URL: 'https://user:50%jff@host' })).toEqual([
+      `PRODUCER_URL: got "https://***@host", wants ${HTTP}${ENCODED}`,
+    ])
+  })
+
+  test.for([
+    ['PRODUCER_RATE_PER_MIN', '1', '1000000'],
+    ['SCORE_BATCH_SIZE', '1', '100000'],
+    ['RECORD_BATCH_SIZE', '1', '100000'],
+    ['ALERT_DAILY_LIMIT', '1', '1000000'],
+    ['RETENTION_DAYS', '1', '36500'],
+    ['ONCE_SECONDS', '1', '86400'],
+    ['PORT', '0', '65535'],
+    ['FRAUD_THRESHOLD', '0', '1'],
+  ] as const)('is not what is at the limit: %s = %s or %s', ([name, ...limits]) => {
+    for (const limit of limits) expect(readConfig({ [name]: limit })[name]).toBe(Number(limit))
+  })
+
+  test('in every setting at once gives one line each, in the order of the settings', () => {
+    const wrong = Object.fromEntries(NAMES.map((name) => [name, '\u0001 wrong']))
+    const lines = mistakes(wrong)
+    expect(names(lines)).toEqual(NAMES.filter((name) => name !== 'MODEL_NAME')) // which may be anything
+    for (const line of lines) expect(line).not.toContain('\n')
+  })
+
+  test('is told by the error as a whole, too', () => {
+    const error = new ConfigError(mistakes({ PORT: 'x', HOST: 'a b' }))
+    expect(error.message).toBe(
+      'wrong settings:\nHOST: got "a b", wants a host name or address\nPORT: got "x", wants a port, 0 to 65535',
+    )
+  })
+
+  test('is always one line that names the variable, what it got and what it wants', () => {
+    const value = fc.oneof(
+      fc.string(),
+      fc.webUrl({ withFragments: true, withQueryParameters: true }),
+      fc.json(),
+      fc.double().map(String),
+      fc.emailAddress(),
+    )
+    fc.assert(
+      fc.property(fc.constantFrom(...NAMES), value, (name, text) => {
+        for (const line of mistakes({ ...MAIL, [name]: text })) {
+          expect(line).toMatch(/^[A-Z_]+: got ".*", wants .+$/)
+          expect(line.split(':')[0]).toBe(name)
+          expect(line).not.toMatch(/wants (Invalid|undefined|Too)/)
+        }
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  test('shows no more than the beginning of a long value', () => {
+    const [line] = mistakes({ HOST: `a b${'c'.repeat(1000)}` })
+    expect(line).toBe(`HOST: got "a b${'c'.repeat(77)}…", wants a host name or address`)
+  })
+
+  test('shows a value of several lines in one, and nothing that a terminal would obey', () => {
+    expect(mistakes({ HOST: 'a\r\n\u001b[2Jb' })).toEqual(['HOST: got "a [2Jb", wants a host name or address'])
+    expect(mistakes({ MODEL_URL: 'https://user:hun\nter2@host:x' })[0]).toContain('got "https://***@host:x", wants')
+  })
+
+  test('shows no card number, not a part of one either', () => {
+    expect(mistakes({ PORT: '4992346398065154184' })[0]).toContain('got "…4184"')
+    expect(mistakes({ HOST: `a b${'c'.repeat(70)}4992346398065154184` })[0]).toContain('cc…41')
+  })
+
+  test('is to record into the file of the topics', () => {
+    const own = ['DATABASE_URL: got the file of TOPICS_URL, wants one of its own']
+    expect(mistakes({ DATABASE_URL: 'sqlite:data/topics.db' })).toEqual(own)
+    expect(mistakes({ TOPICS_URL: 'sqlite:./a/../x.db', DATABASE_URL: 'sqlite:x.db' }, { working: false })).toEqual(own)
+  })
+})
+
+describe('a secret in a wrong setting', () => {
+  test.for<[text: string, shown: string]>([
+    ['https://user:hunter2@host:port/path', 'https://***@host:port/path'],
+    ['HTTPS://hunter2@host:port/path', 'HTTPS://***@host:port/path'],
+    ['ftp://host/path?token=hunter2', 'ftp://host/path?***'],
+    ['ftp://host/path#token=hunter2', 'ftp://host/path?***'],
+    ['user:hunter2@host/path', '***@host/path'],
+    ['hunter2@host/path', '***@host/path'],
+    ['hunter2@host', '***@host'],
+    ['https//user:hunter2@host', '***@host'],
+    ['https:\\\\user:hunter2@host:port', '***@host:port'],
+    ['https://user:hunter2/hunter2@host', 'https://***@host'],
+    ['https://user:hunter2?hunter2@host', 'https://***@'],
+    ['https://user:hunter2#hunter2@host', 'https://***@'],
+    ['ftp://host/path?mail=me@example.com&token=hunter2', 'ftp://***@'],
+    ['https://user:hunter2@hunter2@host:port', 'https://***@host:port'],
+    ['https://user:hunter2%40host', 'https://user:***'],
+    ['https://user:hunter2 host/path', 'https://user:***/path'],
+    ['https//user:hunter2', 'https//user:***'],
+  ])('%j is shown as %j', ([text, shown]) => {
+    const [line] = mistakes({ PRODUCER_URL: text })
+    expect(line).toContain(`PRODUCER_URL: got "${shown}", wants`)
+  })
+
+  test.for(['PORT', 'STAGES', 'ALERT_FROM', 'ALERT_TO', 'TOPICS_URL', 'DATABASE_URL', 'UNIX_TIME_UNIT', 'LOG_LEVEL'])(
+    'is not shown when a URL went astray into %s',
+    (name) => {
+      for (const value of ['smtp://user:hunter2@host', 'user:hunter2@host', 'https://host?token=hunter2']) {
+        const [line] = mistakes({ [name]: value })
+        expect(line).toMatch(new RegExp(`^${name}: got ".+", wants `))
+        expect(line).not.toContain('hunter2')
+      }
+    },
+  )
+
+  test('is never shown, whatever is wrong with the URL', () => {
+    const token = fc.stringMatching(/^[a-zA-Z0-9]{8,12}$/).filter((text) => !/^\d+$/.test(text))
+    const noise = fc.string({ unit: fc.constantFrom(...':/?#@ \\%&;=.-a1'), maxLength: 6 })
+    const url = fc.oneof(
+      fc.tuple(fc.constantFrom('http://', 'ftp://', 'htp//', '', '//'), fc.tuple(noise, noise, noise)).map(
+        ([scheme, [a, b, c]]) =>
+          (secret: string) =>
+            `${scheme}user${a}:${secret}${b}@host${c}`,
+      ),
+      fc.tuple(fc.constantFrom('ftp://host', 'host', 'http://h h'), noise).map(
+        ([host, a]) =>
+          (secret: string) =>
+            `${host}/${a}?${a}key=${secret}`,
+      ),
+    )
+    const name = fc.constantFrom('PRODUCER_URL', 'MODEL_URL', 'TOPICS_URL', 'DATABASE_URL', 'SMTP_URL')
+    fc.assert(
+      fc.property(name, url, token, (setting, make, secret) => {
+        expect(mistakes({ ...MAIL, [setting]: make(secret) }).join('\n')).not.toContain(secret)
+      }),
+      { numRuns: 1000 },
+    )
+  })
+})
+
+describe('NAME_FILE', () => {
+  test('gives the value of NAME, its line end taken off', async () => {
+    await using dir = await tempDir()
+    const file = dir.file('secret')
+    await writeFile(file, ' smtp://robot:secret@mail.example.com\r\n')
+    const config = readConfig({ ...MAIL, SMTP_URL_FILE: ` ${file} ` })
+    expect(config.SMTP_URL).toMatchObject({ host: 'mail.example.com', user: 'robot', pass: 'secret' })
+  })
+
+  test('works for every setting', async () => {
+    await using dir = await tempDir()
+    const file = dir.file('value')
+    await writeFile(file, '\u0001 wrong\n')
+    const lines = mistakes(Object.fromEntries(NAMES.map((name) => [`${name}_FILE`, file])))
+    expect(names(lines)).toEqual(NAMES.filter((name) => name !== 'MODEL_NAME'))
+  })
+
+  test('beside NAME is a mistake, a blank one of the two is not', async () => {
+    await using dir = await tempDir()
+    const file = dir.file('port')
+    await writeFile(file, '81')
+    expect(mistakes({ PORT: '80', PORT_FILE: file })).toEqual([
+      'PORT_FILE: is set and so is PORT; wants only one of them',
+    ])
+    expect(readConfig({ PORT: ' ', PORT_FILE: file }).PORT).toBe(81)
+    expect(readConfig({ PORT: '80', PORT_FILE: ' ' }).PORT).toBe(80)
+  })
+
+  test('must be there, be a file, and hold something', async () => {
+    await using dir = await tempDir()
+    await writeFile(dir.file('empty'), ' \n')
+    await mkdir(dir.file('folder'))
+    expect(
+      mistakes({
+        MODEL_NAME_FILE: dir.file('none'),
+        HOST_FILE: dir.file('folder'),
+        PORT_FILE: dir.file('empty'),
+        LOG_LEVEL: 'loud',
+      }),
+    ).toEqual([
+      `MODEL_NAME_FILE: got "${dir.file('none')}", wants a file that can be read (ENOENT)`,
+      `HOST_FILE: got "${dir.file('folder')}", wants a file that can be read (EISDIR)`,
+      `PORT_FILE: got "${dir.file('empty')}", wants a file that is not empty`,
+      'LOG_LEVEL: got "loud", wants trace, debug, info, warn, error, fatal or silent',
+    ])
+  })
+
+  test('does not show the secret of who took it for NAME', () => {
+    const secrets = {
+      SMTP_URL_FILE: 'smtp://robot:hunter2@mail.example.com',
+      PRODUCER_HEADERS_FILE: '{"Authorization":"hunter2"}',
+      MODEL_HEADERS_FILE: 'Authorization: Bearer hunter2',
+      MODEL_URL_FILE: 'https://robot:hunter2@model',
+    }
+    const lines = mistakes({ ...MAIL, ...secrets })
+    expect(names(lines).sort()).toEqual(Object.keys(secrets).sort())
+    expect(lines.join('\n')).not.toContain('hunter2')
+  })
+
+  test('counts as set where production demands NAME, even when it cannot be read', async () => {
+    await using dir = await tempDir()
+    await writeFile(dir.file('url'), PRODUCTION.SMTP_URL)
+    const { SMTP_URL, ...others } = PRODUCTION
+    expect(readConfig({ ...others, SMTP_URL_FILE: dir.file('url') }).SMTP_URL?.host).toBe('mail.example.com')
+    expect(names(mistakes({ ...others, SMTP_URL_FILE: dir.file('none') }))).toEqual(['SMTP_URL_FILE'])
+  })
+})
+
+describe('in production', () => {
+  const { NODE_ENV, ...demanded } = PRODUCTION
+  const missing = (name: string, what: string) =>
+    `${name}: is not set, and in production (NODE_ENV=production) nothing is simulated; wants ${what}`
+
+  test('what was simulated must be set for real, and all that is missing is said at once', () => {
+    expect(mistakes({ NODE_ENV })).toEqual([
+      missing('PRODUCER_URL', 'the full URL of the payments API'),
+      missing('MODEL_URL', 'the base URL of the MLflow model server'),
+      missing('SMTP_URL', 'smtp://user:password@host:587 or smtps://…'),
+      missing('ALERT_FROM', 'the address that alarms come from'),
+      missing('ALERT_TO', 'the addresses that alarms go to, a comma list'),
+    ])
+    expect(names(mistakes({ NODE_ENV, PORT: 'x', MODEL_URL: 'y' }))).toEqual([
+      ...['MODEL_URL', 'PORT'], // wrong
+      ...['PRODUCER_URL', 'SMTP_URL', 'ALERT_FROM', 'ALERT_TO'], // missing
+    ])
+    expect(mistakes(PRODUCTION)).toEqual([])
+  })
+
+  test.for(Object.keys(demanded))('%s must be set, and blank is not set', (name) => {
+    expect(names(mistakes({ ...PRODUCTION, [name]: undefined } as unknown as Env))).toEqual([name])
+    expect(names(mistakes({ ...PRODUCTION, [name]: ' ' }))).toEqual([name])
+  })
+
+  test.for([
+    ['fetch', 'PRODUCER_URL'],
+    ['score', 'MODEL_URL'],
+    ['alert', 'SMTP_URL,ALERT_FROM,ALERT_TO'],
+    ['record', ''],
+    ['score,record', 'MODEL_URL'],
+  ])('STAGES=%s demands %s only', ([STAGES, needed]) => {
+    expect(names(mistakes({ NODE_ENV, STAGES: STAGES! })).join()).toBe(needed)
+  })
+
+  test('a command that runs no stage demands nothing', () => {
+    expect(mistakes({ NODE_ENV }, { working: false })).toEqual([])
+    expect(names(mistakes({ NODE_ENV, PORT: 'x' }, { working: false }))).toEqual(['PORT'])
+  })
+
+  test('it is production however NODE_ENV came here', async () => {
+    await using dir = await tempDir()
+    await writeFile(dir.file('env'), 'production\n')
+    expect(mistakes({ NODE_ENV: ' production ' })).toHaveLength(5)
+    expect(mistakes({ NODE_ENV_FILE: dir.file('env') })).toHaveLength(5)
+  })
+
+  test.for(['development', 'test', ''])('NODE_ENV=%s is not production', (other) => {
+    expect(mistakes({ NODE_ENV: other })).toEqual([])
+  })
+})
+
+describe('outside production', () => {
+  test('a real mail server wants real addresses', () => {
+    expect(mistakes({ SMTP_URL: 'smtp://mail.example.com' })).toEqual([
+      'ALERT_FROM: is not set, and SMTP_URL is; wants the address that alarms come from',
+      'ALERT_TO: is not set, and SMTP_URL is; wants the addresses that alarms go to, a comma list',
+    ])
+    expect(names(mistakes({ SMTP_URL: 'smtp://mail.example.com', ALERT_FROM: MAIL.ALERT_FROM }))).toEqual(['ALERT_TO'])
+  })
+
+  test('unless nothing is mailed', () => {
+    expect(mistakes({ SMTP_URL: 'smtp://mail.example.com', STAGES: 'fetch,record' })).toEqual([])
+    expect(mistakes({ SMTP_URL: 'smtp://mail.example.com' }, { working: false })).toEqual([])
+  })
+})
+
+describe('.env.example', () => {
+  const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8')
+  /** Every `#NAME=value` with the comment above it. */
+  const entries = [...text.matchAll(/^# (.*)\n#([A-Z_]+)=(.*)$/gm)].map(([, meaning, name, value]) => ({
+    name: name!,
+    value: value!,
+    meaning: meaning!,
+  }))
+  const uncommented = text.replace(/^#(?=[A-Z_]+=)/gm, '')
+
+  test('lists every setting in order, with its meaning and its default', () => {
+    const settings = NAMES.map((name) => ({ name, value: defaultOf(name) ?? '', meaning: meaningOf(name) }))
+    expect(entries).toEqual(settings)
+  })
+
+  test('changes nothing as it is', () => {
+    expect(parseDotenv(text)).toEqual({})
+  })
+
+  test('is read with all settings uncommented, and says what holds without them', () => {
+    expect(parseDotenv(uncommented)).toEqual(Object.fromEntries(NAMES.map((name) => [name, defaultOf(name) ?? ''])))
+    const simulatedRate = { PRODUCER_RATE_PER_MIN: 60 }
+    expect({ ...readConfig(parseDotenv(uncommented)), ...simulatedRate }).toEqual(readConfig({}))
+  })
+
+  test('explains NAME_FILE before the first setting', () => {
+    expect(text.slice(0, text.indexOf('#PRODUCER_URL='))).toContain('NAME_FILE=/path/to/file')
+  })
+})
+
+test('.env of the working folder is read in silence, and the environment wins over it', async () => {
+  await using dir = await tempDir()
+  await writeFile(dir.file('.env'), 'PORT=81\nHOST="10.0.0.1"\nMODEL_NAME=from-file\n#LOG_LEVEL=loud\n')
+  const code = `const { environment, readConfig } = await import(${JSON.stringify(import.meta.resolve('../src/config.ts'))})
+    const { PORT, HOST, MODEL_NAME, LOG_LEVEL } = readConfig(environment())
+    process.stdout.write(JSON.stringify({ PORT, HOST, MODEL_NAME, LOG_LEVEL }))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
+    cwd: dir.path,
+    env: { MODEL_NAME: 'from-environment', LOG_LEVEL: '' },
+    encoding: 'utf8',
+  })
+  expect({ stdout, stderr }).toEqual({
+    stdout: '{"PORT":81,"HOST":"10.0.0.1","MODEL_NAME":"from-environment","LOG_LEVEL":"info"}',
+    stderr: '',
+  })
+})
