@@ -1,0 +1,200 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
+import { parse, stringify } from '../json.ts'
+import { isBusy, openSqlite } from '../sqlite.ts'
+import {
+  type Batch,
+  decode,
+  type Notes,
+  READERS,
+  type Reader,
+  type Records,
+  type TopicName,
+  type Topics,
+  type Writes,
+} from './topic.ts'
+
+const SCHEMA_VERSION = 1
+const TOPICS = Object.keys(READERS) as TopicName[]
+const DAY = 86_400_000
+const CLEAN_EVERY = 600_000
+/** records removed in one transaction */
+const BITE = 1000
+/** How long a waiting reader may sleep through a record that another process appended, in ms. */
+const LOOK_AGAIN = 1000
+
+export type SqliteTopicsOptions = {
+  path: string
+  /** The worker holds the file alone; commands that only look, or put dead letters back, do not hold it. */
+  exclusive?: boolean
+  retentionDays?: number
+  now?: () => number
+}
+
+/**
+ * Topics in one SQLite file: a table a topic, its rowid the offset, never used twice. Each append and commit is one
+ * transaction, on disk when it resolves (WAL, synchronous=FULL). Throws when another worker holds the file.
+ */
+export async function sqliteTopics({
+  path,
+  exclusive = false,
+  retentionDays = 7,
+  now = Date.now,
+}: SqliteTopicsOptions): Promise<Topics> {
+  using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
+  if (exclusive) opening.use(hold(path))
+  const schema = [...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')
+  const db = opening.use(openSqlite(path, SCHEMA_VERSION, schema))
+  const insert = each((topic) => db.prepare(`INSERT INTO "${topic}" (at, record) VALUES (?, ?)`))
+  const select = each((topic) =>
+    db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
+  )
+  const setPosition = db.prepare('UPDATE position SET offset = ? WHERE topic = ? AND reader = ?')
+  const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
+  const setNote = db.prepare(
+    'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
+  )
+  const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
+  const waiting = new Set<() => void>()
+
+  /** One transaction: all or nothing, durable when it returns. */
+  function write(writes: Writes, notes: Notes, position?: () => void) {
+    try {
+      db.exec('BEGIN IMMEDIATE')
+      for (const topic of TOPICS) for (const record of writes[topic] ?? []) insert[topic].run(now(), stringify(record))
+      for (const [key, value] of Object.entries(notes)) setNote.run(key, stringify(value))
+      position?.()
+      db.exec('COMMIT')
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw new Error(`cannot write the topics in ${path}`, { cause: error })
+    }
+    for (const wake of waiting) wake()
+  }
+
+  function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
+    const position = () => (getPosition.get(topic, name) as { offset: number }).offset
+    let cursor = position()
+
+    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+      for (;;) {
+        signal.throwIfAborted()
+        const rows = select[topic].all(cursor, limit) as { offset: number; record: string }[]
+        if (rows.length > 0) {
+          cursor = rows.at(-1)!.offset
+          return batch(rows)
+        }
+        await appended(signal)
+      }
+    }
+    function batch(rows: { offset: number; record: string }[]): Batch<Records[T]> {
+      let done = 0
+      return {
+        records: rows.map((row) => decode<T>(row.record)),
+        async commit(count, writes = {}, notes = {}) {
+          const last = rows[done + count - 1]
+          if (count < 0 || (count > 0 && !last))
+            throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
+          write(writes, notes, () => count > 0 && setPosition.run(last!.offset, topic, name))
+          done += count
+        },
+      }
+    }
+    return {
+      read,
+      rewind() {
+        cursor = position()
+      },
+      async lag() {
+        const sql = `SELECT count(*) AS n FROM "${topic}" WHERE offset > ?`
+        return (db.prepare(sql).get(position()) as { n: number }).n
+      },
+    }
+  }
+
+  /** Resolves when something may have been appended, here or by another process. */
+  function appended(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', wake)
+        waiting.delete(wake)
+        resolve()
+      }
+      const timer = setTimeout(wake, LOOK_AGAIN)
+      signal.addEventListener('abort', wake)
+      waiting.add(wake)
+    })
+  }
+
+  /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
+  async function clean() {
+    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+      const old = () =>
+        db
+          .prepare(`DELETE FROM "${topic}" WHERE offset IN (
+            SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
+            WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ?))`)
+          .run(now() - retentionDays * DAY, topic)
+      while (db.isOpen && old().changes === BITE) await setImmediate()
+    }
+  }
+  // A full disk makes DELETE fail too. That is not what to report then: the next append says it, and stops nothing else.
+  const cleaning = exclusive ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
+  if (exclusive) await clean().catch(() => {})
+  const opened = opening.move()
+
+  return {
+    async append(writes) {
+      write(writes, {})
+    },
+    reader,
+    async *scan(topic) {
+      let offset = 0
+      for (;;) {
+        const rows = select[topic].all(offset, 1000) as { offset: number; record: string }[]
+        if (rows.length === 0) return
+        for (const row of rows) yield { id: String(row.offset), record: decode<typeof topic>(row.record) }
+        offset = rows.at(-1)!.offset
+      }
+    },
+    async note(notes) {
+      write({}, notes)
+    },
+    async noted(key) {
+      const row = getNote.get(key) as { value: string } | undefined
+      return row && parse(row.value)
+    },
+    async close() {
+      clearInterval(cleaning)
+      opened.dispose()
+    },
+  }
+}
+
+const topicTable = (topic: TopicName) => `
+  CREATE TABLE "${topic}" (offset INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, record TEXT NOT NULL) STRICT`
+const POSITION_TABLE = `
+  CREATE TABLE position (topic TEXT, reader TEXT, offset INTEGER NOT NULL, PRIMARY KEY (topic, reader)) STRICT, WITHOUT ROWID;
+  ${TOPICS.flatMap((t) => READERS[t].map((r) => `INSERT INTO position VALUES ('${t}', '${r}', 0)`)).join(';')}`
+const NOTE_TABLE = 'CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID'
+
+const each = <V>(make: (topic: TopicName) => V) =>
+  Object.fromEntries(TOPICS.map((topic) => [topic, make(topic)])) as Record<TopicName, V>
+
+/** A lock that dies with the process: an open transaction on a file of its own. */
+function hold(path: string): DatabaseSync {
+  let lock: DatabaseSync | undefined
+  try {
+    mkdirSync(dirname(path), { recursive: true })
+    lock = new DatabaseSync(`${path}.lock`)
+    lock.exec('BEGIN EXCLUSIVE')
+    return lock
+  } catch (cause) {
+    lock?.close()
+    if (!isBusy(cause)) throw new Error(`cannot open ${path}.lock`, { cause })
+    throw new Error(`another worker is using ${path}: stop it first, or give this one a TOPICS_URL of its own`)
+  }
+}

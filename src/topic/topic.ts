@@ -1,0 +1,71 @@
+import { type Json, parse } from '../json.ts'
+import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
+
+/** A dead letter that was put back: it stays in the log, crossed out by its id. */
+export type Retried = { retried: string; at: number }
+
+/** What each topic holds. */
+export type Records = {
+  transactions: Transaction
+  predictions: Prediction
+  'dead-letters': DeadLetter | Retried
+}
+export type TopicName = keyof Records
+/** Records for one topic or several, durable together. */
+export type Writes = { readonly [T in TopicName]?: readonly Records[T][] }
+/** Small values that outlive the process, by key; JSON. The last one wins. */
+export type Notes = { readonly [key: string]: unknown }
+
+/** Who reads what. A record is kept until every reader of its topic has passed it; without readers, for ever. */
+export const READERS = {
+  transactions: ['score'],
+  predictions: ['alert', 'record'],
+  'dead-letters': [],
+} as const satisfies { [T in TopicName]: readonly string[] }
+
+/**
+ * The durable, ordered logs of one worker. Every named reader sees every record at least once, in order, from where
+ * it left off, whatever happens to the process in between.
+ */
+export type Topics = {
+  /** Resolves once all of the records are durable; on failure none of them is there. */
+  append(writes: Writes): Promise<void>
+  /** One active reader for each name. Made again, it begins after what was committed. */
+  reader<T extends TopicName>(topic: T, name: (typeof READERS)[T][number]): Reader<Records[T]>
+  /** Everything a topic still holds, oldest first, without a position. `id` is stable and names the record. */
+  scan<T extends TopicName>(topic: T): AsyncIterable<{ id: string; record: Records[T] }>
+  /** Resolves once the notes are durable. */
+  note(notes: Notes): Promise<void>
+  /** The value noted last under the key, undefined if none was. */
+  noted(key: string): Promise<unknown>
+  close(): Promise<void>
+}
+
+export type Reader<T> = {
+  /**
+   * The next records, at most `limit`: what waits at once, or as soon as there is one. Reads on from the last read,
+   * not from the position. Rejects with the signal's reason when it is aborted.
+   */
+  read(limit: number, signal: AbortSignal): Promise<Batch<T>>
+  /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
+  rewind(): void
+  /** How many records are after the position. */
+  lag(): Promise<number>
+}
+
+export type Batch<T> = {
+  readonly records: readonly T[]
+  /**
+   * Moves the position past the next `count` records of this batch, once their work is done. Batches are committed
+   * in the order they were read. Records appended and notes given here become durable together with the position:
+   * all or nothing. Is never cancelled; when it rejects, nothing has moved and it may be called again.
+   */
+  commit(count: number, writes?: Writes, notes?: Notes): Promise<void>
+}
+
+/** A record as it is stored, read again. A card number is a bigint however short it is. */
+export function decode<T extends TopicName>(text: string): Records[T] {
+  const record = parse(text) as { cc_num?: Json }
+  if (typeof record.cc_num === 'number') record.cc_num = BigInt(record.cc_num)
+  return record as unknown as Records[T]
+}

@@ -1,0 +1,510 @@
+import { spawn } from 'node:child_process'
+import { getEventListeners, once } from 'node:events'
+import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { openSqlite } from '../../src/sqlite.ts'
+import { reason } from '../../src/stage.ts'
+import { type SqliteTopicsOptions, sqliteTopics } from '../../src/topic/sqlite.ts'
+import type { Topics } from '../../src/topic/topic.ts'
+import { prediction, tempDir, transaction, waitFor } from '../rows.ts'
+import { topicSuite } from './suite.ts'
+
+const DAY = 86_400_000
+vi.setConfig({ testTimeout: 30_000 }) // processes are started, on a machine that may be busy
+
+topicSuite('SQLite', async () => {
+  const dir = await tempDir()
+  return {
+    open: () => sqliteTopics({ path: dir.file('topics.db'), exclusive: true }),
+    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
+  }
+})
+
+let dir: Awaited<ReturnType<typeof tempDir>>
+let path: string
+beforeEach(async () => {
+  dir = await tempDir()
+  path = dir.file('topics.db')
+})
+afterEach(() => dir[Symbol.asyncDispose]())
+
+/** Topics in `path`, closed at the end of the block. */
+async function open(options: Partial<SqliteTopicsOptions> = {}): Promise<Topics & AsyncDisposable> {
+  const topics = await sqliteTopics({ path, exclusive: true, ...options })
+  return { ...topics, [Symbol.asyncDispose]: () => topics.close() }
+}
+/** What the worker would print if it could not open. */
+const refusal = (opening: Promise<Topics>) =>
+  opening.then(async (topics) => {
+    await topics.close()
+    return 'opened'
+  }, reason)
+/** Looks into a SQLite file past the code that owns it. */
+function inside<T>(look: (db: DatabaseSync) => T, file = path): T {
+  using db = new DatabaseSync(file)
+  return look(db)
+}
+const numbers = (records: readonly object[]) =>
+  records.map((record) => Number((record as { trans_num: string }).trans_num.slice('trans-'.length)))
+const kept = async (topics: Topics, topic: 'transactions' | 'predictions') =>
+  numbers((await Array.fromAsync(topics.scan(topic))).map(({ record }) => record))
+const soon = () => AbortSignal.timeout(20_000)
+
+/**
+ * A process of its own that uses the topics in `path`; killed at the end of the block if it lives still. `blocks` is
+ * how large a file may become, which is as good as a full disk.
+ */
+function another(what: string, { blocks = 0 } = {}) {
+  const program = [process.execPath, join(import.meta.dirname, 'process.ts'), what, path]
+  const [command, ...args] = blocks > 0 ? ['sh', '-c', `ulimit -f ${blocks}; exec "$@"`, 'sh', ...program] : program
+  const child = spawn(command!, args, { stdio: ['pipe', 'pipe', 'pipe'] })
+  let said = ''
+  let complaint = ''
+  child.stdout.on('data', (chunk) => {
+    said += chunk
+  })
+  child.stderr.on('data', (chunk) => {
+    complaint += chunk
+  })
+  const ended = once(child, 'close')
+  const lines = () => said.split('\n').slice(0, -1)
+  return {
+    /** Resolves when there are so many lines, with the last of them. */
+    said: (count: number) =>
+      waitFor(`${count} lines of "${what}"`, () => {
+        if (child.exitCode !== null && lines().length < count) throw new Error(`"${what}" ended: ${complaint}`)
+        return lines().length >= count && lines().at(-1)
+      }),
+    lines,
+    ended,
+    async kill() {
+      child.kill('SIGKILL')
+      await ended
+    },
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await ended
+    },
+  }
+}
+
+describe('a SQLite file', () => {
+  const SCHEMA = 'CREATE TABLE t (a)'
+  const file = () => dir.file('a/new/folder/file.db')
+  const opening = () => {
+    try {
+      openSqlite(file(), 1, SCHEMA).close()
+      return 'opened'
+    } catch (error) {
+      return reason(error)
+    }
+  }
+  /** SQLite as it may be elsewhere: `spoil` is done to a connection before or after its settings are made, or before a write. */
+  function engine(when: 'new' | 'set' | 'writing', spoil: (db: DatabaseSync) => void): Disposable {
+    const { exec } = DatabaseSync.prototype
+    DatabaseSync.prototype.exec = function (sql) {
+      const sets = sql.includes('journal_mode')
+      if (when === 'new' && sets) spoil(this)
+      if (when === 'writing' && sql.startsWith('BEGIN IMMEDIATE')) spoil(this)
+      exec.call(this, sql)
+      if (when === 'set' && sets) spoil(this)
+    }
+    return {
+      [Symbol.dispose]() {
+        DatabaseSync.prototype.exec = exec
+      },
+    }
+  }
+
+  test('is opened to keep what was committed, in a folder that need not exist', () => {
+    using _ = engine('new', (db) => db.prepare('PRAGMA synchronous = NORMAL').get()) // a build of SQLite may begin with less
+    using db = openSqlite(file(), 1, SCHEMA)
+    const pragma = (name: string) => Object.values(db.prepare(`PRAGMA ${name}`).get()!)[0]
+    expect(pragma('journal_mode')).toBe('wal')
+    expect(pragma('synchronous')).toBe(2) // FULL
+    expect(pragma('busy_timeout')).toBeGreaterThan(0)
+    expect(pragma('user_version')).toBe(1)
+  })
+
+  test.for([
+    ['synchronous', 'NORMAL', 'synchronous is 1, not 2'],
+    ['synchronous', 'OFF', 'synchronous is 0, not 2'],
+    ['journal_mode', 'DELETE', 'journal_mode is delete, not wal'],
+    ['busy_timeout', '0', 'busy_timeout is 0, not 250'],
+  ])('is refused when %s is %s all the same', ([name, value, complaint]) => {
+    using _ = engine('set', (db) => db.prepare(`PRAGMA ${name} = ${value}`).get())
+    expect(opening()).toBe(`cannot open ${file()}: ${complaint}: is the file on a network drive?`)
+  })
+
+  test.for([
+    ['3.51.2', 'cannot open'],
+    ['3.50.12', 'cannot open'],
+    ['3.51.3', 'opened'],
+    ['3.60.0', 'opened'],
+    ['4.0.0', 'opened'],
+  ])('and SQLite %s: %s', ([version, outcome]) => {
+    using _ = engine('set', (db) => db.function('sqlite_version', () => version!))
+    expect(opening()).toContain(outcome)
+    if (outcome !== 'opened')
+      expect(opening()).toMatch(/SQLite 3\.5\S+ can corrupt a database; Node 24\.15 or newer brings/)
+  })
+
+  test('that a newer program has written is refused, and stays as it is', () => {
+    openSqlite(file(), 2, SCHEMA).close()
+    expect(opening()).toBe(
+      `cannot open ${file()}: it has schema version 2 and this program knows version 1: update the program, or move the file away`,
+    )
+    openSqlite(file(), 2, SCHEMA).close()
+  })
+
+  test('gets its schema once', () => {
+    openSqlite(file(), 1, `${SCHEMA}; INSERT INTO t VALUES (1)`).close()
+    openSqlite(file(), 1, `${SCHEMA}; INSERT INTO t VALUES (1)`).close()
+    expect(inside((db) => db.prepare('SELECT count(*) AS n FROM t').get(), file())).toEqual({ n: 1 })
+  })
+
+  test('gets its schema once when two processes create it at once', () => {
+    mkdirSync(dirname(file()), { recursive: true })
+    using _ = engine('writing', () =>
+      inside((db) => db.exec(`${SCHEMA}; PRAGMA user_version = 1; INSERT INTO t VALUES (1)`), file()),
+    )
+    expect(opening()).toBe('opened')
+    expect(inside((db) => db.prepare('SELECT count(*) AS n FROM t').get(), file())).toEqual({ n: 1 })
+  })
+
+  test('is not waited for when it only needs to be read', () => {
+    openSqlite(file(), 1, SCHEMA).close()
+    using writer = new DatabaseSync(file())
+    writer.exec('BEGIN IMMEDIATE')
+    expect(opening()).toBe('opened')
+  })
+
+  test('gets its schema whole or not at all', () => {
+    expect(() => openSqlite(file(), 1, `${SCHEMA}; CREATE nonsense`)).toThrow(`cannot open ${file()}`)
+    expect(opening()).toBe('opened')
+  })
+
+  test('that is none, or cannot be opened, is named', () => {
+    mkdirSync(file(), { recursive: true })
+    expect(opening()).toBe(`cannot open ${file()}: unable to open database file`)
+    rmdirSync(file())
+    writeFileSync(file(), 'x'.repeat(5000))
+    expect(opening()).toBe(`cannot open ${file()}: file is not a database`)
+  })
+})
+
+describe('one worker at a time', () => {
+  const inUse = () =>
+    expect.stringContaining(`another worker is using ${path}: stop it first, or give this one a TOPICS_URL`)
+
+  test('has the file; a second one in the same process is refused', async () => {
+    {
+      await using _ = await open()
+      expect(await refusal(open())).toEqual(inUse())
+      expect(await refusal(open())).toEqual(inUse())
+    }
+    expect(await refusal(open())).toBe('opened')
+  })
+
+  test('has the file; one in another process is refused until that is killed', async () => {
+    await using worker = another('worker')
+    await worker.said(1)
+    expect(await refusal(open())).toEqual(inUse())
+    await worker.kill()
+    expect(await refusal(open())).toBe('opened')
+  })
+
+  test('does not hold the file when it could not open it', async () => {
+    await (await open()).close()
+    inside((db) => db.exec('PRAGMA user_version = 2'))
+    expect(await refusal(open())).toContain('it has schema version 2 and this program knows version 1')
+    inside((db) => db.exec('PRAGMA user_version = 1'))
+    expect(await refusal(open())).toBe('opened')
+  })
+
+  test('says which file it cannot open', async () => {
+    mkdirSync(path)
+    for (const exclusive of [true, false])
+      expect(await refusal(open({ exclusive }))).toBe(`cannot open ${path}: unable to open database file`)
+    for (const exclusive of [true, false])
+      expect(await refusal(sqliteTopics({ path: join(dir.file('no-folder'), 'x.db'), exclusive }))).toBe('opened')
+    writeFileSync(dir.file('plain'), '')
+    for (const exclusive of [true, false])
+      expect(await refusal(sqliteTopics({ path: join(dir.file('plain'), 'x.db'), exclusive }))).toMatch(
+        `cannot open ${join(dir.file('plain'), 'x.db')}`,
+      )
+    mkdirSync(dir.file('topics2.db.lock'))
+    expect(await refusal(sqliteTopics({ path: dir.file('topics2.db'), exclusive: true }))).toBe(
+      `cannot open ${dir.file('topics2.db')}.lock: unable to open database file`,
+    )
+  })
+
+  test('lets commands work beside it, and sees what they append within a couple of seconds', async () => {
+    await using worker = await open()
+    const reading = worker.reader('transactions', 'score').read(10, soon())
+    await using command = another('beside')
+    await command.said(1)
+    const appended = performance.now()
+    expect(numbers((await reading).records)).toEqual([1])
+    expect(performance.now() - appended).toBeLessThan(3000)
+    await command.ended
+    await using beside = await open({ exclusive: false })
+    await worker.append({ transactions: [transaction(2)] })
+    expect(await kept(beside, 'transactions')).toEqual([1, 2])
+  })
+})
+
+describe('a worker that is killed', () => {
+  test('has lost nothing that was acknowledged, and nothing is there by half', async () => {
+    await using worker = another('append')
+    await worker.said(60)
+    await worker.kill()
+    await using topics = await open()
+    const found = await kept(topics, 'transactions')
+    expect(found.length).toBeGreaterThanOrEqual(Number(worker.lines().at(-1)))
+    expect(found.length % 2).toBe(0)
+    expect(found).toEqual(found.map((_, n) => n))
+  })
+
+  test('has handed over records, position and note together', async () => {
+    {
+      await using topics = await open()
+      await topics.append({ transactions: Array.from({ length: 3000 }, (_, n) => transaction(n)) })
+    }
+    for (let kill = 1; kill <= 2; kill++) {
+      await using worker = another('handOver')
+      await worker.said(40)
+      await worker.kill()
+      await using topics = await open()
+      const predicted = await kept(topics, 'predictions')
+      expect(predicted).toEqual(predicted.map((_, n) => n))
+      expect(await topics.reader('transactions', 'score').lag()).toBe(3000 - predicted.length)
+      expect(await topics.noted('last')).toBe(`trans-${predicted.length - 1}`)
+      expect(predicted.length).toBeGreaterThan(Number(worker.lines().at(-1)?.slice('trans-'.length)))
+    }
+  })
+})
+
+test.skipIf(process.platform === 'win32')(
+  'a full disk loses nothing: what fails says so and is not there',
+  async () => {
+    await using worker = another('fill', { blocks: 4096 })
+    const found = JSON.parse(String(await worker.said(1)))
+    expect(found.appending).toContain(`cannot write the topics in ${path}: `)
+    expect(found.committing).toContain(`cannot write the topics in ${path}: `)
+    expect(found.appended).toBeGreaterThan(100)
+    expect([found.readable, found.lag]).toEqual([found.appended, found.appended])
+    await worker.ended
+    await using topics = await open()
+    expect(await kept(topics, 'transactions')).toEqual(Array.from({ length: found.appended }, (_, n) => n))
+    expect(await topics.reader('transactions', 'score').lag()).toBe(found.appended)
+    expect(await kept(topics, 'predictions')).toEqual([])
+    expect(await topics.noted('handedOver')).toBe(undefined)
+    await topics.append({ transactions: [transaction(found.appended)] })
+  },
+)
+
+describe('retention', () => {
+  /** Three transactions and predictions of day 0: the first two scored and mailed, the first recorded; one dead letter. */
+  async function day0() {
+    await using topics = await open({ now: () => 0 })
+    await topics.append({
+      transactions: [0, 1, 2].map((n) => transaction(n)),
+      predictions: [0, 1, 2].map((n) => prediction(n)),
+      'dead-letters': [{ stage: 'fetch', at: 0, reason: 'bad', record: {} }],
+    })
+    const [score, alert] = [topics.reader('transactions', 'score'), topics.reader('predictions', 'alert')]
+    await (await score.read(9, soon())).commit(2)
+    await (await alert.read(9, soon())).commit(2)
+    await (await topics.reader('predictions', 'record').read(9, soon())).commit(1)
+  }
+  const at = (ms: number, options: Partial<SqliteTopicsOptions> = {}) => open({ now: () => ms, ...options })
+
+  test('removes at the start what is old and every reader has passed, nothing else', async () => {
+    await day0()
+    await using topics = await at(7 * DAY + 1)
+    expect(await kept(topics, 'transactions')).toEqual([2])
+    expect(await kept(topics, 'predictions')).toEqual([1, 2])
+    expect(await Array.fromAsync(topics.scan('dead-letters'))).toHaveLength(1)
+    expect(numbers((await topics.reader('predictions', 'record').read(9, soon())).records)).toEqual([1, 2])
+  })
+
+  test('keeps everything for as many days as it is told', async () => {
+    await day0()
+    for (const [ms, retentionDays, left] of [
+      [7 * DAY, 7, 3],
+      [29 * DAY, 30, 3],
+      [30 * DAY + 1, 30, 1],
+    ] as const) {
+      await using topics = await at(ms, { retentionDays })
+      expect(await kept(topics, 'transactions')).toHaveLength(left)
+    }
+  })
+
+  test('is 7 days unless told otherwise, and dead letters stay for ever', async () => {
+    await day0()
+    {
+      await using topics = await at(7 * DAY)
+      expect(await kept(topics, 'transactions')).toHaveLength(3)
+    }
+    await using topics = await at(10_000 * DAY)
+    expect(await kept(topics, 'transactions')).toHaveLength(1)
+    expect(await Array.fromAsync(topics.scan('dead-letters'))).toHaveLength(1)
+  })
+
+  test('keeps the young among the passed', async () => {
+    await day0()
+    let clock = 5 * DAY
+    {
+      await using topics = await open({ now: () => clock })
+      await topics.append({ transactions: [transaction(3)] })
+      await (await topics.reader('transactions', 'score').read(9, soon())).commit(2)
+    }
+    clock = 8 * DAY
+    await using topics = await open({ now: () => clock })
+    expect(await kept(topics, 'transactions')).toEqual([3])
+  })
+
+  test('removes many at once', async () => {
+    {
+      await using topics = await at(0)
+      await topics.append({ transactions: Array.from({ length: 2500 }, (_, n) => transaction(n)) })
+      await (await topics.reader('transactions', 'score').read(2400, soon())).commit(2400)
+    }
+    await using topics = await at(8 * DAY)
+    expect(await kept(topics, 'transactions')).toEqual(Array.from({ length: 100 }, (_, n) => 2400 + n))
+  })
+
+  test('never uses an offset again, so that no reader skips a record', async () => {
+    await day0()
+    {
+      await using topics = await at(5 * DAY)
+      await (await topics.reader('transactions', 'score').read(9, soon())).commit(1)
+    }
+    await using topics = await at(8 * DAY)
+    expect(await kept(topics, 'transactions')).toEqual([])
+    await topics.append({ transactions: [transaction(9)] })
+    expect((await Array.fromAsync(topics.scan('transactions'))).map(({ id }) => id)).toEqual(['4'])
+    expect(numbers((await topics.reader('transactions', 'score').read(9, soon())).records)).toEqual([9])
+  })
+
+  test('goes on while the worker runs, and ends with it', async () => {
+    await day0()
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      let clock = DAY
+      const topics = await open({ now: () => clock })
+      clock = 8 * DAY
+      expect(await kept(topics, 'transactions')).toHaveLength(3)
+      vi.advanceTimersByTime(600_000)
+      await waitFor('the old ones to go', async () => (await kept(topics, 'transactions')).length === 1)
+      await waitFor('the old ones to go', async () => (await kept(topics, 'predictions')).length === 2)
+      await topics.close()
+      expect(vi.getTimerCount()).toBe(0)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  test('is the worker’s: a command beside it removes nothing', async () => {
+    await day0()
+    await using topics = await at(8 * DAY, { exclusive: false })
+    expect(await kept(topics, 'transactions')).toHaveLength(3)
+  })
+
+  test('that fails, e.g. on a full disk, stops nothing', async () => {
+    await day0()
+    inside((db) =>
+      db.exec(`CREATE TRIGGER full BEFORE DELETE ON transactions BEGIN SELECT RAISE(ABORT, 'disk is full'); END`),
+    )
+    await using topics = await at(8 * DAY)
+    await topics.append({ transactions: [transaction(3)] })
+    expect(await kept(topics, 'transactions')).toEqual([0, 1, 2, 3])
+  })
+})
+
+describe('in its SQLite file', () => {
+  test('the log has no index beside its offset', async () => {
+    await (await open()).close()
+    for (const topic of ['transactions', 'predictions', 'dead-letters']) {
+      expect(inside((db) => db.prepare(`PRAGMA index_list("${topic}")`).all())).toEqual([])
+      expect(inside((db) => db.prepare(`SELECT rowid FROM "${topic}"`).all())).toEqual([])
+    }
+  })
+
+  test('a failed write says where, and why', async () => {
+    await using topics = await open()
+    inside((db) =>
+      db.exec(`CREATE TRIGGER full BEFORE INSERT ON transactions BEGIN SELECT RAISE(ABORT, 'disk is full'); END`),
+    )
+    await expect(topics.append({ transactions: [transaction(1)] }).catch(reason)).resolves.toBe(
+      `cannot write the topics in ${path}: disk is full`,
+    )
+  })
+
+  test('a commit of more records than are left is a bug, and moves nothing', async () => {
+    await using topics = await open()
+    await topics.append({ transactions: [0, 1, 2].map((n) => transaction(n)) })
+    const reader = topics.reader('transactions', 'score')
+    const batch = await reader.read(2, soon())
+    await batch.commit(1)
+    for (const count of [2, -1, 0.5]) await expect(batch.commit(count, {}, { a: 1 })).rejects.toThrow(RangeError)
+    expect([await reader.lag(), await topics.noted('a')]).toEqual([2, undefined])
+  })
+
+  test.skipIf(!existsSync('/proc/self/fd'))(
+    'no file stays open after the end, nor after an opening that failed',
+    async () => {
+      const files = () =>
+        readdirSync('/proc/self/fd').flatMap((fd) => {
+          try {
+            return readlinkSync(`/proc/self/fd/${fd}`)
+          } catch {
+            return [] // closed meanwhile, as the one that read the folder
+          }
+        })
+      const ours = () => files().filter((file) => file.startsWith(dir.path))
+      const topics = await open()
+      expect(ours()).not.toEqual([])
+      expect(await refusal(open())).toContain('another worker')
+      await topics.close()
+      expect(ours()).toEqual([])
+      inside((db) => db.exec('PRAGMA user_version = 2'))
+      expect(await refusal(open())).toContain('schema version')
+      expect(ours()).toEqual([])
+    },
+  )
+
+  test('a hand-over that fails at its last step, the position, leaves no record and no note', async () => {
+    await using topics = await open()
+    await topics.append({ transactions: [transaction(1)] })
+    inside((db) =>
+      db.exec(`CREATE TRIGGER full BEFORE UPDATE ON position BEGIN SELECT RAISE(ABORT, 'disk is full'); END`),
+    )
+    const batch = await topics.reader('transactions', 'score').read(1, soon())
+    await expect(batch.commit(1, { predictions: [prediction(1)] }, { a: 1 })).rejects.toThrow('cannot write the topics')
+    expect(await kept(topics, 'predictions')).toEqual([])
+    expect(await topics.noted('a')).toBe(undefined)
+  })
+
+  test('a read leaves nothing behind: no listener on the signal, no timer', async () => {
+    await using topics = await open()
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] })
+    try {
+      const { signal } = new AbortController()
+      const reading = topics.reader('transactions', 'score').read(1, signal)
+      expect([getEventListeners(signal, 'abort').length, vi.getTimerCount()]).toEqual([1, 1])
+      await topics.append({ predictions: [prediction(1)] })
+      await topics.append({ transactions: [transaction(1)] })
+      await reading
+      expect([getEventListeners(signal, 'abort').length, vi.getTimerCount()]).toEqual([0, 0])
+      const touched = vi.spyOn(signal, 'removeEventListener')
+      await topics.append({ transactions: [transaction(2)] })
+      expect(touched).not.toHaveBeenCalled()
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+})
