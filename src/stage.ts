@@ -1,0 +1,147 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { Batch, Reader } from './topic/topic.ts'
+
+/** What every stage is given. `stop` is aborted when the worker is asked to stop. */
+export type Stage = { log: Logger; stop: AbortSignal }
+
+/** An outage that says what to do about it. */
+export class Outage extends Error {
+  /** ms to wait at least, e.g. by Retry-After */
+  readonly wait: number
+  /** a record was refused alone: only another one beside it can tell whether it is bad */
+  readonly alone: boolean
+  constructor(
+    message: string,
+    { cause, wait = 0, alone = false }: { cause?: unknown; wait?: number; alone?: boolean } = {},
+  ) {
+    super(message, { cause })
+    this.wait = wait
+    this.alone = alone
+  }
+}
+
+/**
+ * The pause after so many failures in a row, in ms: doubled each time from `first` up to `most`, half of it left to
+ * chance so that many workers do not come back in step.
+ */
+export function backoff(failures: number, first = 250, most = 60_000): number {
+  const full = Math.min(most, first * 2 ** Math.min(failures - 1, 30))
+  return full / 2 + (Math.random() * full) / 2
+}
+
+/** What waiting cannot heal: a mistake in the program, not in the world. */
+export function isBug(error: unknown): boolean {
+  const bugs = [TypeError, ReferenceError, RangeError, SyntaxError]
+  for (let e = error; e instanceof Error; e = e.cause) if (bugs.some((bug) => e instanceof bug)) return true
+  return !(error instanceof Error)
+}
+
+/** The message of an error and of its causes, in one line. */
+export function reason(error: unknown): string {
+  const parts: string[] = []
+  for (let e = error; e instanceof Error; e = e.cause) {
+    const said = e.message || String((e as NodeJS.ErrnoException).code ?? e.name) // an AggregateError has no message
+    if (!parts.includes(said)) parts.push(said)
+  }
+  return (parts.length > 0 ? parts.join(': ') : String(error)).replace(/\s+/g, ' ')
+}
+
+/**
+ * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
+ * before `atLeast` ms; a bug is thrown. An aborted step after the stop is no failure.
+ */
+export async function forever({ log, stop }: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+  let failures = 0
+  while (!stop.aborted) {
+    try {
+      await step()
+      if (failures > 1) log.info(`works again after ${failures} failed attempts`)
+      failures = 0
+    } catch (error) {
+      if (stop.aborted && !isBug(error)) return
+      failures++
+      await pause(error, failures, { log, stop }, atLeast())
+    }
+  }
+}
+
+/** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
+export async function insist({ log, stop }: Stage, action: () => Promise<void>): Promise<void> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await action()
+    } catch (error) {
+      if (stop.aborted) {
+        log.error(`${reason(error)}; gave up, as the worker is stopping`)
+        throw error
+      }
+      await pause(error, failures, { log, stop })
+    }
+  }
+}
+
+async function pause(error: unknown, failures: number, { log, stop }: Stage, atLeast = 0) {
+  if (isBug(error)) throw error
+  const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
+  log.warn(`${reason(error)}; retrying in ${seconds(wait)} s`)
+  await sleep(wait, undefined, { signal: stop }).catch(() => {})
+}
+
+/** `1 row`, `2 rows` */
+export const plural = (count: number, one: string) => `${count} ${one}${count === 1 ? '' : 's'}`
+export const seconds = (ms: number) => (ms < 10_000 ? (ms / 1000).toFixed(1) : String(Math.round(ms / 1000)))
+
+/** Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. */
+export function consume<T>(
+  stage: Stage,
+  reader: Reader<T>,
+  limit: () => number,
+  work: (batch: Batch<T>) => Promise<void>,
+) {
+  let least = 1
+  return forever(stage, async () => {
+    const batch = await reader.read(Math.max(limit(), least), stage.stop)
+    try {
+      await work(batch)
+      least = 1
+    } catch (error) {
+      least = error instanceof Outage && error.alone ? 2 : 1
+      reader.rewind()
+      throw error
+    }
+  })
+}
+
+/**
+ * Runs loops side by side until all have ended. The first that fails stops the others, and its error is thrown; when
+ * they were stopped already only a bug still is.
+ */
+export async function together(stop: AbortSignal, loops: ((stop: AbortSignal) => Promise<void>)[]): Promise<void> {
+  const failure = new AbortController()
+  const either = AbortSignal.any([stop, failure.signal])
+  const run = (loop: (stop: AbortSignal) => Promise<void>) =>
+    loop(either).catch((error) => {
+      if (!stop.aborted || isBug(error)) failure.abort(error)
+    })
+  await Promise.all(loops.map(run))
+  failure.signal.throwIfAborted()
+}
+
+/** A signal that is aborted `ms` after the given one: time to finish what is in flight. Free it when done. */
+export function grace(signal: AbortSignal, ms: number): { signal: AbortSignal; [Symbol.dispose](): void } {
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const start = () => {
+    timer = setTimeout(() => late.abort(signal.reason), ms)
+  }
+  if (signal.aborted) start()
+  else signal.addEventListener('abort', start, { once: true })
+  return {
+    signal: late.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', start)
+    },
+  }
+}

@@ -1,0 +1,438 @@
+import { getEventListeners } from 'node:events'
+import { describe, expect, test, vi } from 'vitest'
+import { backoff, consume, forever, grace, insist, isBug, Outage, reason, seconds, together } from '../src/stage.ts'
+import { sqliteTopics } from '../src/topic/sqlite.ts'
+import { listeningLog, tempDir, transaction, waitFor } from './rows.ts'
+
+vi.setConfig({ testTimeout: 30_000 }) // the machine may be busy
+
+/** What a stage is given, and what it said. */
+function stage() {
+  const { log, lines } = listeningLog()
+  const stopping = new AbortController()
+  const warnings = () => lines.filter(({ level }) => level === 'warn').map(({ msg }) => msg)
+  return { stage: { log, stop: stopping.signal }, stop: () => stopping.abort(new Error('stopped')), lines, warnings }
+}
+const down = () => new Error('cannot reach the model', { cause: new Error('connect ECONNREFUSED') })
+const bug = () => new TypeError("Cannot read properties of undefined (reading 'x')")
+/** An action that fails so often, then does its work. */
+function failing(times: number, error: () => unknown = down) {
+  const calls: number[] = []
+  return Object.assign(
+    async () => {
+      calls.push(performance.now())
+      if (calls.length <= times) throw error()
+      if (calls.length > 100) throw new TypeError('this does not end')
+    },
+    { calls },
+  )
+}
+const settledWithin = async (ms: number, promise: Promise<unknown>) => {
+  const begun = performance.now()
+  await promise
+  expect(performance.now() - begun).toBeLessThan(ms)
+}
+
+describe('the pause after failures', () => {
+  test('doubles from a quarter of a second up to a minute, half of it by chance', () => {
+    for (const [failures, full] of [
+      [1, 250],
+      [2, 500],
+      [3, 1000],
+      [8, 32_000],
+      [9, 60_000],
+      [10, 60_000],
+      [5000, 60_000],
+    ] as const) {
+      const pauses = Array.from({ length: 300 }, () => backoff(failures))
+      expect(Math.min(...pauses)).toBeGreaterThanOrEqual(full / 2)
+      expect(Math.max(...pauses)).toBeLessThanOrEqual(full)
+      expect(Math.max(...pauses) - Math.min(...pauses)).toBeGreaterThan(full / 4)
+    }
+  })
+
+  test('starts where it is told', () => {
+    expect(backoff(1, 1000)).toBeGreaterThanOrEqual(500)
+    expect(backoff(4, 1000, 3000)).toBeLessThanOrEqual(3000)
+  })
+
+  test('is said in seconds that a person can read', () => {
+    expect([0, 249, 1000, 9999, 10_000, 59_600, 3_600_000].map(seconds)).toEqual([
+      '0.0',
+      '0.2',
+      '1.0',
+      '10.0',
+      '10',
+      '60',
+      '3600',
+    ])
+  })
+})
+
+describe('an error', () => {
+  test('is told with its causes in one line, nothing twice', () => {
+    expect(reason(down())).toBe('cannot reach the model: connect ECONNREFUSED')
+    expect(reason(new Error('a\n  b', { cause: new Error('a\n  b', { cause: new Error('c\r\nd') }) }))).toBe('a b: c d')
+    expect(reason('a text')).toBe('a text')
+    const nobody = Object.assign(new AggregateError([]), { code: 'ECONNREFUSED' }) // as Node says it of several addresses
+    expect(reason(new Error('cannot reach the model', { cause: nobody }))).toBe('cannot reach the model: ECONNREFUSED')
+    expect(reason(new Error('a', { cause: 'b' }))).toBe('a')
+  })
+
+  test.each([
+    [bug(), true],
+    [new RangeError('out of range'), true],
+    [new ReferenceError('x is not defined'), true],
+    [new SyntaxError('not valid'), true],
+    [new Error('cannot write', { cause: new Error('x', { cause: bug() }) }), true],
+    ['a text', true],
+    [undefined, true],
+    [down(), false],
+    [new Outage('the model answered 503'), false],
+    [new DOMException('aborted', 'AbortError'), false],
+  ])('%s: a bug, %s', (error, expected) => {
+    expect(isBug(error)).toBe(expected)
+  })
+})
+
+describe('forever', () => {
+  test('waits at least as long as it is told to, and says so', async () => {
+    const { stage: given, stop, warnings } = stage()
+    const step = failing(1)
+    const begun = performance.now()
+    await forever(
+      given,
+      async () => {
+        await step()
+        stop()
+      },
+      () => 700,
+    )
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(699)
+    expect(warnings()).toEqual(['cannot reach the model: connect ECONNREFUSED; retrying in 0.7 s'])
+  })
+
+  test('repeats its step until stopped', async () => {
+    const { stage: given, stop, lines } = stage()
+    let steps = 0
+    await forever(given, async () => {
+      if (++steps === 5) stop()
+      if (steps > 100) throw bug()
+    })
+    expect(steps).toBe(5)
+    expect(lines).toEqual([])
+  })
+
+  test('does nothing when it is stopped already', async () => {
+    const { stage: given, stop } = stage()
+    stop()
+    const step = failing(0)
+    await forever(given, step)
+    expect(step.calls).toEqual([])
+  })
+
+  test('says each failure in one line, what happens next with it, and when it works again', async () => {
+    const { stage: given, stop, lines } = stage()
+    const step = failing(2)
+    await forever(given, async () => {
+      await step()
+      if (step.calls.length === 4) stop()
+    })
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+      ['warn', expect.stringMatching(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[1-3] s$/)],
+      ['warn', expect.stringMatching(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)],
+      ['info', 'works again after 2 failed attempts'],
+    ])
+    const [first, second, third] = step.calls
+    expect(second! - first!).toBeGreaterThanOrEqual(120)
+    expect(third! - second!).toBeGreaterThanOrEqual(245)
+  })
+
+  test('counts failures in a row only', async () => {
+    const { stage: given, stop, warnings, lines } = stage()
+    let n = 0
+    await forever(given, async () => {
+      if (++n === 6) stop()
+      if (n % 2 === 1) throw down()
+    })
+    expect(warnings()).toHaveLength(3)
+    for (const warning of warnings()) expect(warning).toMatch(/retrying in 0\.[1-3] s$/)
+    expect(lines).toHaveLength(3) // one failure alone is not worth a line when it is over
+  })
+
+  test('waits at least as long as the outage says', async () => {
+    const { stage: given, stop, warnings } = stage()
+    const step = failing(1, () => new Outage('the model answered 503', { wait: 600 }))
+    await forever(given, async () => {
+      await step()
+      stop()
+    })
+    expect(step.calls[1]! - step.calls[0]!).toBeGreaterThanOrEqual(595)
+    expect(warnings()).toEqual(['the model answered 503; retrying in 0.6 s'])
+  })
+
+  test('ends at once when stopped in a pause', async () => {
+    const { stage: given, stop, warnings } = stage()
+    const ended = forever(given, async () => {
+      throw new Outage('the model answered 429', { wait: 3_600_000 })
+    })
+    await waitFor('the pause', () => warnings().length)
+    expect(warnings()).toEqual(['the model answered 429; retrying in 3600 s'])
+    stop()
+    await settledWithin(1000, ended)
+    expect(getEventListeners(given.stop, 'abort')).toEqual([])
+  })
+
+  test('says nothing of a step that the stop has cut off', async () => {
+    const { stage: given, stop, lines } = stage()
+    await forever(given, async () => {
+      stop()
+      given.stop.throwIfAborted()
+    })
+    expect(lines).toEqual([])
+  })
+
+  test('throws a bug instead of trying again', async () => {
+    const { stage: given, lines } = stage()
+    const step = failing(9, bug)
+    await expect(forever(given, step)).rejects.toThrow(TypeError)
+    expect(step.calls).toHaveLength(1)
+    expect(lines).toEqual([])
+  })
+})
+
+describe('insist', () => {
+  test('tries until it is done, and says so', async () => {
+    const { stage: given, warnings } = stage()
+    const action = failing(2)
+    await insist(given, action)
+    expect(action.calls).toHaveLength(3)
+    expect(warnings()).toHaveLength(2)
+    expect(warnings()[1]).toMatch(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)
+  })
+
+  test('tries once even when stopped, as what is at stake exists nowhere else', async () => {
+    const { stage: given, stop, lines } = stage()
+    stop()
+    const action = failing(0)
+    await insist(given, action)
+    expect(action.calls).toHaveLength(1)
+    expect(lines).toEqual([])
+  })
+
+  test('gives up when it fails and is stopped, and says that', async () => {
+    const { stage: given, stop, lines } = stage()
+    stop()
+    await expect(insist(given, failing(9))).rejects.toThrow('cannot reach the model')
+    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
+      ['error', 'cannot reach the model: connect ECONNREFUSED; gave up, as the worker is stopping'],
+    ])
+  })
+
+  test('is stopped in a pause: tries one last time at once', async () => {
+    const { stage: given, stop, warnings } = stage()
+    const action = failing(1, () => new Outage('the disk is full', { wait: 3_600_000 }))
+    const done = insist(given, action)
+    await waitFor('the pause', () => warnings().length)
+    stop()
+    await settledWithin(1000, done)
+    expect(action.calls).toHaveLength(2)
+  })
+
+  test('throws a bug instead of trying again', async () => {
+    const { stage: given } = stage()
+    const action = failing(9, bug)
+    await expect(insist(given, action)).rejects.toThrow(TypeError)
+    expect(action.calls).toHaveLength(1)
+  })
+})
+
+describe('consume', () => {
+  /** Five transactions in a topic and a stage that consumes them. */
+  async function consuming() {
+    const stack = new AsyncDisposableStack()
+    const dir = stack.use(await tempDir())
+    const topics = await sqliteTopics({ path: dir.file('topics.db') })
+    stack.defer(() => topics.close())
+    await topics.append({ transactions: [0, 1, 2, 3, 4].map((n) => transaction(n)) })
+    const reader = topics.reader('transactions', 'score')
+    return { ...stage(), reader, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+  }
+  const numbers = (records: readonly { trans_num: string }[]) => records.map((r) => Number(r.trans_num.slice(6)))
+
+  test('does batch after batch, as large as it is told at the time', async () => {
+    await using world = await consuming()
+    const batches: number[][] = []
+    const limits = [1, 3, 10]
+    await consume(
+      world.stage,
+      world.reader,
+      () => limits[batches.length]!,
+      async (batch) => {
+        await batch.commit(batch.records.length)
+        if (batches.push(numbers(batch.records)) === 3) world.stop()
+      },
+    )
+    expect(batches).toEqual([[0], [1, 2, 3], [4]])
+  })
+
+  test('repeats what was not committed when the work fails, before anything else', async () => {
+    await using world = await consuming()
+    const batches: number[][] = []
+    await consume(
+      world.stage,
+      world.reader,
+      () => 3,
+      async (batch) => {
+        batches.push(numbers(batch.records))
+        if (batches.length === 3) world.stop()
+        await batch.commit(batches.length === 1 ? 1 : batch.records.length)
+        if (batches.length === 1) throw down()
+      },
+    )
+    expect(batches).toEqual([[0, 1, 2], [1, 2, 3], [4]])
+    expect(world.warnings()).toHaveLength(1)
+  })
+
+  test('ends while it waits for records when it is stopped, without a word', async () => {
+    await using world = await consuming()
+    const ended = consume(
+      world.stage,
+      world.reader,
+      () => 10,
+      async (batch) => {
+        await batch.commit(5)
+        setImmediate(world.stop)
+      },
+    )
+    await ended
+    expect(world.lines).toEqual([])
+  })
+
+  test('leaves the position to the work: what it did not commit is there after a stop', async () => {
+    await using world = await consuming()
+    await consume(
+      world.stage,
+      world.reader,
+      () => 10,
+      async (batch) => {
+        await batch.commit(2)
+        world.stop()
+        throw down()
+      },
+    )
+    expect(await world.reader.lag()).toBe(3)
+    expect(numbers((await world.reader.read(10, AbortSignal.timeout(5000))).records)).toEqual([2, 3, 4])
+  })
+
+  test('throws a bug in the work', async () => {
+    await using world = await consuming()
+    const consuming_ = consume(
+      world.stage,
+      world.reader,
+      () => 10,
+      async () => {
+        throw bug()
+      },
+    )
+    await expect(consuming_).rejects.toThrow(TypeError)
+  })
+})
+
+describe('together', () => {
+  const until = (signal: AbortSignal) =>
+    new Promise<void>((resolve) => {
+      if (signal.aborted) resolve()
+      signal.addEventListener('abort', () => resolve(), { once: true })
+    })
+  const never = new AbortController().signal
+
+  test('resolves when all loops have ended', async () => {
+    const ended: number[] = []
+    await together(never, [
+      async () => void ended.push(1),
+      async () => {
+        await new Promise(setImmediate)
+        ended.push(2)
+      },
+    ])
+    expect(ended).toEqual([1, 2])
+  })
+
+  test('stops all loops when it is stopped', async () => {
+    const stopping = new AbortController()
+    const running = together(stopping.signal, [until, until])
+    stopping.abort(new Error('stopped'))
+    await running
+  })
+
+  test('stops the others when one fails, waits for them, and throws its error', async () => {
+    let ended = false
+    const failed = down()
+    const running = together(never, [
+      async () => {
+        throw failed
+      },
+      async (stop) => {
+        await until(stop)
+        expect(stop.reason).toBe(failed)
+        await new Promise(setImmediate)
+        ended = true
+      },
+      async (stop) => {
+        await until(stop)
+        throw new Error('another, later')
+      },
+    ])
+    await expect(running).rejects.toBe(failed)
+    expect(ended).toBe(true)
+  })
+
+  test('throws nothing after a stop but a bug', async () => {
+    const stopping = new AbortController()
+    const ending = (error: () => Error) => async (stop: AbortSignal) => {
+      await until(stop)
+      throw error()
+    }
+    const [quiet, loud] = [
+      together(stopping.signal, [ending(down)]),
+      together(stopping.signal, [ending(down), ending(bug)]),
+    ]
+    stopping.abort(new Error('stopped'))
+    await quiet
+    await expect(loud).rejects.toThrow(TypeError)
+  })
+})
+
+describe('grace', () => {
+  test('is aborted with the same reason, some time after the signal', async () => {
+    const stopping = new AbortController()
+    using late = grace(stopping.signal, 150)
+    const reason = new Error('stopped')
+    const begun = performance.now()
+    stopping.abort(reason)
+    expect(late.signal.aborted).toBe(false)
+    await waitFor('the end of the grace', () => late.signal.aborted)
+    expect(performance.now() - begun).toBeGreaterThanOrEqual(145)
+    expect(late.signal.reason).toBe(reason)
+  })
+
+  test('is given to what begins after the signal too', async () => {
+    using late = grace(AbortSignal.abort(new Error('stopped')), 150)
+    expect(late.signal.aborted).toBe(false)
+    await waitFor('the end of the grace', () => late.signal.aborted)
+  })
+
+  test('leaves nothing behind when it is freed', async () => {
+    const stopping = new AbortController()
+    const unused = grace(stopping.signal, 20)
+    unused[Symbol.dispose]()
+    expect(getEventListeners(stopping.signal, 'abort')).toEqual([])
+    const used = grace(stopping.signal, 20)
+    using other = grace(stopping.signal, 60)
+    stopping.abort(new Error('stopped'))
+    used[Symbol.dispose]()
+    await waitFor('the other one', () => other.signal.aborted)
+    expect(used.signal.aborted).toBe(false)
+  })
+})
