@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { forever, grace, insist, plural, type Stage } from '../stage.ts'
+import type { Topics } from '../topic/topic.ts'
+import { readDocument } from './document.ts'
+import type { Producer } from './producer.ts'
+
+/** ms that a call in flight is given to finish after the stop: an answer cut off is lost for good */
+const GRACE = 5000
+/** ms; a restart takes longer, so a shorter pause need not be remembered over one */
+const WORTH_NOTING = 100
+
+/**
+ * Calls the producer at its rate and makes what it sends durable before the next call. Calls are spread evenly, 1 %
+ * further apart than the rate allows, so that no 60 s by any clock hold more of them; the last one is noted before it
+ * is made, so that a restart keeps the distance too.
+ */
+export async function fetchStage(
+  stage: Stage,
+  { producer, topics, ratePerMin }: { producer: Producer; topics: Topics; ratePerMin: number },
+): Promise<void> {
+  const distance = (60_000 / ratePerMin) * 1.01
+  const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
+  let calledAt = noted?.called_at ?? 0
+
+  // A clock that was set back must not stop us for longer than one distance.
+  const untilNext = () => Math.min(calledAt + distance - Date.now(), distance)
+
+  async function step() {
+    if (untilNext() >= 1) await sleep(untilNext(), undefined, { signal: stage.stop })
+    calledAt = Date.now()
+    if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
+
+    using late = grace(stage.stop, GRACE)
+    const body = await producer.call(late.signal)
+    const { transactions, letters, wholeBody } = readDocument(body, Date.now())
+    await insist(stage, () => topics.append({ transactions, 'dead-letters': letters }))
+    stage.log.debug(`fetched ${plural(transactions.length, 'transaction')}`)
+    if (wholeBody) throw new Error(`${letters[0]!.reason}; it is kept in dead-letters`)
+    if (letters.length > 0)
+      stage.log.warn(
+        `${plural(letters.length, 'row')} of the producer set aside in dead-letters: ${letters[0]!.reason}`,
+      )
+  }
+  await forever(stage, step, untilNext)
+}

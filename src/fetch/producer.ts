@@ -1,0 +1,38 @@
+import { glimpse, isHtml, request } from '../http.ts'
+import { Outage } from '../stage.ts'
+
+/** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
+const DEADLINE = 60_000
+const MAX_BODY = 10 * 1024 * 1024
+
+export type Producer = {
+  /** One call: the body of a 200, as text. Throws when there is none; what a lost answer held is gone for good. */
+  call(signal: AbortSignal): Promise<string>
+}
+
+/** The real-time payments API. It has no cursor and no acknowledgement: each call is a new event. */
+export function producerApi({
+  url,
+  headers,
+  deadline = DEADLINE,
+}: {
+  url: URL
+  headers: Record<string, string>
+  deadline?: number
+}): Producer {
+  return {
+    async call(signal) {
+      const answer = await request({ url, headers, deadline, maxAnswer: MAX_BODY, signal }).catch((cause) => {
+        signal.throwIfAborted()
+        throw new Error('cannot reach the producer', { cause })
+      })
+      const { status, text, retryAfter: wait } = answer
+      if (status === 429) throw new Outage('the producer answered 429, its rate limit is reached', { wait })
+      if (status >= 300 && status < 400) throw new Outage(`the producer answered ${status}: PRODUCER_URL has moved`)
+      if (status !== 200) throw new Outage(`the producer answered ${status} (${glimpse(answer)})`, { wait })
+      if (isHtml(answer.text)) throw new Outage(`the producer sent ${glimpse(answer)} instead of data`)
+      if (text.trim() === '') throw new Outage('the producer sent nothing')
+      return text
+    },
+  }
+}

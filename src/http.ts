@@ -1,0 +1,86 @@
+import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
+import { isLoopback } from './config.ts'
+
+export type HttpAnswer = { status: number; type: string; text: string; retryAfter: number }
+export type HttpRequest = {
+  url: URL
+  headers?: Record<string, string>
+  /** JSON text to post; without it the request is a GET */
+  body?: string
+  /** ms until the whole answer must be there */
+  deadline: number
+  /** bytes */
+  maxAnswer: number
+  signal: AbortSignal
+}
+
+/**
+ * One HTTP request, whatever the status of the answer. Throws one short Error when no whole answer came: it carries
+ * neither the request nor the answer, which hold card numbers and tokens.
+ */
+export async function request({
+  url,
+  headers = {},
+  body,
+  deadline,
+  maxAnswer,
+  signal,
+}: HttpRequest): Promise<HttpAnswer> {
+  const late = AbortSignal.timeout(deadline)
+  const options: AxiosRequestConfig = {
+    url: url.href,
+    method: body === undefined ? 'GET' : 'POST',
+    data: body,
+    headers: {
+      accept: 'application/json',
+      'user-agent': 'client-predict',
+      ...(body && { 'content-type': 'application/json' }),
+      ...headers,
+    },
+    responseType: 'text',
+    transformResponse: [(data) => data],
+    transformRequest: [(data) => data],
+    validateStatus: null,
+    maxRedirects: 0,
+    maxContentLength: maxAnswer,
+    signal: AbortSignal.any([signal, late]), // axios's own timeout is idle time only: a server that drips never meets it
+    ...(isLoopback(url.hostname) && { proxy: false }),
+  }
+  try {
+    const { status, headers: got, data } = await axios.request<string>(options)
+    return {
+      status,
+      type: String(got['content-type'] ?? ''),
+      text: data ?? '',
+      retryAfter: waitFor(got['retry-after']),
+    }
+  } catch (error) {
+    signal.throwIfAborted()
+    throw new Error(late.aborted ? `no whole answer within ${deadline / 1000} s` : short(error, maxAnswer))
+  }
+}
+
+function short(error: unknown, maxAnswer: number): string {
+  if (!(error instanceof AxiosError)) throw error
+  if (/maxContentLength/.test(error.message)) return `the answer is larger than ${maxAnswer / 2 ** 20} MiB`
+  if (/aborted/.test(error.message)) return 'the connection broke off in the middle of the answer'
+  if (/socket hang up/.test(error.message)) return 'the connection was closed without an answer'
+  return error.message || error.code || 'no answer'
+}
+
+/** Retry-After, in seconds or as a date, in ms; an hour at most, 0 when there is none. */
+function waitFor(header: unknown): number {
+  if (typeof header !== 'string') return 0
+  const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
+  return Math.min(Math.max(ms || 0, 0), 3_600_000)
+}
+
+/** What may be shown of an answer that was no data: the title of a page, nothing else. */
+export function glimpse({ type, text }: HttpAnswer): string {
+  const title = /<title[^>]*>([^<]{1,80})/i.exec(text)?.[1]?.trim()
+  if (title) return `an HTML page "${title}"`
+  return isHtml(text) ? 'an HTML page' : type.split(';')[0] || 'no content type'
+}
+
+/** By the text alone: some frameworks call every text `text/html`, data too. */
+export const isHtml = (text: string) => /^\s*<[!a-z]/i.test(text)
