@@ -1,0 +1,75 @@
+import { expect, test } from 'vitest'
+import { diagnose } from '../../src/score/diagnose.ts'
+import { FEATURES, NUMERIC_FEATURES } from '../../src/transaction.ts'
+import { LONG_CARD } from '../rows.ts'
+import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
+
+const textual = FEATURES.filter((column) => !(NUMERIC_FEATURES as readonly string[]).includes(column))
+
+test.for<[what: string, text: string, said: RegExp]>([
+  [
+    'missing inputs',
+    refusals.missingInputs(...textual),
+    new RegExp(
+      `^Model is missing inputs \\(${textual.join(', ')}\\): its signature asks for .* MODEL_FEATURES=all, or, .* log it again with the signature`,
+    ),
+  ],
+  ['one missing input', refusals.missingInputs('amt'), /^Model is missing inputs \(amt\): .* MODEL_FEATURES=all/],
+  [
+    'unseen feature names',
+    refusals.unseen(['category', 'city', 'dob', 'first', 'gender', '...']),
+    /^feature names unseen at fit time \(category, first, gender, city, dob, …\): .* Set MODEL_FEATURES to the columns it was fitted on \(e\.g\. numeric\)/,
+  ],
+  [
+    'unseen feature names beside missing ones',
+    refusals.unseen(['category', 'merchant'], ['amt', 'zip']),
+    /^feature names unseen at fit time \(merchant, category, …\): /,
+  ],
+  [
+    'feature names now missing',
+    refusals.nowMissing('amt', 'merch_lat'),
+    /does not send \(amt, merch_lat\): add them to MODEL_FEATURES$/,
+  ],
+  ['another order', refusals.otherOrder(), /another order than in fit: list them in that order in MODEL_FEATURES$/],
+  ['an empty value in an integer column', refusals.notConverted('city_pop'), /^wrong type: .* column city_pop /],
+  [
+    'another type in the signature',
+    refusals.incompatibleTypes('unix_time'),
+    /^wrong type: column unix_time .* check UNIX_TIME_UNIT, or log the model again/,
+  ],
+  ['text where a number belongs', refusals.notANumber(), /^wrong type: .* text .* set MODEL_FEATURES=numeric$/],
+  ['params handed over', refusals.paramsHandedOver(), /^MLflow handed `params` .*: use a newer MLflow, or a Pipeline/],
+  ['an empty value', refusals.empty(), /^a value is empty/],
+  [
+    'a request that is no JSON',
+    refusals.notJson(`{"data":[[${LONG_CARD}`),
+    /^BAD_REQUEST, for a reason not known here/,
+  ],
+  ['anything else', refusals.unknown(), /^BAD_REQUEST, for a reason not known here/],
+  ['a page', `<!doctype html><title>500 ${LONG_CARD}</title>`, /^no MLflow error, for a reason not known here/],
+  ['nothing', '', /^no MLflow error, for a reason not known here/],
+])('says why a model refused: %s; and repeats no row, value or stack trace', ([, text, said]) => {
+  const diagnosis = diagnose(text)
+  expect(diagnosis).toMatch(said)
+  expect(diagnosis).not.toMatch(UNFIT_TO_SHOW)
+})
+
+test('names nothing that only stands behind the list of columns', () => {
+  const behind = ', "note": "first and last of a state"'
+  expect(diagnose(refusals.missingInputs('amt') + behind)).toMatch(/^Model is missing inputs \(amt\)/)
+  expect(diagnose(refusals.unseen(['city']) + behind)).toMatch(/unseen at fit time \(city, …\)/)
+  expect(diagnose(refusals.unseen(['city']).replace(/\\n\\n"}$/, `"${behind}`))).toMatch(/fit time \(city, …\)/)
+  expect(diagnose(refusals.nowMissing('amt') + behind)).toMatch(/does not send \(amt\)/)
+})
+
+test('names that are none of ours are not repeated: they may be anything', () => {
+  for (const text of [
+    refusals.missingInputs('age', 'Marilyn'),
+    refusals.nowMissing('age', 'Marilyn'),
+    refusals.notConverted('Marilyn'),
+  ]) {
+    const diagnosis = diagnose(text)
+    expect(diagnosis).toMatch(/none that we know/)
+    expect(diagnosis).not.toMatch(/age,|Marilyn/)
+  }
+})
