@@ -1,0 +1,159 @@
+import { mkdir, rename, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { Readable } from 'node:stream'
+import { createTransport } from 'nodemailer'
+import type { SmtpServer } from '../config.ts'
+import { seconds } from '../stage.ts'
+import type { Mail } from './alert.ts'
+
+/** Where mails go. */
+export type Channel = {
+  /**
+   * Resolves once the other side has taken the mail over, with what was done with it, for the log. Rejects with
+   * MailError when it has not, or when nobody can know. An aborted signal cuts the session.
+   */
+  send(mail: Mail, signal: AbortSignal): Promise<string>
+  close(): void
+}
+
+/**
+ * `pause`: the way to the server is blocked for every mail. `own`: this mail may be the cause itself. `uncertain`: it
+ * may have arrived all the same.
+ */
+export class MailError extends Error {
+  readonly pause: boolean
+  readonly own: boolean
+  readonly uncertain: boolean
+  constructor(message: string, { pause = false, own = false, uncertain = false }) {
+    super(message)
+    this.pause = pause
+    this.own = own
+    this.uncertain = uncertain
+  }
+}
+
+/** ms until the whole mail must be handed over */
+const HAND_OVER = 60_000
+/** ms to wait for the answer to the final dot (RFC 5321, 4.5.3.2.6): less makes doubles */
+const FINAL_ANSWER = 600_000
+
+/** Mails through an SMTP server. Sessions are kept and used again; STARTTLS is demanded unless the host is loopback. */
+export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = FINAL_ANSWER } = {}): Channel {
+  const idle: Session[] = []
+
+  const connect = () =>
+    createTransport({
+      pool: true,
+      maxConnections: 1, // a session each, so that one can be cut without the others
+      maxRequeues: 1, // only what was certainly not sent goes out again by itself
+      host: server.host,
+      port: server.port,
+      secure: server.secure,
+      requireTLS: !server.secure && !server.loopback,
+      ...(server.loopback && { opportunisticTLS: true, tls: { rejectUnauthorized: false } }), // it never leaves this machine
+      connectionTimeout: 30_000,
+      greetingTimeout: 30_000,
+      socketTimeout: finalAnswer + 60_000,
+      disableFileAccess: true,
+      disableUrlAccess: true,
+      ...(server.user !== undefined && { auth: { user: server.user, pass: server.pass ?? '' } }),
+    }).use('stream', (mail, done) => {
+      const { onHandedOver } = mail.data as { onHandedOver?: () => void }
+      // The last stream before the socket: nobody reads it ahead, the session does once the server has said 354.
+      mail.message.processFunc((input) => Readable.from(reportEnd(input, onHandedOver), { objectMode: false }))
+      done()
+    })
+
+  return {
+    async send({ from, to, raw }, signal) {
+      const session = idle.pop() ?? connect()
+      const cut = () => session.close({ force: true })
+      let handedOver = false
+      let late: string | undefined
+      const within = (ms: number, what: string) =>
+        setTimeout(() => {
+          late = `${what} within ${seconds(ms)} s`
+          cut()
+        }, ms)
+      let timer = within(handOver, 'it did not take the mail')
+      const onHandedOver = () => {
+        handedOver = true
+        clearTimeout(timer)
+        timer = within(finalAnswer, 'it said nothing')
+      }
+      signal.addEventListener('abort', cut, { once: true })
+      try {
+        signal.throwIfAborted()
+        const { accepted, rejected, rejectedErrors } = await session.sendMail({
+          raw,
+          envelope: { from, to: [...to] },
+          onHandedOver,
+        } as object)
+        idle.push(session)
+        const missed = rejected.length > 0 ? `, not to ${rejected.join(', ')} (${rejectedErrors?.[0]?.response})` : ''
+        return `mailed to ${accepted.join(', ')}${missed}`
+      } catch (error) {
+        cut()
+        throw explain(error as SmtpFailure, handedOver, late)
+      } finally {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', cut)
+      }
+    },
+    close() {
+      for (const session of idle.splice(0)) session.close({ force: true })
+    },
+  }
+}
+
+type Session = ReturnType<typeof createTransport> & { close(options?: { force?: boolean }): void }
+type SmtpFailure = Error & { code?: string; response?: string; responseCode?: number }
+
+async function* reportEnd(mail: Readable, report?: () => void) {
+  yield* mail
+  report?.()
+}
+
+/** What an SMTP failure means for this mail and for the others. */
+function explain(
+  { message, code, response = '', responseCode = 0 }: SmtpFailure,
+  handedOver: boolean,
+  late?: string,
+): MailError {
+  const blocked = (what: string) => new MailError(what, { pause: true })
+  const said = (response || message).replace(/\s+/g, ' ').replace(/^Reached maximum number of retries after /, '')
+  if (code === 'EAUTH' && (responseCode >= 500 || responseCode === 0))
+    return blocked(`the mail server refused the login (${responseCode || code}): check user and password in SMTP_URL`)
+  if (code === 'ETLS') return blocked(`the way to the mail server cannot be encrypted: ${said}`)
+  if (/\b5\.4\.5\b/.test(response))
+    return blocked('the mail server says that its daily sending limit is reached (550 5.4.5)')
+  // Sender and recipients are the same for every mail: only the answer to the final dot is about this one.
+  const own = code === 'EMESSAGE'
+  if (responseCode >= 500 && responseCode !== 503)
+    return new MailError(`the mail server refused the mail: ${said}`, { pause: !own, own })
+  if (responseCode >= 400) return new MailError(`the mail server put the mail off: ${said}`, { pause: true, own })
+  if (handedOver)
+    return new MailError(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
+      own: true,
+      uncertain: true,
+    })
+  return blocked(`cannot reach the mail server: ${late ?? said}`)
+}
+
+/** Mails as files in a folder, for a first run. A file is whole or not there. */
+export function outbox(folder: string): Channel {
+  return {
+    async send({ id, raw }) {
+      const name = join(folder, `${id.replace(/[^\w@.-]/g, '_')}.eml`)
+      try {
+        await mkdir(folder, { recursive: true })
+        await writeFile(`${name}.part`, raw, { flush: true })
+        await rename(`${name}.part`, name)
+        return `written to ${name}`
+      } catch (error) {
+        throw new MailError(`cannot write ${name}: ${(error as Error).message}`, { pause: true })
+      }
+    },
+    close() {},
+  }
+}

@@ -1,0 +1,577 @@
+import { describe, expect, test, vi } from 'vitest'
+import { alertStage } from '../../src/alert/deliver.ts'
+import { type Channel, smtp } from '../../src/alert/email.ts'
+import { sqliteTopics } from '../../src/topic/sqlite.ts'
+import type { Batch, Topics } from '../../src/topic/topic.ts'
+import { identity, type Prediction } from '../../src/transaction.ts'
+import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
+import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from './smtp.ts'
+
+vi.setConfig({ testTimeout: 20_000 })
+
+const fraud = (n: number) => prediction(n, { prediction: 1 })
+const frauds = (count: number) => Array.from({ length: count }, (_, i) => fraud(i + 1))
+const names = (count: number) => frauds(count).map((p) => p.trans_num)
+const sorted = (list: readonly string[]) => list.toSorted((a, b) => Number(a.slice(6)) - Number(b.slice(6)))
+type Fake = Awaited<ReturnType<typeof scriptedSmtp>>
+type Options = {
+  limit?: number
+  /** ms; the real first pause is 2 s */
+  firstPause?: number
+  afterStop?: number
+  overlap?: number
+  wrap?: (topics: Topics) => Topics
+  channel?: Channel
+}
+
+/** Predictions and a mail server that outlive the workers. */
+async function world(predictions: readonly Prediction[], answer?: (asked: Asked) => Reply | undefined) {
+  const dir = await tempDir()
+  const fake = await scriptedSmtp(answer)
+  const path = dir.file('topics.db')
+  const open = () => sqliteTopics({ path, exclusive: true })
+  const withTopics = async <T>(use: (topics: Topics) => Promise<T>) => {
+    const topics = await open()
+    return use(topics).finally(() => topics.close())
+  }
+  await withTopics((topics) => topics.append({ predictions }))
+  return {
+    fake,
+    withTopics,
+    /** how many records the alert has not passed; no worker may run */
+    lag: () => withTopics((topics) => topics.reader('predictions', 'alert').lag()),
+    worker: async (options?: Options) => worker(await open(), fake, options),
+    async [Symbol.asyncDispose]() {
+      await fake[Symbol.asyncDispose]()
+      await dir[Symbol.asyncDispose]()
+    },
+  }
+}
+
+function worker(opened: Topics, fake: Fake, options: Options = {}) {
+  const { limit = 1_000_000, firstPause = 40, afterStop = 5000, overlap = 0, wrap = (topics) => topics } = options
+  const { log, lines, text } = listeningLog()
+  const stop = new AbortController()
+  const topics = wrap(opened)
+  const channel = options.channel ?? smtp(fake.server)
+  const reader = topics.reader('predictions', 'alert')
+  const addresses = { from: 'fraud@example.com', to: ['analyst@example.com'] }
+  let gone = false
+  const ended = alertStage(
+    { log, stop: stop.signal },
+    { reader, topics, channel, ...addresses, dailyLimit: limit },
+    { firstPause, afterStop, overlap },
+  )
+  ended.catch(() => {})
+  const end = async () => {
+    stop.abort(new Error('stopped'))
+    await ended.finally(async () => {
+      channel.close()
+      if (!gone) await opened.close()
+      gone = true
+    })
+  }
+  return {
+    topics: opened,
+    lines,
+    text,
+    warnings: () => lines.filter(({ level }) => level === 'warn'),
+    ended,
+    stop: () => stop.abort(new Error('stopped')),
+    /** Ends as SIGKILL would: nothing more is noted. */
+    async kill() {
+      await opened.close()
+      gone = true
+      for (const socket of fake.sockets) socket.destroy()
+      await end()
+    },
+    [Symbol.asyncDispose]: end,
+  }
+}
+
+/** Topics whose readers read so. */
+const reading =
+  (read: <T>(next: () => Promise<Batch<T>>) => Promise<Batch<T>>) =>
+  (topics: Topics): Topics => ({
+    ...topics,
+    reader(topic, name) {
+      const reader = topics.reader(topic, name)
+      return { ...reader, read: (limit, signal) => read(() => reader.read(limit, signal)) }
+    },
+  })
+/** Topics whose readers commit so. */
+const committing = (commit: (next: () => Promise<void>) => Promise<void>) =>
+  reading(async (next) => {
+    const batch = await next()
+    return { ...batch, commit: (...args) => commit(() => batch.commit(...args)) }
+  })
+const drained = (topics: Topics) =>
+  waitFor('everything to be passed', async () => (await topics.reader('predictions', 'alert').lag()) === 0)
+/** Answers so at the final dot of the mail about that transaction. */
+const about =
+  (trans_num: string, reply: Reply) =>
+  ({ verb, raw }: Asked): Reply | undefined =>
+    verb === 'dot' && transNum(raw) === trans_num ? reply : undefined
+
+describe.concurrent('each fraud', () => {
+  test('is mailed once, an honest transaction never', async () => {
+    const predictions = Array.from({ length: 60 }, (_, n) => (n % 4 === 0 ? fraud(n) : prediction(n, { is_fraud: 1 })))
+    const wanted = predictions.filter((p) => p.prediction === 1).map((p) => p.trans_num)
+    await using w = await world(predictions)
+    {
+      await using first = await w.worker()
+      await drained(first.topics)
+      expect(sorted(w.fake.taken())).toEqual(wanted)
+      await first.topics.append({ predictions: [prediction(100), fraud(101)] })
+      await drained(first.topics)
+    }
+    await using second = await w.worker()
+    await second.topics.append({ predictions: [fraud(102)] })
+    await drained(second.topics)
+    expect(sorted(w.fake.taken())).toEqual([...wanted, 'trans-101', 'trans-102'])
+    expect(second.lines).toEqual(
+      [
+        {
+          level: 'info',
+          msg: 'mailed to analyst@example.com: Fraud alert: $112.00 at Kutch, Hermiston and Farrell (gas_transport)',
+        },
+      ].map((line) => expect.objectContaining(line)),
+    )
+  })
+
+  test('that is none, only honest ones, moves the position all the same', async () => {
+    await using w = await world([prediction(1), prediction(2)])
+    await using only = await w.worker()
+    await drained(only.topics)
+    expect(w.fake.sessions).toBe(0)
+  })
+
+  test('is mailed at once, over a few sessions that are kept', async () => {
+    await using w = await world(frauds(30))
+    await using only = await w.worker()
+    await drained(only.topics)
+    expect(w.fake.sessions).toBeGreaterThan(1)
+    expect(w.fake.sessions).toBeLessThanOrEqual(5)
+  })
+
+  test('waits for the mail before it as long as that is quick: a crash finds one that is not noted', async () => {
+    await using w = await world(frauds(20))
+    await using only = await w.worker({ overlap: 60_000 })
+    await drained(only.topics)
+    expect(w.fake.sessions).toBe(1)
+  })
+
+  test('waits no longer than that for the mail before it', async () => {
+    await using w = await world(frauds(6), about('trans-1', hang))
+    await using only = await w.worker({ overlap: 100, afterStop: 50 })
+    await waitFor('the others', () => w.fake.taken().length === 5)
+    expect(only.warnings()).toEqual([])
+  })
+
+  test('is noted when it is mailed, not with its batch', async () => {
+    await using w = await world(frauds(12), ({ verb, mail }) => (verb === 'dot' && mail > 4 ? hang : undefined))
+    {
+      const killed = await w.worker()
+      await waitFor('four mails', () => killed.lines.length === 4)
+      await waitFor('the others to be out', () => w.fake.seen.length === 4 + 5)
+      await killed.kill()
+    }
+    const before = w.fake.taken()
+    w.fake.answer = () => undefined
+    await using second = await w.worker()
+    await drained(second.topics)
+    expect(before).toHaveLength(4)
+    expect(sorted(w.fake.taken())).toEqual(names(12))
+  })
+})
+
+describe.concurrent('a mail that is stuck after its final dot', () => {
+  test('holds up no other; after a kill it alone is sent again, and is the same to the byte', async () => {
+    await using w = await world([fraud(1), prediction(50), ...frauds(7).slice(1)], about('trans-1', hang))
+    {
+      const killed = await w.worker()
+      await waitFor('the others', () => w.fake.taken().length === 6)
+      expect(sorted(w.fake.taken())).toEqual(names(7).slice(1))
+      await waitFor('the log', () => killed.lines.length === 6)
+      await killed.kill()
+    }
+    expect(await w.lag()).toBe(8)
+    w.fake.answer = () => undefined
+    await using second = await w.worker()
+    await drained(second.topics)
+    const [first, again, ...more] = w.fake.seen.filter(({ raw }) => transNum(raw) === 'trans-1')
+    expect(more).toEqual([])
+    expect(again?.raw).toEqual(first?.raw)
+    expect(w.fake.seen).toHaveLength(8)
+  })
+
+  test('holds up no other either when the server was away meanwhile', async () => {
+    let [up, refused] = [true, 0]
+    await using w = await world([fraud(1)], (asked) => {
+      if (asked.verb !== 'greeting' || up) return about('trans-1', hang)(asked)
+      refused++
+      return '421 4.3.2 busy'
+    })
+    await using only = await w.worker({ afterStop: 50 })
+    await waitFor('the stuck mail', () => w.fake.seen.length === 1)
+    up = false
+    await only.topics.append({ predictions: frauds(8).slice(1) })
+    await waitFor('failures', () => refused > 6)
+    up = true
+    await waitFor('the others', () => w.fake.taken().length === 7)
+  })
+
+  test('holds up no other either when it was the first after an outage', async () => {
+    let failures = 0
+    await using w = await world(frauds(8), ({ verb, mail }) => {
+      if (verb === 'greeting' && failures < 7) return `421 4.3.2 busy ${++failures}`
+      return verb === 'dot' && mail === 1 ? hang : undefined
+    })
+    await using _ = await w.worker({ afterStop: 50 })
+    await waitFor('the others', () => w.fake.taken().length === 7)
+  })
+
+  test('lets the position pass all when its answer comes after all', async () => {
+    let answer = () => {}
+    await using w = await world(
+      [fraud(1)],
+      about('trans-1', (socket) => {
+        answer = () => void socket.write('250 2.0.0 at last\r\n')
+      }),
+    )
+    await using only = await w.worker()
+    await waitFor('it to be out', () => w.fake.seen.length === 1)
+    for (const n of [2, 3]) {
+      await only.topics.append({ predictions: [fraud(n)] }) // a batch each
+      await waitFor('another', () => w.fake.taken().length === n - 1)
+    }
+    answer()
+    await drained(only.topics)
+    expect(w.fake.seen).toHaveLength(3)
+  })
+
+  test('is sent again when its session is cut, the same to the byte', async () => {
+    await using w = await world(frauds(1), ({ verb, mail }) => (verb === 'dot' && mail === 1 ? reset : undefined))
+    await using only = await w.worker()
+    await drained(only.topics)
+    const [first, again, ...more] = w.fake.seen
+    expect(more).toEqual([])
+    expect(again?.raw).toEqual(first?.raw)
+    expect(only.warnings()).toMatchObject([
+      { msg: expect.stringMatching(/^transaction trans-1: no answer .* may arrive twice.*; retrying in [\d.]+ s$/) },
+    ])
+  })
+
+  test('is not forgotten when what was mailed beyond it is far away', async () => {
+    // A restart reads some 1,000 frauds, then waits: what is noted of those behind must stay noted.
+    const many = frauds(1600)
+    await using w = await world(many, ({ verb, mail }) => (verb === 'dot' && mail > 3 ? hang : undefined))
+    const ahead = identity(many.at(-1)!)
+    await w.withTopics((topics) => topics.note({ alert: { ahead: [ahead], counted: [] } }))
+    await using only = await w.worker({ afterStop: 50 })
+    await waitFor('three mails', () => only.lines.length === 3)
+    expect(await only.topics.noted('alert')).toMatchObject({ ahead: expect.arrayContaining([ahead]) })
+  })
+})
+
+describe.concurrent('while the server is down', () => {
+  test('a killed worker loses nothing, and the next one goes on', async () => {
+    await using w = await world(frauds(9), ({ verb }) => (verb === 'greeting' ? reset : undefined))
+    {
+      const killed = await w.worker()
+      await waitFor('a failure', () => killed.warnings().length > 0)
+      await killed.kill()
+    }
+    w.fake.answer = () => undefined
+    await using second = await w.worker()
+    await drained(second.topics)
+    expect(sorted(w.fake.taken())).toEqual(names(9))
+  })
+
+  test('not more than some 1,000 frauds are read ahead', async () => {
+    let [down, read, most] = [true, 0, 0]
+    await using w = await world(frauds(2100), ({ verb }) =>
+      verb === 'greeting' && down ? '421 4.3.2 busy' : undefined,
+    )
+    const wrap = reading(async (next) => {
+      const batch = await next()
+      read += batch.records.length
+      most = Math.max(most, read - w.fake.taken().length)
+      return batch
+    })
+    await using only = await w.worker({ wrap })
+    await waitFor('three failures', () => only.warnings().length === 3)
+    expect(read).toBeGreaterThanOrEqual(1000)
+    down = false
+    await waitFor('more to be read', () => read > 1500)
+    expect(most).toBeLessThan(1500)
+  })
+})
+
+test.concurrent.for<[string, Asked['verb'], string]>([
+  ['a refused login', 'AUTH', '535 5.7.8 bad credentials'],
+  ['a reached daily limit', 'MAIL', '550 5.4.5 daily limit'],
+  ['a refused sender', 'MAIL', '553 5.7.1 not yours'],
+])('%s pauses them all and drops none', async ([, verb, reply]) => {
+  let failures = 0
+  await using w = await world(frauds(12), (asked) => {
+    if (asked.verb === 'EHLO') return '250-fake\r\n250 AUTH PLAIN'
+    if (asked.verb !== verb || failures >= 7) return undefined
+    failures++
+    return reply
+  })
+  Object.assign(w.fake.server, { user: 'desk', pass: 'sesame' })
+  await using only = await w.worker()
+  await drained(only.topics)
+  expect(sorted(w.fake.taken())).toEqual(names(12))
+  expect(w.fake.seen).toHaveLength(12)
+  expect(only.warnings().length).toBeLessThanOrEqual(3) // five at once, then one by one
+  expect(only.text()).toContain('mails go out again')
+})
+
+test.concurrent('what was under way when the way got blocked does not open it again', async () => {
+  const answers: (() => void)[] = []
+  let sixth = 0
+  await using w = await world(frauds(6), ({ verb, mail }) => {
+    if (mail > 5 || sixth > 0) sixth ||= performance.now()
+    if (verb !== 'dot' || mail > 5) return undefined
+    if (mail === 1) return '451 4.7.1 slowly'
+    return (socket) => void answers.push(() => socket.write('250 2.0.0 ok\r\n'))
+  })
+  await using only = await w.worker({ firstPause: 600 })
+  await waitFor('the failure', () => only.warnings().length === 1 && answers.length === 4)
+  const blocked = performance.now()
+  for (const answer of answers) answer()
+  await drained(only.topics)
+  expect(sixth - blocked).toBeGreaterThan(200) // the pause is 300 ms or more
+  expect(sorted(w.fake.seen.map(({ raw }) => transNum(raw)))).toEqual(['trans-1', ...names(6)])
+})
+
+describe.concurrent('a mail that fails for itself', () => {
+  test('is tried again alone, named in the log, while the others go out', async () => {
+    const tries: number[] = []
+    await using w = await world(frauds(15), (asked) =>
+      about('trans-2', 'x')(asked) && tries.push(performance.now()) <= 4 ? `554 5.7.1 spam ${tries.length}` : undefined,
+    )
+    await using only = await w.worker({ firstPause: 100 })
+    await drained(only.topics)
+    for (const [i, time] of tries.slice(1).entries()) expect(time - tries[i]!).toBeGreaterThanOrEqual(50 * 2 ** i - 1)
+    expect(w.fake.taken().at(-1)).toBe('trans-2')
+    expect(sorted(w.fake.taken())).toEqual(names(15))
+    expect(only.warnings().map(({ msg }) => msg)).toEqual(
+      [1, 2, 3, 4].map((n) =>
+        expect.stringMatching(
+          `^transaction trans-2: the mail server refused the mail: 554 5.7.1 spam ${n}; \\d+ held back`,
+        ),
+      ),
+    )
+  })
+  test('does not hold up the others when the server only puts it off', async () => {
+    let patient = false
+    await using w = await world(frauds(10), (asked) =>
+      patient ? undefined : about('trans-1', '451 4.3.0 scanner')(asked),
+    )
+    await using only = await w.worker()
+    await waitFor('the others', () => w.fake.taken().length === 9)
+    patient = true
+    await drained(only.topics)
+    expect(sorted(w.fake.taken())).toEqual(names(10))
+  })
+})
+
+describe.concurrent('the daily limit', () => {
+  test('holds the rest back, also after a restart, and says so once', async () => {
+    await using w = await world(frauds(8))
+    for (const [limit, taken] of [
+      [3, 3],
+      [3, 3],
+      [4, 4],
+    ] as const) {
+      await using one = await w.worker({ limit })
+      await waitFor('the limit', () => one.warnings().length > 0)
+      expect(w.fake.seen).toHaveLength(taken)
+      expect(one.warnings()).toMatchObject([
+        {
+          msg: expect.stringMatching(
+            `^${limit} mails in 24 h \\(ALERT_DAILY_LIMIT\\): ${8 - taken} held back, next one in 14\\d\\d min$`,
+          ),
+        },
+      ])
+    }
+    await using last = await w.worker()
+    await drained(last.topics)
+    expect(sorted(w.fake.taken())).toEqual(names(8))
+  })
+  test('is said once, whatever else comes', async () => {
+    let reads = 0
+    const wrap = reading((next) => {
+      reads++
+      return next()
+    })
+    await using w = await world(frauds(2))
+    await using only = await w.worker({ limit: 1, wrap })
+    await waitFor('the limit', () => only.warnings().length > 0)
+    const before = reads
+    await only.topics.append({ predictions: [fraud(3)] })
+    await waitFor('it to be read', () => reads > before)
+    expect(only.warnings()).toHaveLength(1)
+  })
+  test('lets the next one out by itself when the oldest is a day old', async () => {
+    await using w = await world(frauds(1))
+    const minute = (Date.now() + 3000 - 86_400_000) / 60_000 - 1 // forgotten in 3 s
+    await w.withTopics((topics) => topics.note({ alert: { ahead: [], counted: [[minute, 1]] } }))
+    await using only = await w.worker({ limit: 1 })
+    await waitFor('the limit', () => only.warnings().length > 0)
+    expect(w.fake.seen).toEqual([])
+    await drained(only.topics)
+    expect(w.fake.taken()).toEqual(['trans-1'])
+  })
+  test('counts a mail that may have arrived', async () => {
+    await using w = await world(frauds(2), ({ verb }) => (verb === 'dot' ? reset : undefined))
+    await using only = await w.worker({ limit: 2 })
+    await waitFor('the limit', () => /ALERT_DAILY_LIMIT\): 2 held back/.test(only.text()))
+    expect(w.fake.seen).toHaveLength(2)
+  })
+})
+
+test.concurrent('a position that cannot be noted is noted later, without mailing again', async () => {
+  let commits = 0
+  const wrap = committing(async (commit) => {
+    if (++commits <= 2) throw new Error('disk full')
+    return commit()
+  })
+  await using w = await world(frauds(5))
+  await using only = await w.worker({ wrap })
+  await drained(only.topics)
+  expect(sorted(w.fake.taken())).toEqual(names(5))
+  expect(w.fake.seen).toHaveLength(5)
+  expect(only.warnings().map(({ msg }) => msg)).toEqual(Array(2).fill(expect.stringMatching(/^disk full; retrying in/)))
+  await only.topics.append({ predictions: [fraud(6)] }) // and it is alive
+  await drained(only.topics)
+})
+
+test.concurrent('while one note takes its time the next ones wait for it', async () => {
+  let [running, most] = [0, 0]
+  const wrap = committing(async (commit) => {
+    most = Math.max(most, ++running)
+    await new Promise((resolve) => setTimeout(resolve, 20))
+    await commit().finally(() => running--)
+  })
+  await using w = await world(frauds(12))
+  await using only = await w.worker({ wrap })
+  await drained(only.topics)
+  expect(most).toBe(1)
+  expect(sorted(w.fake.taken())).toEqual(names(12))
+})
+
+test('while the server is down one mail at a time tries, after growing pauses, and each failure is one line', async () => {
+  const tries: number[] = []
+  let down = true
+  await using w = await world(frauds(30), ({ verb }) => {
+    if (verb !== 'greeting' || !down) return undefined
+    tries.push(performance.now())
+    return '421 4.3.2 busy'
+  })
+  await using only = await w.worker({ firstPause: 160 })
+  await waitFor('four failures', () => only.warnings().length === 4)
+  down = false
+  const probes = tries.slice(5) // the first five were under way together
+  expect(tries.length - 5).toBe(only.warnings().length - 1)
+  for (const [i, time] of probes.entries())
+    expect(time - (probes[i - 1] ?? tries[0]!)).toBeGreaterThanOrEqual(80 * 2 ** i - 1)
+  expect(only.warnings()[0]?.msg).toMatch(
+    /^the mail server put the mail off: 421 4\.3\.2 busy; 30 held back, nothing is dropped; retrying in 0\.[12] s$/,
+  )
+
+  await drained(only.topics)
+  const taken = w.fake.taken()
+  expect(sorted(taken)).toEqual(names(30))
+  expect(only.lines.filter(({ msg }) => msg === 'mails go out again')).toHaveLength(1)
+  // Apart from the one that probed they go in order, as far as five sessions keep it.
+  for (const [i, name] of taken.slice(1).entries())
+    expect(
+      Math.abs(
+        names(30)
+          .filter((n) => n !== taken[0])
+          .indexOf(name) - i,
+      ),
+    ).toBeLessThan(5)
+})
+
+describe('a stop', () => {
+  test.for<[string, Options, (asked: Asked) => Reply | undefined]>([
+    ['in the middle of an outage', { firstPause: 600_000 }, ({ verb }) => (verb === 'greeting' ? reset : undefined)],
+    [
+      'while a mail waits for its next try',
+      { firstPause: 600_000 },
+      ({ verb }) => (verb === 'dot' ? '554 no' : undefined),
+    ],
+    ['with mails held back by the limit', { limit: 1 }, () => undefined],
+  ])('%s is done at once', async ([, options, answer]) => {
+    await using w = await world(frauds(3), answer)
+    await using only = await w.worker(options)
+    await waitFor('a warning', () => only.warnings().length > 0)
+    const before = performance.now()
+    only.stop()
+    await only.ended
+    expect(performance.now() - before).toBeLessThan(2000)
+  })
+
+  test('with nothing to do is done at once and leaves no timer', async () => {
+    await using w = await world(frauds(20))
+    const timers = () => process.getActiveResourcesInfo().filter((name) => name === 'Timeout').length
+    const before = timers()
+    await using only = await w.worker()
+    await drained(only.topics)
+    only.stop()
+    await only.ended
+    expect(timers()).toBeLessThanOrEqual(before + 1) // the topics clean up at times
+  })
+
+  test('hears the answer to a mail that is out, and notes it', async () => {
+    const waiting: (() => void)[] = []
+    await using w = await world(frauds(2), ({ verb }) =>
+      verb === 'dot' ? (socket) => void waiting.push(() => socket.write('250 2.0.0 at last\r\n')) : undefined,
+    )
+    {
+      await using only = await w.worker()
+      await waitFor('both to be out', () => waiting.length === 2)
+      only.stop()
+      const early = await Promise.race([only.ended.then(() => 'ended'), new Promise((r) => setTimeout(r, 50, 'waits'))])
+      expect(early).toBe('waits')
+      for (const answer of waiting) answer()
+      await only.ended
+      expect(only.lines.filter(({ msg }) => msg.startsWith('mailed'))).toHaveLength(2)
+    }
+    expect(await w.lag()).toBe(0)
+  })
+
+  test('does not wait for an answer for ever; the mail is sent again by the next worker', async () => {
+    await using w = await world(frauds(1), ({ verb }) => (verb === 'dot' ? hang : undefined))
+    {
+      await using only = await w.worker({ afterStop: 50 })
+      await waitFor('the mail to be out', () => w.fake.seen.length === 1)
+      only.stop()
+      await only.ended
+      expect(only.lines).toEqual([])
+    }
+    w.fake.answer = () => undefined
+    await using second = await w.worker()
+    await drained(second.topics)
+    expect(w.fake.seen).toHaveLength(2)
+    expect(w.fake.seen[1]?.raw).toEqual(w.fake.seen[0]?.raw)
+  })
+})
+
+test('a mistake in the program ends it', async () => {
+  await using w = await world(frauds(1))
+  const channel: Channel = {
+    send: async () => {
+      throw new TypeError('not a function')
+    },
+    close() {},
+  }
+  const only = await w.worker({ channel })
+  await expect(only.ended).rejects.toThrow('not a function')
+  await only[Symbol.asyncDispose]().catch(() => {})
+})

@@ -1,0 +1,375 @@
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
+import type { AddressInfo, Socket } from 'node:net'
+import { simpleParser } from 'mailparser'
+import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
+import { describe, expect, test, vi } from 'vitest'
+import { composeAlarm, type Mail } from '../../src/alert/alert.ts'
+import { type Channel, MailError, outbox, smtp } from '../../src/alert/email.ts'
+import type { SmtpServer } from '../../src/config.ts'
+import { prediction, tempDir, waitFor } from '../rows.ts'
+import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
+
+vi.setConfig({ testTimeout: 20_000 })
+
+const LONG = 600_000
+const alarm = (n: number, to = ['analyst@example.com']) =>
+  composeAlarm(prediction(n, { prediction: 1 }), { from: 'Fraud desk <fraud@example.com>', to })
+const never = new AbortController().signal
+const failure = async (sent: Promise<string>) => {
+  const error = await sent.then(
+    (done) => new Error(`was sent: ${done}`),
+    (error) => error,
+  )
+  if (!(error instanceof MailError)) throw error
+  return error
+}
+/** A channel that is closed in the end. */
+const channel = (server: SmtpServer, options: Parameters<typeof smtp>[1] = {}): Channel & Disposable => {
+  const opened = smtp(server, options)
+  return { ...opened, [Symbol.dispose]: () => opened.close() }
+}
+type Script = (asked: Asked) => Reply | undefined
+const OFFERS_LOGIN: Script = ({ verb }) => (verb === 'EHLO' ? '250-fake\r\n250 AUTH PLAIN LOGIN' : undefined)
+const LOGIN = { user: 'desk', pass: 'sesame' }
+
+/** The server package that real mail is tested with. */
+async function realServer(options: SMTPServerOptions = {}) {
+  const state = { mails: [] as Buffer[], logins: [] as unknown[], sessions: 0 }
+  const server = new SMTPServer({
+    logger: false,
+    authOptional: true,
+    onConnect(_session, done) {
+      state.sessions++
+      done()
+    },
+    onAuth({ username, password }, { secure }, done) {
+      state.logins.push({ username, password, secure })
+      done(password === LOGIN.pass ? null : new Error('wrong'), { user: username })
+    },
+    onData(stream, _session, done) {
+      const chunks: Buffer[] = []
+      stream.on('data', (chunk: Buffer) => chunks.push(chunk))
+      stream.on('end', () => {
+        state.mails.push(Buffer.concat(chunks))
+        done()
+      })
+    },
+    ...options,
+  })
+  server.on('error', () => {}) // a client that does not trust our certificate hangs up
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.server.address() as AddressInfo
+  return Object.assign(state, {
+    server: { host: '127.0.0.1', port, secure: options.secure ?? false, loopback: true },
+    [Symbol.asyncDispose]: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  })
+}
+
+describe('a real conversation', () => {
+  test('encrypts, logs in, and hands over the mail to the byte', async () => {
+    await using real = await realServer({ authOptional: false })
+    using mails = channel({ ...real.server, ...LOGIN })
+    const mail = await alarm(1)
+    expect(await mails.send(mail, never)).toBe('mailed to analyst@example.com')
+    expect(real.logins).toEqual([{ username: 'desk', password: 'sesame', secure: true }])
+    expect(real.mails).toEqual([mail.raw])
+    const { subject, from, messageId, attachments } = await simpleParser(real.mails[0]!)
+    expect(subject).toBe(mail.subject)
+    expect(from?.value).toEqual([{ address: 'fraud@example.com', name: 'Fraud desk' }])
+    expect(messageId).toMatch(/@example\.com>$/)
+    expect(attachments).toHaveLength(1)
+  })
+  test('is encrypted from the start with smtps', async () => {
+    await using real = await realServer({ secure: true, authOptional: false })
+    using mails = channel({ ...real.server, ...LOGIN })
+    await mails.send(await alarm(1), never)
+    expect(real.logins).toMatchObject([{ secure: true }])
+    expect(real.mails).toHaveLength(1)
+  })
+  test('a wrong password pauses everything and says which setting is wrong, not the password', async () => {
+    await using real = await realServer({ authOptional: false })
+    using mails = channel({ ...real.server, user: 'desk', pass: 'open barley' })
+    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    expect(message).toBe('the mail server refused the login (535): check user and password in SMTP_URL')
+  })
+})
+
+describe('to another machine', () => {
+  test('neither mail nor password goes out when the server offers no encryption', async () => {
+    await using fake = await scriptedSmtp(OFFERS_LOGIN)
+    using mails = channel({ ...fake.server, ...LOGIN, loopback: false })
+    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    expect(message).toContain('cannot be encrypted')
+    expect(fake.lines).toEqual([expect.stringMatching(/^EHLO /), 'STARTTLS'])
+  })
+  test.for([false, true])('nor when its certificate proves nothing (smtps: %s)', async (secure) => {
+    await using real = await realServer({ secure })
+    using mails = channel({ ...real.server, ...LOGIN, loopback: false })
+    const { pause, message } = await failure(mails.send(await alarm(1), never))
+    expect(pause).toBe(true)
+    expect(message).toMatch(/certificate/)
+    expect([real.logins, real.mails]).toEqual([[], []])
+  })
+})
+
+test('to this machine a mail may go in plain text', async () => {
+  await using fake = await scriptedSmtp(OFFERS_LOGIN)
+  using mails = channel({ ...fake.server, ...LOGIN })
+  const mail = await alarm(1, ['analyst@example.com', 'Night <night@example.com>'])
+  expect(await mails.send(mail, never)).toBe('mailed to analyst@example.com, night@example.com')
+  expect(fake.seen).toMatchObject([
+    { raw: mail.raw, from: 'fraud@example.com', to: ['analyst@example.com', 'night@example.com'] },
+  ])
+  expect(fake.lines[1]).toBe(`AUTH PLAIN ${Buffer.from('\0desk\0sesame').toString('base64')}`)
+})
+
+test('dots at the start of a line arrive as they are', async () => {
+  await using fake = await scriptedSmtp()
+  using mails = channel(fake.server)
+  const raw = Buffer.from('Subject: dots\r\n\r\n.\r\n..\r\n.x\r\n\r\n.\r\n')
+  await mails.send({ ...(await alarm(1)), raw }, never)
+  expect(fake.seen[0]?.raw.toString()).toBe(raw.toString())
+})
+
+test('a recipient that the server refuses is named, the others get the mail', async () => {
+  await using fake = await scriptedSmtp(({ line }) => (/RCPT.*gone/.test(line) ? '550 5.1.1 no such user' : undefined))
+  using mails = channel(fake.server)
+  const done = await mails.send(await alarm(1, ['gone@example.com', 'here@example.com']), never)
+  expect(done).toBe('mailed to here@example.com, not to gone@example.com (550 5.1.1 no such user)')
+  expect(fake.seen[0]?.to).toContain('here@example.com')
+})
+
+describe.concurrent('a failure says whether the way is blocked, whether it is about this mail, and whether that may have arrived', () => {
+  const BLOCKED = { pause: true, own: false, uncertain: false }
+  const EITHER = { pause: true, own: true, uncertain: false }
+  const THIS_MAIL = { pause: false, own: true, uncertain: false }
+  const UNCERTAIN = { pause: false, own: true, uncertain: true }
+  const at =
+    (verb: Asked['verb'], reply: Reply): Script =>
+    (asked) =>
+      asked.verb === verb ? reply : OFFERS_LOGIN(asked)
+
+  test.for<[string, Script, typeof BLOCKED, string | RegExp]>([
+    ['busy at the greeting', at('greeting', '421 4.3.2 busy'), BLOCKED, /put the mail off: 421 4\.3\.2 busy$/],
+    [
+      'shut out at the greeting',
+      at('greeting', '554 5.7.1 go away'),
+      BLOCKED,
+      /refused the mail: 554 5\.7\.1 go away$/,
+    ],
+    ['cut before the greeting', at('greeting', reset), BLOCKED, /cannot reach the mail server: .*ECONNRESET/],
+    ['closed before the greeting', at('greeting', hangUp), BLOCKED, /cannot reach the mail server: .*closed/],
+    ['wrong password', at('AUTH', '535 5.7.8 no'), BLOCKED, /refused the login \(535\)/],
+    ['two-line refusal', at('AUTH', '534-5.7.9 app\r\n534 5.7.9 password'), BLOCKED, /refused the login \(534\)/],
+    ['login not possible now', at('AUTH', '454 4.7.0 later'), BLOCKED, /put the mail off: 454 4\.7\.0 later$/],
+    ['login demanded', at('MAIL', '530 5.7.0 log in first'), BLOCKED, /refused the mail: 530 5\.7\.0 log in first$/],
+    ['sender refused', at('MAIL', '550 5.7.1 not you'), BLOCKED, /refused the mail: 550 5\.7\.1 not you$/],
+    ['daily limit', at('MAIL', '550-5.4.5 Daily user\r\n550 5.4.5 limit'), BLOCKED, /daily sending limit/],
+    ['daily limit at the dot', at('dot', '550 5.4.5 limit'), BLOCKED, /daily sending limit/],
+    ['recipient refused', at('RCPT', '550 5.1.1 no such user'), BLOCKED, /refused the mail: 550 5\.1\.1 no such user$/],
+    ['recipient put off', at('RCPT', '450 4.2.1 too fast'), BLOCKED, /put the mail off: 450 4\.2\.1 too fast$/],
+    ['cut at DATA', at('DATA', reset), BLOCKED, /cannot reach the mail server: .*ECONNRESET/],
+    ['closed at DATA', at('DATA', hangUp), BLOCKED, /cannot reach the mail server/],
+    [
+      'put off',
+      at('dot', '451-4.7.1 Try\r\n451 4.7.1 later'),
+      EITHER,
+      /put the mail off: 451-4\.7\.1 Try 451 4\.7\.1 later$/,
+    ],
+    ['throttled', at('dot', '454 4.7.0 Throttling'), EITHER, /put the mail off: 454 4\.7\.0 Throttling$/],
+    ['closing at the dot', at('dot', '421 4.3.0 bye'), EITHER, /put the mail off: 421 4\.3\.0 bye$/],
+    ['out of step', at('dot', '503 5.5.1 sequence'), EITHER, /put the mail off: 503 5\.5\.1 sequence$/],
+    ['too large', at('dot', '552 5.3.4 too large'), THIS_MAIL, /refused the mail: 552 5\.3\.4 too large$/],
+    ['taken for spam', at('dot', '554 5.7.1 spam'), THIS_MAIL, /refused the mail: 554 5\.7\.1 spam$/],
+    ['cut after the dot', at('dot', reset), UNCERTAIN, /handed over, it may arrive twice: .*ECONNRESET/],
+    ['closed after the dot', at('dot', hangUp), UNCERTAIN, /handed over, it may arrive twice: .*closed/],
+  ])('%s', async ([, script, flags, text]) => {
+    await using fake = await scriptedSmtp(script)
+    using mails = channel({ ...fake.server, ...LOGIN })
+    const { pause, own, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, own, uncertain }).toEqual(flags)
+    expect(message).toMatch(text)
+    expect(message).not.toContain('\n')
+    expect(fake.seen.length).toBeLessThanOrEqual(1)
+    await waitFor('the session to be gone', () => fake.sockets.size === 0)
+  })
+
+  test('no server at all', async () => {
+    const { server } = await scriptedSmtp().then(async (fake) => {
+      await fake[Symbol.asyncDispose]()
+      return fake
+    })
+    using mails = channel(server)
+    const { pause, own, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, own, uncertain }).toEqual(BLOCKED)
+    expect(message).toMatch(/^cannot reach the mail server: .*ECONNREFUSED/)
+  })
+})
+
+describe.concurrent('a mail must be handed over in time', () => {
+  test.for<[string, Asked['verb'], Reply]>([
+    ['says nothing', 'greeting', hang],
+    ['drips a greeting', 'greeting', drip(10)],
+    ['drips an answer to EHLO', 'EHLO', drip(10)],
+    ['says nothing to MAIL', 'MAIL', hang],
+    ['drips an answer to RCPT', 'RCPT', drip(10)],
+    ['says nothing to DATA', 'DATA', hang],
+  ])('to a server that %s', async ([, verb, reply]) => {
+    await using fake = await scriptedSmtp((asked) => (asked.verb === verb ? reply : undefined))
+    using mails = channel(fake.server, { handOver: 200, finalAnswer: LONG })
+    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    expect(message).toBe('cannot reach the mail server: it did not take the mail within 0.2 s')
+    await waitFor('the session to be gone', () => fake.sockets.size === 0)
+  })
+})
+
+describe.concurrent('the answer to the final dot', () => {
+  test('may take far longer than the hand-over', async () => {
+    await using fake = await scriptedSmtp(({ verb }) =>
+      verb === 'dot' ? (socket) => void setTimeout(() => socket.write('250 2.0.0 at last\r\n'), 1400) : undefined,
+    )
+    using mails = channel(fake.server, { handOver: 1000, finalAnswer: LONG })
+    expect(await mails.send(await alarm(1), never)).toMatch(/^mailed to/)
+  })
+  test.for<[string, Reply]>([
+    ['never comes', hang],
+    ['drips without an end', drip(10)],
+  ])('that %s is given up in the end, and nobody knows', async ([, reply]) => {
+    await using fake = await scriptedSmtp(({ verb }) => (verb === 'dot' ? reply : undefined))
+    using mails = channel(fake.server, { handOver: LONG, finalAnswer: 200 })
+    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
+    expect({ pause, uncertain }).toEqual({ pause: false, uncertain: true })
+    expect(message).toBe('no answer to a mail that was handed over, it may arrive twice: it said nothing within 0.2 s')
+    expect(fake.seen).toHaveLength(1)
+  })
+})
+
+describe.concurrent('a session', () => {
+  test('is used again, one for each mail at a time', async () => {
+    await using fake = await scriptedSmtp()
+    using mails = channel(fake.server)
+    for (let n = 1; n <= 8; n++) await mails.send(await alarm(n), never)
+    expect(fake.sessions).toBe(1)
+    await Promise.all([9, 10, 11].map(async (n) => mails.send(await alarm(n), never)))
+    for (let n = 12; n <= 15; n++) await mails.send(await alarm(n), never)
+    expect(fake.sessions).toBe(3)
+    expect(fake.taken()).toHaveLength(15)
+  })
+  test('that failed is not used again', async () => {
+    await using fake = await scriptedSmtp(({ verb, mail }) =>
+      verb === 'dot' && mail === 1 ? '552 5.3.4 large' : undefined,
+    )
+    using mails = channel(fake.server)
+    await failure(mails.send(await alarm(1), never))
+    await mails.send(await alarm(2), never)
+    expect(fake.seen.map(({ session }) => session)).toEqual([1, 2])
+  })
+  test.for<[string, (socket: Socket) => void]>([
+    ['closes', hangUp],
+    ['takes leave of', (socket) => void socket.end('421 4.4.2 idle for too long\r\n')],
+    ['cuts', reset],
+  ])('that the server %s while nobody uses it costs no mail and no double', async ([, act]) => {
+    await using fake = await scriptedSmtp()
+    using mails = channel(fake.server)
+    await mails.send(await alarm(1), never)
+    for (const socket of fake.sockets) act(socket)
+    await waitFor('the session to be gone', () => fake.sockets.size === 0)
+    await mails.send(await alarm(2), never)
+    expect(fake.taken()).toEqual(['trans-1', 'trans-2'])
+    expect(fake.sessions).toBe(2)
+  })
+  test.for<[string, Reply]>([
+    ['cuts', reset],
+    ['closes', hangUp],
+  ])('that the server %s just when the next mail begins costs no mail and no double', async ([, reply]) => {
+    await using fake = await scriptedSmtp(({ verb, session, mail }) =>
+      verb === 'MAIL' && session === 1 && mail === 1 ? reply : undefined,
+    )
+    using mails = channel(fake.server)
+    await mails.send(await alarm(1), never)
+    await mails.send(await alarm(2), never)
+    expect(fake.taken()).toEqual(['trans-1', 'trans-2'])
+    expect(fake.seen).toHaveLength(2)
+  })
+  test('is closed with the channel', async () => {
+    await using fake = await scriptedSmtp()
+    const mails = smtp(fake.server)
+    await mails.send(await alarm(1), never)
+    expect(fake.sockets.size).toBe(1)
+    mails.close()
+    await waitFor('the session to be gone', () => fake.sockets.size === 0)
+  })
+})
+
+describe.concurrent('a stop', () => {
+  test('cuts a session that waits for an answer', async () => {
+    await using fake = await scriptedSmtp(({ verb }) => (verb === 'dot' ? hang : undefined))
+    using mails = channel(fake.server)
+    const stop = new AbortController()
+    const sent = failure(mails.send(await alarm(1), stop.signal))
+    await waitFor('the mail to be out', () => fake.seen.length === 1)
+    stop.abort()
+    expect((await sent).uncertain).toBe(true)
+    await waitFor('the session to be gone', () => fake.sockets.size === 0)
+  })
+  test('before it begins opens none', async () => {
+    await using fake = await scriptedSmtp()
+    using mails = channel(fake.server)
+    expect((await failure(mails.send(await alarm(1), AbortSignal.abort()))).uncertain).toBe(false)
+    expect(fake.sessions).toBe(0)
+  })
+})
+
+describe('the outbox', () => {
+  test('holds each mail as a file, named by when and which', async () => {
+    await using dir = await tempDir()
+    const folder = outbox(dir.file('deep/outbox'))
+    const mail = await alarm(1)
+    const name = dir.file('deep/outbox/2026-01-02T03_04_06.678Z_trans-1.eml')
+    expect(await folder.send(mail, never)).toBe(`written to ${name}`)
+    await folder.send(await alarm(2), never)
+    await folder.send(mail, never) // a repeat is the same file
+    expect(await readdir(dir.file('deep/outbox'))).toHaveLength(2)
+    expect(await readFile(name)).toEqual(mail.raw)
+  })
+  test('has no file that is not whole', async () => {
+    await using dir = await tempDir()
+    const mail: Mail = { ...(await alarm(1)), id: 'large', raw: Buffer.alloc(48 * 1024 * 1024) }
+    let [written, looks] = [false, 0]
+    const sent = outbox(dir.path)
+      .send(mail, never)
+      .finally(() => {
+        written = true
+      })
+    while (!written) {
+      const size = await stat(dir.file('large.eml')).then(
+        (file) => file.size,
+        () => mail.raw.length,
+      )
+      expect(size).toBe(mail.raw.length)
+      looks++
+    }
+    await sent
+    expect(looks).toBeGreaterThan(1)
+    expect(await readdir(dir.path)).toEqual(['large.eml'])
+  })
+  test('stays in its folder, whatever a transaction is called', async () => {
+    await using dir = await tempDir()
+    const mail = await composeAlarm(prediction(1, { trans_num: '../../etc/pass\0wd' }), { from: 'a@b', to: ['c@d'] })
+    await outbox(dir.file('out')).send(mail, never)
+    expect(await readdir(dir.path)).toEqual(['out'])
+    expect(await readdir(dir.file('out'))).toEqual(['2026-01-02T03_04_06.678Z_.._.._etc_pass_wd.eml'])
+  })
+  test('that cannot be written blocks the way, and names the file', async () => {
+    await using dir = await tempDir()
+    await writeFile(dir.file('outbox'), 'in the way')
+    const { pause, uncertain, message } = await failure(outbox(dir.file('outbox')).send(await alarm(1), never))
+    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    expect(message).toMatch(/^cannot write .*\.eml: /)
+    await mkdir(dir.file('out/2026-01-02T03_04_06.678Z_trans-1.eml/x'), { recursive: true })
+    await failure(outbox(dir.file('out')).send(await alarm(1), never))
+  })
+})
