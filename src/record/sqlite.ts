@@ -1,0 +1,91 @@
+import { Refusal } from '../isolate.ts'
+import { isBusy, openSqlite } from '../sqlite.ts'
+import type { Prediction } from '../transaction.ts'
+import { PREDICTION_COLUMNS, REVIEW_COLUMNS, type Store } from './store.ts'
+
+const SCHEMA_VERSION = 1
+const INTEGERS = [
+  'cc_num',
+  'zip',
+  'city_pop',
+  'unix_time',
+  'is_fraud',
+  'prediction',
+  'event_time',
+  'fetched_at',
+  'predicted_at',
+  'fraud_confirmed',
+  'reviewed_at',
+]
+const REALS = ['amt', 'lat', 'long', 'merch_lat', 'merch_long', 'score']
+const REQUIRED = [
+  'trans_date_trans_time',
+  'cc_num',
+  'amt',
+  'trans_num',
+  'unix_time',
+  'prediction',
+  'event_time',
+  'fetched_at',
+  'predicted_at',
+]
+/** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
+const ROW_IS_BAD = [18, 19, 20]
+
+const type = (column: string) => (INTEGERS.includes(column) ? 'INTEGER' : REALS.includes(column) ? 'REAL' : 'TEXT')
+const SCHEMA = `CREATE TABLE predictions (
+  ${[...PREDICTION_COLUMNS, ...REVIEW_COLUMNS].map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n  ')},
+  PRIMARY KEY (trans_num, event_time)
+) STRICT`
+
+/**
+ * The table `predictions` in one SQLite file, created on first use. A file that cannot be opened is a mistake and
+ * throws; one that is locked, or fails later, is opened again with each insert.
+ */
+export function sqliteStore(path: string): Store {
+  let connection: ReturnType<typeof connect> | undefined
+  try {
+    connection = connect(path)
+  } catch (error) {
+    if (!isBusy(error)) throw error
+  }
+  return {
+    async insert(rows: readonly Prediction[]) {
+      try {
+        connection ??= connect(path)
+        connection.insert(rows)
+      } catch (error) {
+        const { code = '', errcode = 0, message } = error as { code?: string; errcode?: number; message: string }
+        // An invalid argument is a value that no column takes: a list, a number of too many digits.
+        if (ROW_IS_BAD.includes(errcode & 0xff) || code.startsWith('ERR_INVALID_ARG'))
+          throw new Refusal(`the database refused the row: ${message}`)
+        connection?.close()
+        connection = undefined
+        throw new Error(`cannot record in ${path}`, { cause: error })
+      }
+    },
+    async close() {
+      connection?.close()
+    },
+  }
+}
+
+function connect(path: string) {
+  const db = openSqlite(path, SCHEMA_VERSION, SCHEMA)
+  const statement = db.prepare(`INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
+    VALUES (${PREDICTION_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
+  return {
+    /** All of the rows or none. */
+    insert(rows: readonly Prediction[]) {
+      try {
+        db.exec('BEGIN IMMEDIATE')
+        for (const row of rows) statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null))
+        db.exec('COMMIT')
+      } catch (error) {
+        if (db.isTransaction) db.exec('ROLLBACK')
+        throw error
+      }
+    },
+    close: () => db.close(),
+  }
+}

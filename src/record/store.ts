@@ -1,0 +1,23 @@
+import { type Prediction, TRAINING_COLUMNS } from '../transaction.ts'
+
+/** The columns of the table `predictions`, in its order; the last three are the reviewer's, null until then. */
+export const PREDICTION_COLUMNS = [
+  ...TRAINING_COLUMNS,
+  'prediction',
+  'score',
+  'model',
+  'event_time',
+  'fetched_at',
+  'predicted_at',
+] as const
+export const REVIEW_COLUMNS = ['fraud_confirmed', 'reviewed_at', 'reviewed_by'] as const
+
+/** Where predictions are kept for good: one row for each (`trans_num`, `event_time`). */
+export type Store = {
+  /**
+   * Resolves once all rows are durable; a row that is there already stays as it is. Throws Refusal when the database
+   * refuses what is in the rows, any other error when it cannot be asked; none of the rows is there then.
+   */
+  insert(rows: readonly Prediction[]): Promise<void>
+  close(): Promise<void>
+}
