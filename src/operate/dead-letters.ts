@@ -1,0 +1,68 @@
+import { readDocument } from '../fetch/document.ts'
+import { stringify } from '../json.ts'
+import type { Store } from '../record/store.ts'
+import { reason } from '../stage.ts'
+import type { Topics } from '../topic/topic.ts'
+import { type DeadLetter, maskCards, type Prediction, type Transaction } from '../transaction.ts'
+
+/** The dead letters that have not been put back, oldest first. */
+export async function openLetters(topics: Topics): Promise<Map<string, DeadLetter>> {
+  const letters = new Map<string, DeadLetter>()
+  for await (const { id, record } of topics.scan('dead-letters')) {
+    if ('retried' in record) letters.delete(record.retried)
+    else letters.set(id, record)
+  }
+  return letters
+}
+
+/** One letter for a person: two lines, no card number. */
+export function describeLetter(id: string, { stage, at, reason, record }: DeadLetter): string {
+  const when = new Date(at).toISOString().slice(0, 19).replace('T', ' ')
+  const { body, data } = record as { body?: string; data?: unknown[] }
+  const glimpse = maskCards(stringify(body ?? data?.[0] ?? record)) // before it is cut: part of a number would pass
+  return `${id.padEnd(6)} ${when} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
+}
+
+/**
+ * Puts letters back to where they fell out: rows and transactions into `transactions`, predictions straight into the
+ * database, as `predictions` would mail them again. Resolves with one line for each letter; `stuck` counts those that
+ * stay as they are.
+ */
+export async function retryLetters(
+  topics: Topics,
+  store: Store,
+  ids: readonly string[],
+): Promise<{ lines: string[]; stuck: number }> {
+  const letters = await openLetters(topics)
+  const lines: string[] = []
+  let stuck = 0
+  for (const id of new Set(ids.length > 0 ? ids : letters.keys())) {
+    const letter = letters.get(id)
+    const problem = letter ? await retry(id, letter) : 'there is no such dead letter, or it was put back already'
+    if (problem !== undefined) stuck++
+    lines.push(`${id.padEnd(6)} ${problem === undefined ? 'put back' : `stays: ${maskCards(problem)}`}`)
+  }
+  return { lines, stuck }
+
+  async function retry(id: string, { stage, record }: DeadLetter): Promise<string | undefined> {
+    const retried = { 'dead-letters': [{ retried: id, at: Date.now() }] }
+    if (stage === 'record') {
+      const refusal = await store.insert([record as Prediction]).then(
+        () => undefined,
+        (error) => reason(error),
+      )
+      if (refusal !== undefined) return refusal
+      await topics.append(retried)
+      return undefined
+    }
+    if (stage === 'score') {
+      await topics.append({ transactions: [record as Transaction], ...retried })
+      return undefined
+    }
+    const { body } = record as { body?: string }
+    const again = readDocument(body ?? stringify(record), Date.now())
+    const problem = again.letters[0]?.reason
+    if (problem === undefined) await topics.append({ transactions: again.transactions, ...retried })
+    return problem
+  }
+}

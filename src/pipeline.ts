@@ -1,0 +1,167 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { alertStage } from './alert/deliver.ts'
+import { outbox, smtp } from './alert/email.ts'
+import type { Config, StageName } from './config.ts'
+import { fetchStage } from './fetch/fetch.ts'
+import { producerApi } from './fetch/producer.ts'
+import { recordStage } from './record/record.ts'
+import { sqliteStore } from './record/sqlite.ts'
+import { mlflow } from './score/mlflow.ts'
+import { scoreStage } from './score/score.ts'
+import { type Stage, seconds, together } from './stage.ts'
+import { sqliteTopics } from './topic/sqlite.ts'
+
+/** ms without any progress after which `once` no longer waits for the topics to be drained: as long as it fetched, but */
+const LEAST_PATIENCE = 10_000
+
+export type Pipeline = {
+  /** Runs the stages until stopped. Throws when one of them meets a bug; the others are stopped then. */
+  run(stop: AbortSignal): Promise<void>
+  /** Fetches for ONCE_SECONDS, then drains every topic. Resolves with what is left, one line for each reader. */
+  once(stop: AbortSignal, patience?: number): Promise<string[]>
+  [Symbol.asyncDispose](): Promise<void>
+}
+
+/**
+ *  producer ──fetch──▶ [transactions] ──score──▶ [predictions] ─┬─ alert ──▶ e-mail
+ *                                                               └─ record ─▶ database
+ */
+export async function openPipeline(config: Config, log: Logger): Promise<Pipeline> {
+  await using opening = new AsyncDisposableStack()
+  const topics = opening.adopt(await openTopics(config, { exclusive: true }), (t) => t.close())
+  const store = opening.adopt(openStore(config), (s) => s.close())
+  const opened = opening.move()
+
+  const score = topics.reader('transactions', 'score')
+  const alert = topics.reader('predictions', 'alert')
+  const record = topics.reader('predictions', 'record')
+
+  const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
+    fetch: async (stage) =>
+      fetchStage(stage, {
+        producer: await producer(config, log, opened),
+        topics,
+        ratePerMin: config.PRODUCER_RATE_PER_MIN,
+      }),
+    score: async (stage) =>
+      scoreStage(stage, {
+        reader: score,
+        model: await model(config, log, opened),
+        name: modelName(config),
+        batchSize: config.SCORE_BATCH_SIZE,
+      }),
+    alert: async (stage) =>
+      alertStage(stage, {
+        reader: alert,
+        topics,
+        channel: channel(config, log, opened),
+        ...addresses(config),
+        dailyLimit: config.ALERT_DAILY_LIMIT,
+      }),
+    record: async (stage) => recordStage(stage, { reader: record, store, batchSize: config.RECORD_BATCH_SIZE }),
+  }
+  const run = (names: readonly StageName[], stop: AbortSignal) =>
+    together(
+      stop,
+      names.map((name) => (either: AbortSignal) => stages[name]({ log: log.child({ stage: name }), stop: either })),
+    )
+
+  /** The readers of this process's stages that have something before them. */
+  const left = async () => {
+    const lags: Partial<Record<StageName, number>> = {
+      score: await score.lag(),
+      alert: await alert.lag(),
+      record: await record.lag(),
+    }
+    return config.STAGES.map((name) => [name, lags[name] ?? 0] as const).filter(([, lag]) => lag > 0)
+  }
+  /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */
+  async function drained(stop: AbortSignal, patience: number) {
+    let seen = ''
+    for (let moved = Date.now(); !stop.aborted && Date.now() - moved < patience; await sleep(100)) {
+      const lags = await left()
+      if (lags.length === 0) return
+      if (String(lags) !== seen) moved = Date.now()
+      seen = String(lags)
+    }
+  }
+
+  return {
+    run: (stop) => run(config.STAGES, stop),
+    async once(stop, patience = Math.max(config.ONCE_SECONDS * 1000, LEAST_PATIENCE)) {
+      const end = new AbortController()
+      const either = AbortSignal.any([stop, end.signal])
+      const window = AbortSignal.any([stop, AbortSignal.timeout(config.ONCE_SECONDS * 1000)])
+      log.info(`fetching for ${config.ONCE_SECONDS} s, then draining the topics`)
+      await together(stop, [
+        (failed) =>
+          run(
+            config.STAGES.filter((name) => name !== 'fetch'),
+            AbortSignal.any([failed, either]),
+          ),
+        async (failed) => {
+          if (config.STAGES.includes('fetch')) await run(['fetch'], AbortSignal.any([failed, window]))
+          await drained(AbortSignal.any([failed, stop]), patience)
+          end.abort(new Error('drained'))
+        },
+      ])
+      return (await left()).map(([reader, lag]) => `${lag} left to ${reader}, nothing moved for ${seconds(patience)} s`)
+    },
+    [Symbol.asyncDispose]: () => opened.disposeAsync(),
+  }
+}
+
+export const openTopics = ({ TOPICS_URL, RETENTION_DAYS }: Config, { exclusive }: { exclusive: boolean }) =>
+  sqliteTopics({ path: TOPICS_URL.path, exclusive, retentionDays: RETENTION_DAYS })
+
+export const openStore = ({ DATABASE_URL }: Config) => sqliteStore(DATABASE_URL.path)
+
+// The systems outside, or a stand-in for each that is not set; each stand-in is announced in one line.
+
+const announce = (log: Logger, setting: string, what: string) => log.warn(`${setting} is not set: ${what}`)
+
+async function producer(
+  { PRODUCER_URL, PRODUCER_HEADERS: headers }: Config,
+  log: Logger,
+  opened: AsyncDisposableStack,
+) {
+  if (PRODUCER_URL) return producerApi({ url: PRODUCER_URL, headers })
+  const { simulatedProducer } = await import('./simulate/producer.ts')
+  const { url } = opened.use(await simulatedProducer())
+  announce(log, 'PRODUCER_URL', 'the transactions are simulated')
+  return producerApi({ url: new URL(`${url}/current-transactions`), headers })
+}
+
+async function model(config: Config, log: Logger, opened: AsyncDisposableStack) {
+  const options = {
+    headers: config.MODEL_HEADERS,
+    features: config.MODEL_FEATURES,
+    unixTimeUnit: config.UNIX_TIME_UNIT,
+    threshold: config.FRAUD_THRESHOLD,
+  }
+  if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
+  const { simulatedModel } = await import('./simulate/model.ts')
+  const { url, auc, rows } = opened.use(await simulatedModel())
+  announce(
+    log,
+    'MODEL_URL',
+    `a simulated model judges, trained just now on ${rows.trained} simulated rows; ROC AUC ${auc.toFixed(4)} on ${rows.tested} others`,
+  )
+  return mlflow({ url: new URL(url), ...options })
+}
+
+/** Rows that a stand-in had a hand in are marked. */
+const modelName = ({ MODEL_NAME, MODEL_URL, PRODUCER_URL, STAGES }: Config) =>
+  !MODEL_URL || (!PRODUCER_URL && STAGES.includes('fetch')) ? 'simulated' : (MODEL_NAME ?? null)
+
+function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack) {
+  if (SMTP_URL) return opened.adopt(smtp(SMTP_URL), (c) => c.close())
+  announce(log, 'SMTP_URL', 'mails are written as .eml files into the folder outbox')
+  return outbox('outbox')
+}
+
+const addresses = ({ ALERT_FROM, ALERT_TO }: Config) => ({
+  from: ALERT_FROM ?? 'client-predict@localhost',
+  to: ALERT_TO ?? ['analyst@localhost'],
+})

@@ -1,0 +1,218 @@
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { DatabaseSync } from 'node:sqlite'
+import { describe, expect, test } from 'vitest'
+import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
+import { httpServer, row, tempDir, waitFor } from './rows.ts'
+import { startWorker } from './worker.ts'
+
+describe('a first run with no settings at all', () => {
+  test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', {
+    timeout: 60_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {})
+    const mail = await waitFor(
+      'a mail',
+      async () => (await readdir(dir.file('outbox')).catch(() => [])).find((name) => name.endsWith('.eml')),
+      30_000,
+    )
+    expect(await readFile(dir.file(`outbox/${mail}`), 'utf8')).toMatch(/^Subject: \[simulated\] Fraud alert: \$/m)
+    const rows = await waitFor(
+      'rows',
+      () => (recorded(dir.file('data/fraud.db')).length > 5 ? recorded(dir.file('data/fraud.db')) : undefined),
+      30_000,
+    )
+    expect(new Set(rows.map((r) => r.model))).toEqual(new Set(['simulated']))
+    worker.kill('SIGINT')
+    expect(await worker.end).toEqual({ code: 0, signal: null })
+    for (const setting of ['PRODUCER_URL', 'MODEL_URL', 'SMTP_URL'])
+      expect(worker.text().match(new RegExp(`${setting} is not set`, 'g'))).toHaveLength(1)
+    expect(worker.text()).toMatch(/ROC AUC 0\.9\d+ on \d+ others/)
+    expect(worker.text()).toContain('written to outbox/')
+    for (const { cc_num } of rows) expect(worker.text()).not.toContain(String(cc_num))
+  })
+})
+
+describe('wrong settings', () => {
+  test('end the start with exit 2 and one line for each mistake', async () => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {
+      PORT: 'http',
+      STAGES: 'fetch,guess',
+      SMTP_URL: 'smtp://me:secret@host:999999',
+      LOG_LEVEL: 'loud',
+    })
+    expect(await worker.end).toEqual({ code: 2, signal: null })
+    const lines = worker.text().trim().split('\n')
+    for (const name of ['PORT', 'STAGES', 'SMTP_URL', 'LOG_LEVEL'])
+      expect(lines.filter((line) => line.startsWith(`${name}: got `))).toHaveLength(1)
+    expect(worker.text()).not.toContain('secret')
+  })
+
+  test('in production nothing is simulated: the start ends with what is missing', async () => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, { NODE_ENV: 'production' })
+    expect((await worker.end).code).toBe(2)
+    for (const name of ['PRODUCER_URL', 'MODEL_URL', 'SMTP_URL', 'ALERT_FROM', 'ALERT_TO'])
+      expect(worker.text()).toMatch(new RegExp(`^${name}: is not set`, 'm'))
+    expect(await readdir(dir.path)).toEqual([])
+  })
+
+  test('an unknown command says what there is', async () => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {}, 'frobnicate')
+    expect((await worker.end).code).toBe(2)
+    expect(worker.text()).toContain('unknown command: frobnicate')
+  })
+})
+
+describe('the process', () => {
+  test('asks the producer within a second of its start', async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    const started = Date.now()
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('a call', () => world.producer.calls > 0)
+    // Bound for a busy machine; measured alone it is 0.4 s.
+    expect(Date.now() - started).toBeLessThan(5000)
+    worker.kill('SIGTERM')
+    expect(await worker.end).toEqual({ code: 0, signal: null })
+  })
+
+  test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', { timeout: 30_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(20), dir.path)
+    world.smtp.down = true
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('rows', () => world.recorded().length > 5)
+    world.producer.down = true
+    world.model.down = true
+    await waitFor('an outage', () => worker.text().includes('cannot reach the producer'))
+    const asked = Date.now()
+    worker.kill('SIGTERM')
+    expect(await worker.end).toEqual({ code: 0, signal: null })
+    expect(Date.now() - asked).toBeLessThan(10_000)
+  })
+
+  test('ends at once on a second signal', async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    await using silent = await httpServer(() => {}) // a call in flight is given 5 s
+    await using worker = startWorker(dir.path, { ...world.env, PRODUCER_URL: silent.url.href })
+    await waitFor('a call', () => silent.received.length > 0)
+    worker.kill('SIGTERM')
+    await waitFor('the word', () => worker.text().includes('SIGTERM: stopping'))
+    worker.kill('SIGTERM')
+    expect(await worker.end).toEqual({ code: 143, signal: null })
+  })
+
+  test('loses nothing and doubles nothing when it is killed and started again', { timeout: 60_000 }, async () => {
+    await using dir = await tempDir()
+    const rows = someRows(150)
+    await using world = await outside(rows, dir.path)
+    const owed = new Set(rows.map((r) => r.trans_num))
+    for (let kills = 0; kills < 3; kills++) {
+      await using worker = startWorker(dir.path, { ...world.env, PRODUCER_RATE_PER_MIN: '6000' })
+      const before = world.producer.next
+      await waitFor('some progress', () => world.producer.next > before + 20)
+      worker.kill('SIGKILL')
+      await worker.end
+      owed.delete(rows[world.producer.next - 1]?.trans_num) // may have been on its way
+    }
+    await using _last = startWorker(dir.path, world.env)
+    const frauds = rows.filter((r) => isFraud(r) && owed.has(r.trans_num))
+    await waitFor('all rows', () => [...owed].every((num) => world.recorded().some((r) => r.trans_num === num)), 20_000)
+    await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0), 20_000)
+    expect(frauds.filter((r) => world.mailed(r.trans_num) > 1).length).toBeLessThanOrEqual(3) // one a kill may be between the dot and our note
+    expect(new Set(world.recorded().map((r) => r.trans_num)).size).toBe(world.recorded().length)
+  })
+
+  test.skipIf(process.platform === 'win32')(
+    'writes files that nobody else can read: they hold card numbers',
+    async () => {
+      await using dir = await tempDir()
+      await using world = await outside(someRows(3), dir.path)
+      await using _worker = startWorker(dir.path, world.env)
+      await waitFor('rows', () => world.recorded().length === 3)
+      for (const name of ['topics.db', 'fraud.db']) expect((await stat(dir.file(name))).mode & 0o077).toBe(0)
+    },
+  )
+
+  test('refuses to share its topics with a second worker', async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    await using first = startWorker(dir.path, world.env)
+    await waitFor('the first', () => world.producer.calls > 0)
+    await using second = startWorker(dir.path, world.env)
+    expect((await second.end).code).toBe(1)
+    expect(second.text()).toMatch(
+      /another worker is using .*topics\.db: stop it first, or give this one a TOPICS_URL of its own/,
+    )
+    first.kill('SIGTERM')
+    expect((await first.end).code).toBe(0)
+  })
+
+  test('ends with exit 1 and the cause when something happens that nobody expected', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(3), dir.path)
+    {
+      await using worker = startWorker(dir.path, { ...world.env, STAGES: 'fetch' })
+      await waitFor('all fetched', () => world.producer.next > 3)
+      worker.kill('SIGTERM')
+      await worker.end
+    }
+    using db = disposable(new DatabaseSync(dir.file('topics.db')))
+    db.exec("UPDATE transactions SET record = 'rubbish' WHERE offset = 2")
+    await using worker = startWorker(dir.path, world.env)
+    expect(await worker.end).toEqual({ code: 1, signal: null })
+    expect(worker.text()).toMatch(/"level":"fatal".*not valid JSON; the worker ends/)
+  })
+})
+
+describe('commands', () => {
+  test('once drains everything and ends with exit 0', { timeout: 30_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(10), dir.path)
+    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '2' }, 'once')
+    expect((await worker.end).code).toBe(0)
+    expect(world.recorded()).toHaveLength(10)
+    expect(world.smtp.mails).toHaveLength(2)
+  })
+
+  test('once ends with exit 1 and says what is left when a system is down', { timeout: 60_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(10), dir.path)
+    world.model.down = true
+    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '1' }, 'once')
+    expect((await worker.end).code).toBe(1)
+    expect(worker.text()).toContain('10 left to score, nothing moved for 10 s')
+  })
+
+  test('dead-letters lists them without card numbers and puts them back beside the running worker', {
+    timeout: 30_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside([row(0), row(1, { amt: 'much' })], dir.path)
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('a dead letter', () => worker.text().includes('set aside in dead-letters'))
+    await using list = startWorker(dir.path, world.env, 'dead-letters')
+    expect((await list.end).code).toBe(0)
+    expect(list.text()).toMatch(/^1 .*fetch {2}amt must be a finite number/m)
+    expect(list.text()).not.toContain(String(row(1).cc_num))
+    await using again = startWorker(dir.path, world.env, 'dead-letters', 'retry', '1', '7')
+    expect((await again.end).code).toBe(1)
+    expect(again.text()).toMatch(/^1 +stays: amt must be a finite number$/m)
+    expect(again.text()).toMatch(/^7 +stays: there is no such dead letter/m)
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+  })
+
+  test('simulate prints labelled history for a trainer', async () => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {}, 'simulate', '--rows', '50')
+    expect((await worker.end).code).toBe(0)
+    const lines = worker.text().trimEnd().split('\n')
+    expect(lines[0]).toMatch(/^,trans_date_trans_time,cc_num,.*,is_fraud$/)
+    expect(lines).toHaveLength(51)
+  })
+})

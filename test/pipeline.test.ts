@@ -1,0 +1,187 @@
+import { DatabaseSync } from 'node:sqlite'
+import { describe, expect, test } from 'vitest'
+import { readConfig } from '../src/config.ts'
+import { openPipeline } from '../src/pipeline.ts'
+import { disposable, isFraud, outside, someRows } from './outside.ts'
+import { LONG_CARD, listeningLog, row, tempDir, waitFor } from './rows.ts'
+
+/** The whole flow in this process, against real servers; `body` meets it running. */
+async function running(
+  rows: Record<string, unknown>[],
+  body: (flow: Awaited<ReturnType<typeof start>>) => Promise<void>,
+  prepare: (world: Awaited<ReturnType<typeof outside>>) => void = () => {},
+) {
+  await using dir = await tempDir()
+  await using world = await outside(rows, dir.path)
+  prepare(world)
+  const flow = await start(world, {}, dir.path)
+  try {
+    await body(flow)
+  } finally {
+    await flow.stop()
+  }
+}
+
+async function start(world: Awaited<ReturnType<typeof outside>>, env: object, folder: string) {
+  const { log, lines, text } = listeningLog()
+  const stop = new AbortController()
+  const pipeline = await openPipeline(readConfig({ ...world.env, ...env }), log)
+  const ended = pipeline.run(stop.signal)
+  return {
+    ...world,
+    folder,
+    lines,
+    text,
+    pipeline,
+    async stop() {
+      stop.abort(new Error('stopped'))
+      await ended
+      await pipeline[Symbol.asyncDispose]()
+    },
+  }
+}
+
+describe('the whole flow', () => {
+  test('fetches, scores, mails each fraud once and records every row', async () => {
+    const rows = [...someRows(30), row(30, { cc_num: LONG_CARD, is_fraud: 1 })]
+    await running(rows, async ({ recorded, mailed, model }) => {
+      await waitFor('all rows', () => recorded().length === rows.length)
+      await waitFor('all mails', () => rows.filter(isFraud).every((r) => mailed(r.trans_num)))
+      for (const [i, r] of rows.entries()) {
+        const stored = recorded()[i]!
+        expect(stored).toMatchObject({
+          cc_num: BigInt(String(r.cc_num)),
+          prediction: isFraud(r) ? 1n : 0n,
+          is_fraud: BigInt(String(r.is_fraud)),
+          model: 'rf/7',
+        })
+        expect(stored).toMatchObject({ fraud_confirmed: null, reviewed_at: null, reviewed_by: null })
+        expect(stored.unix_time).toBe((stored.event_time as bigint) / 1000n)
+        expect(mailed(r.trans_num)).toBe(isFraud(r) ? 1 : 0)
+      }
+      expect(model.columns).not.toContain('is_fraud')
+      expect(model.seen.map((values) => values[model.columns.indexOf('cc_num')]).map(String)).toContain(
+        String(LONG_CARD),
+      )
+    })
+  })
+
+  test('a model that is down does not stop the fetching, and judges all of it when it is back', async () => {
+    const rows = someRows(20)
+    const down = (world: { model: { down: boolean } }) => {
+      world.model.down = true
+    }
+    await running(
+      rows,
+      async ({ producer, model, recorded, text, mailed }) => {
+        await waitFor('all fetched', () => producer.next > rows.length)
+        await waitFor('a word about it', () => text().includes('cannot reach the model'))
+        model.down = false
+        await waitFor('all recorded', () => recorded().length === rows.length)
+        await waitFor('all mailed', () => rows.filter(isFraud).every((r) => mailed(r.trans_num) === 1))
+      },
+      down,
+    )
+  })
+
+  test('a producer that is down delays nothing else', async () => {
+    const rows = someRows(10)
+    await running(rows, async ({ producer, recorded, text }) => {
+      await waitFor('all recorded', () => recorded().length === rows.length)
+      producer.down = true
+      await waitFor('a word about it', () => text().includes('cannot reach the producer'))
+      producer.down = false
+    })
+  })
+
+  test('a mail server that is down delays no row, and gets every alarm once when it is back', async () => {
+    const rows = someRows(20)
+    await running(rows, async ({ smtp, recorded, mailed, text }) => {
+      smtp.down = true
+      await waitFor('all recorded', () => recorded().length === rows.length)
+      await waitFor('a word about it', () => /held back, nothing is dropped; retrying/.test(text()))
+      smtp.down = false
+      await waitFor('all mailed', () => rows.filter(isFraud).every((r) => mailed(r.trans_num)), 30_000)
+      expect(rows.filter(isFraud).map((r) => mailed(r.trans_num))).toEqual([1, 1, 1, 1])
+    })
+  })
+
+  test('a database that is locked delays no alarm, and gets every row when it is free', async () => {
+    const rows = someRows(20)
+    await running(rows, async ({ folder, producer, recorded, mailed, text }) => {
+      await waitFor('the table', () => recorded().length > 0)
+      {
+        using other = disposable(new DatabaseSync(`${folder}/fraud.db`, { timeout: 5000 }))
+        other.exec('BEGIN IMMEDIATE')
+        producer.next = 0
+        rows.push(...Array.from({ length: 10 }, (_, n) => row(100 + n, { amt: 2000 })))
+        await waitFor('all mailed', () => rows.filter(isFraud).every((r) => mailed(r.trans_num)))
+        await waitFor('a word about it', () => text().includes('cannot record in'))
+      }
+      await waitFor('all recorded', () => recorded().length === rows.length)
+    })
+  })
+
+  test('one bad row is set aside at each stage that meets it, its neighbours go on', async () => {
+    const rows = someRows(10)
+    rows[4] = row(4, { amt: 'a lot' })
+    await running(rows, async ({ recorded, text }) => {
+      await waitFor('the others', () => recorded().length === 9)
+      expect(recorded().map((r) => r.trans_num)).not.toContain('trans-4')
+      expect(text()).toContain('set aside in dead-letters: amt must be a finite number')
+    })
+  })
+
+  test('logs no card number at any level', async () => {
+    const rows = someRows(10)
+    await running(rows, async ({ recorded, lines }) => {
+      await waitFor('all recorded', () => recorded().length === 10)
+      for (const r of rows) expect(JSON.stringify(lines)).not.toContain(String(r.cc_num))
+    })
+  })
+
+  test('runs only the stages it is told to', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(10), dir.path)
+    const fetching = await start(world, { STAGES: 'fetch' }, dir.path)
+    await waitFor('all fetched', () => world.producer.next > 10)
+    await fetching.stop()
+    expect(world.model.seen).toEqual([])
+    const rest = await start(world, { STAGES: 'score,record' }, dir.path)
+    await waitFor('all recorded', () => world.recorded().length === 10)
+    await rest.stop()
+    expect(world.smtp.mails).toEqual([])
+  })
+})
+
+describe('once', () => {
+  async function once(
+    rows: Record<string, unknown>[],
+    prepare: (world: Awaited<ReturnType<typeof outside>>) => void,
+    env = {},
+  ) {
+    await using dir = await tempDir()
+    await using world = await outside(rows, dir.path)
+    prepare(world)
+    const { log } = listeningLog()
+    await using pipeline = await openPipeline(readConfig({ ...world.env, ONCE_SECONDS: '1', ...env }), log)
+    const left = await pipeline.once(new AbortController().signal, 1000)
+    return { left, recorded: world.recorded().length, mails: world.smtp.mails.length }
+  }
+
+  test('fetches for its time, drains every topic and says that nothing is left', async () => {
+    expect(await once(someRows(10), () => {})).toEqual({ left: [], recorded: 10, mails: 2 })
+  })
+
+  test('leaves to other processes what their stages have to do', async () => {
+    expect(await once(someRows(10), () => {}, { STAGES: 'fetch' })).toEqual({ left: [], recorded: 0, mails: 0 })
+  })
+
+  test('says what is left to whom when a system is down', async () => {
+    const { left, recorded } = await once(someRows(10), ({ smtp }) => {
+      smtp.down = true
+    })
+    expect(left).toEqual(['10 left to alert, nothing moved for 1.0 s'])
+    expect(recorded).toBe(10)
+  })
+})

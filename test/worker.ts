@@ -1,0 +1,30 @@
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+
+export const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+
+/** The real process, in a folder of its own, with these settings and none of the surroundings. */
+export function startWorker(folder: string, settings: Record<string, string>, ...args: string[]) {
+  const { PATH = '', SystemRoot = '' } = process.env
+  const env = { PATH, SystemRoot, ...settings }
+  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  let text = ''
+  for (const stream of [child.stdout, child.stderr])
+    stream.setEncoding('utf8').on('data', (chunk) => {
+      text += chunk
+    })
+  const end = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
+    child.on('close', (code, signal) => resolve({ code, signal })),
+  )
+  return {
+    end,
+    /** all that it has printed so far */
+    text: () => text,
+    running: () => child.exitCode === null && child.signalCode === null,
+    kill: (signal: NodeJS.Signals) => child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      child.kill('SIGKILL')
+      await end
+    },
+  }
+}
