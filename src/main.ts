@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util'
 import { ConfigError, environment, readConfig } from './config.ts'
 import { logger, scrub } from './log.ts'
 import { openPipeline, openStore, openTopics } from './pipeline.ts'
-import { isBug, reason } from './stage.ts'
+import { isBug, plural, reason } from './stage.ts'
 import { maskCards } from './transaction.ts'
 
 const USAGE = `client-predict guards card payments. Settings come from the environment and .env, see .env.example.
@@ -118,7 +118,9 @@ async function deadLetters([retry, ...ids]: string[]): Promise<number> {
       const letters = await openLetters(topics)
       for (const [id, letter] of letters) console.log(describeLetter(id, letter))
       console.log(
-        letters.size === 0 ? 'no dead letters' : `${letters.size} dead letters; "dead-letters retry" puts them back`,
+        letters.size === 0
+          ? 'no dead letters'
+          : `${plural(letters.size, 'dead letter')}; "dead-letters retry" puts them back`,
       )
       return 0
     }

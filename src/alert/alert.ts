@@ -18,8 +18,9 @@ export async function composeAlarm(
   { from, to }: { from: string; to: readonly string[] },
 ): Promise<Mail> {
   const key = createHash('sha256').update(identity(p)).digest('hex').slice(0, 32)
-  const facts = factsOf(p)
-  const subject = subjectOf(p)
+  const shown = withoutCard(p)
+  const facts = factsOf(shown)
+  const subject = subjectOf(shown)
   const composer = new MailComposer({
     from,
     to: [...to],
@@ -28,7 +29,7 @@ export async function composeAlarm(
     date: new Date(p.event_time),
     text: `${INTRODUCTION}\n\n${facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n')}\n\n${ADVICE}\n`,
     html: htmlOf(facts),
-    attachments: [{ filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(p) }],
+    attachments: [{ filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(shown) }],
     textEncoding: 'quoted-printable',
     baseBoundary: key,
     newline: 'windows',
@@ -42,6 +43,13 @@ export async function composeAlarm(
     to,
     raw: await composer.compile().build(),
   }
+}
+
+/** The card's number may stand in a text, too: a street, a job. */
+function withoutCard(p: Prediction): Prediction {
+  const masked = (value: unknown) =>
+    typeof value === 'string' ? value.replaceAll(String(p.cc_num), `****${lastFour(p.cc_num)}`) : value
+  return Object.fromEntries(Object.entries(p).map(([column, value]) => [column, masked(value)])) as Prediction
 }
 
 const INTRODUCTION = 'The model takes this card payment for fraud.'

@@ -137,6 +137,16 @@ describe('the CSV', () => {
   })
 })
 
+test('the card is not in the mail either when a text of the row repeats it', async () => {
+  const texts = { merchant: `fraud_Card ${LONG_CARD}`, street: `${LONG_CARD} Main Street`, job: `${LONG_CARD}` }
+  const mail = await alarm({ cc_num: LONG_CARD, ...texts })
+  const { subject, text, html, attachments } = await simpleParser(mail.raw)
+  const csv = attachments[0]!.content.toString()
+  expect([mail.subject, subject, text, html, csv].join()).not.toContain(String(LONG_CARD))
+  expect(subject).toContain('Card ****4184')
+  expect(csv).toContain('****4184 Main Street')
+})
+
 test.for([60_400_000_001n, 4_000_123_456_789_012n, LONG_CARD])('card %i is nowhere in the mail', async (cc_num) => {
   const mail = await alarm({ cc_num })
   const { subject, text, html, headerLines, attachments } = await simpleParser(mail.raw)

@@ -210,5 +210,5 @@ test('beside a running worker: the command lists, puts back, and the worker goes
   })
   expect((await reading).records).toMatchObject([{ trans_num: 'trans-1' }])
   expect(p.recorded()).toMatchObject([{ trans_num: 'trans-2' }])
-  expect((await command()).lines.at(-1)).toBe('1 dead letters; "dead-letters retry" puts them back')
+  expect((await command()).lines.at(-1)).toBe('1 dead letter; "dead-letters retry" puts them back')
 })
