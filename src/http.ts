@@ -14,6 +14,9 @@ export type HttpRequest = {
   signal: AbortSignal
 }
 
+/** The deadline passed first. */
+export class Late extends Error {}
+
 /**
  * One HTTP request, whatever the status of the answer. Throws one short Error when no whole answer came: it carries
  * neither the request nor the answer, which hold card numbers and tokens.
@@ -56,7 +59,7 @@ export async function request({
     }
   } catch (error) {
     signal.throwIfAborted()
-    throw new Error(late.aborted ? `no whole answer within ${deadline / 1000} s` : short(error, maxAnswer))
+    throw late.aborted ? new Late(`no whole answer within ${deadline / 1000} s`) : new Error(short(error, maxAnswer))
   }
 }
 

@@ -102,10 +102,15 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
       log.warn(`a record is set aside in dead-letters: ${reason}`)
     }
 
+    function down(cause: Refusal) {
+      rounds++
+      return new Down(`${who} refuses everything`, { cause, alone: records.length === 1 })
+    }
+
     /** Is another record accepted now? Then those refused while it may have been down get a second chance, alone. */
     async function convict() {
       const { refusal } = suspects[0]!
-      if (canary === undefined || (await tried([canary])) instanceof Refusal) throw down(refusal, records.length === 1)
+      if (canary === undefined || (await tried([canary])) instanceof Refusal) throw down(refusal)
       await judge()
     }
 
@@ -130,7 +135,7 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
       // Not always the canary: a new model may refuse just that one.
       const pool = canary === undefined ? records : [...records, canary]
       const record = pool.at(-rounds % pool.length)!
-      if ((await tried([record])) instanceof Refusal) throw down(outcome, records.length === 1)
+      if ((await tried([record])) instanceof Refusal) throw down(outcome)
       canary = record
       rounds = 0
     }
@@ -143,10 +148,6 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
       if (error instanceof Refusal) return error
       throw error
     }
-  }
-  function down(cause: Refusal, alone = false) {
-    rounds++
-    return new Down(`${who} refuses everything`, { cause, alone })
   }
 }
 

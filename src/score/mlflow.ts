@@ -1,4 +1,4 @@
-import { glimpse, type HttpAnswer, request } from '../http.ts'
+import { glimpse, type HttpAnswer, Late, request } from '../http.ts'
 import { Refusal } from '../isolate.ts'
 import { stringify } from '../json.ts'
 import { Outage } from '../stage.ts'
@@ -51,7 +51,7 @@ export function mlflow({ url, headers, features, unixTimeUnit, threshold, deadli
       const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
         (cause) => {
           signal.throwIfAborted()
-          if (/no whole answer/.test(cause.message)) throw new TooSlow('the model is too slow', { cause })
+          if (cause instanceof Late) throw new TooSlow('the model is too slow', { cause })
           known = false // it may come back as a new server, slow again at first
           throw new Error('cannot reach the model', { cause })
         },
