@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Batch, Reader } from './topic/topic.ts'
+import { type Batch, type Reader, TakenOver } from './topic/topic.ts'
 
 /** What every stage is given. `stop` is aborted when the worker is asked to stop. */
 export type Stage = { log: Logger; stop: AbortSignal }
@@ -49,7 +49,7 @@ export function reason(error: unknown): string {
 
 /**
  * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
- * before `atLeast` ms; a bug is thrown. An aborted step after the stop is no failure.
+ * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
  */
 export async function forever({ log, stop }: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
   let failures = 0
@@ -64,6 +64,32 @@ export async function forever({ log, stop }: Stage, step: () => Promise<void>, a
       await pause(error, failures, { log, stop }, atLeast())
     }
   }
+}
+
+/**
+ * Tries until it works, e.g. to open what everything else needs; undefined when stopped meanwhile. Throws what is `final`:
+ * what trying again cannot heal.
+ */
+export async function eventually<T>(
+  stage: Stage,
+  action: () => Promise<T>,
+  final: (error: unknown) => boolean = () => false,
+): Promise<T | undefined> {
+  const done = new AbortController()
+  let outcome: (() => T) | undefined
+  await forever({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
+    try {
+      const result = await action()
+      outcome = () => result
+    } catch (error) {
+      if (!final(error)) throw error
+      outcome = () => {
+        throw error
+      }
+    }
+    done.abort()
+  })
+  return outcome?.()
 }
 
 /** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
@@ -82,10 +108,23 @@ export async function insist({ log, stop }: Stage, action: () => Promise<void>):
 }
 
 async function pause(error: unknown, failures: number, { log, stop }: Stage, atLeast = 0) {
-  if (isBug(error)) throw error
+  if (isBug(error) || error instanceof TakenOver) throw error
   const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
   log.warn(`${reason(error)}; retrying in ${seconds(wait)} s`)
   await sleep(wait, undefined, { signal: stop }).catch(() => {})
+}
+
+/** Rejects at once when aborted, whatever the other side does; the work itself goes on to its end. */
+export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => {})
+  signal.throwIfAborted()
+  using stack = new DisposableStack()
+  const aborted = new Promise<never>((_, reject) => {
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort)
+    stack.defer(() => signal.removeEventListener('abort', abort))
+  })
+  return await Promise.race([work, aborted])
 }
 
 /** `1 row`, `2 rows` */
@@ -108,7 +147,8 @@ export function consume<T>(
     } catch (error) {
       least = error instanceof Outage && error.alone ? 2 : 1
       reader.rewind()
-      throw error
+      if (!(error instanceof TakenOver)) throw error
+      stage.log.warn(`${error.message}; it has what was in hand here`)
     }
   })
 }

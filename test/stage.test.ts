@@ -1,7 +1,21 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, test, vi } from 'vitest'
-import { backoff, consume, forever, grace, insist, isBug, Outage, reason, seconds, together } from '../src/stage.ts'
+import {
+  backoff,
+  consume,
+  eventually,
+  forever,
+  grace,
+  insist,
+  isBug,
+  Outage,
+  orAborted,
+  reason,
+  seconds,
+  together,
+} from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
+import { TakenOver } from '../src/topic/topic.ts'
 import { listeningLog, tempDir, transaction, waitFor } from './rows.ts'
 
 vi.setConfig({ testTimeout: 30_000 }) // the machine may be busy
@@ -201,6 +215,38 @@ describe('forever', () => {
   })
 })
 
+describe('eventually', () => {
+  test('tries until it works, says so, and resolves with what it got', async () => {
+    const { stage: given, lines } = stage()
+    const action = failing(2)
+    expect(await eventually(given, () => action().then(() => 'opened'))).toBe('opened')
+    expect(action.calls).toHaveLength(3)
+    expect(lines.map(({ msg }) => msg.replace(/[\d.]+ s$/, ''))).toEqual([
+      'cannot reach the model: connect ECONNREFUSED; retrying in ',
+      'cannot reach the model: connect ECONNREFUSED; retrying in ',
+      'works again after 2 failed attempts',
+    ])
+  })
+
+  test('resolves with nothing when it is stopped meanwhile', async () => {
+    const { stage: given, stop, warnings } = stage()
+    const opening = eventually(given, failing(99))
+    await waitFor('the pause', () => warnings().length)
+    stop()
+    await settledWithin(1000, opening)
+    expect(await opening).toBe(undefined)
+  })
+
+  test('throws at once what trying again cannot heal', async () => {
+    const { stage: given, warnings } = stage()
+    const action = failing(9)
+    await expect(eventually(given, action, (error) => error instanceof Error)).rejects.toThrow('model')
+    await expect(eventually(given, failing(9, bug))).rejects.toThrow(TypeError)
+    expect(action.calls).toHaveLength(1)
+    expect(warnings()).toEqual([])
+  })
+})
+
 describe('insist', () => {
   test('tries until it is done, and says so', async () => {
     const { stage: given, warnings } = stage()
@@ -239,10 +285,10 @@ describe('insist', () => {
     expect(action.calls).toHaveLength(2)
   })
 
-  test('throws a bug instead of trying again', async () => {
+  test.for([bug, () => new TakenOver('alert')])('throws a bug, or a turn that is over, at once: %s', async (error) => {
     const { stage: given } = stage()
-    const action = failing(9, bug)
-    await expect(insist(given, action)).rejects.toThrow(TypeError)
+    const action = failing(9, error)
+    await expect(insist(given, action)).rejects.toThrow(error() as Error)
     expect(action.calls).toHaveLength(1)
   })
 })
@@ -292,6 +338,26 @@ describe('consume', () => {
     )
     expect(batches).toEqual([[0, 1, 2], [1, 2, 3], [4]])
     expect(world.warnings()).toHaveLength(1)
+  })
+
+  test('whose turn is over leaves the batch to the next process, and stands by', async () => {
+    await using world = await consuming()
+    const batches: number[][] = []
+    await consume(
+      world.stage,
+      world.reader,
+      () => 3,
+      async (batch) => {
+        batches.push(numbers(batch.records))
+        if (batches.length === 1) throw new TakenOver('score')
+        world.stop()
+      },
+    )
+    expect(batches).toEqual([
+      [0, 1, 2],
+      [0, 1, 2],
+    ])
+    expect(world.warnings()).toEqual(['another process has taken over as reader score; it has what was in hand here'])
   })
 
   test('ends while it waits for records when it is stopped, without a word', async () => {
@@ -434,5 +500,24 @@ describe('grace', () => {
     used[Symbol.dispose]()
     await waitFor('the other one', () => other.signal.aborted)
     expect(used.signal.aborted).toBe(false)
+  })
+})
+
+describe('work that cannot be stopped', () => {
+  test('is not waited for when it is aborted, and leaves nothing on the signal', async () => {
+    const stop = new AbortController()
+    const reason = new Error('stopped')
+    const waited = orAborted(stop.signal, new Promise(() => {}))
+    stop.abort(reason)
+    await expect(waited).rejects.toBe(reason)
+    await expect(orAborted(stop.signal, Promise.reject(new Error('later')))).rejects.toBe(reason)
+    expect(getEventListeners(stop.signal, 'abort')).toEqual([])
+  })
+
+  test('is waited for otherwise', async () => {
+    const { signal } = new AbortController()
+    expect(await orAborted(signal, Promise.resolve(1))).toBe(1)
+    await expect(orAborted(signal, Promise.reject(down()))).rejects.toThrow('cannot reach the model')
+    expect(getEventListeners(signal, 'abort')).toEqual([])
   })
 })

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backoff, forever, grace, insist, type Stage, seconds, together } from '../stage.ts'
-import type { Batch, Reader, Topics } from '../topic/topic.ts'
+import { backoff, eventually, forever, grace, insist, type Stage, seconds, together } from '../stage.ts'
+import { type Batch, type Reader, TakenOver, type Topics } from '../topic/topic.ts'
 import { identity, type Prediction } from '../transaction.ts'
 import { composeAlarm, deservesMail } from './alert.ts'
 import { type Channel, MailError } from './email.ts'
@@ -36,6 +36,7 @@ type Item = {
 /** What outlives the process: mails sent for records beyond the position, and how many went out when. */
 type Noted = { ahead: string[]; counted: Counted }
 
+type Tuning = { firstPause: number; afterStop: number; overlap: number }
 export type AlertOptions = {
   reader: Reader<Prediction>
   topics: Topics
@@ -52,13 +53,30 @@ export type AlertOptions = {
  * A mail that may be the cause itself has a pause of its own, so that the others do not wait behind it. Mails overlap
  * only when one takes its time: so a crash finds hardly more than one whose answer is not noted.
  */
-export async function alertStage(
+export async function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<Tuning> = {}): Promise<void> {
+  while (!stage.stop.aborted) {
+    try {
+      await turn(stage, options, { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, ...tuning })
+    } catch (error) {
+      if (!(error instanceof TakenOver)) throw error
+      stage.log.warn(`${error.message}; it mails what was in hand here`)
+    }
+  }
+}
+
+/** From taking the turn, with what is noted then, until the stop; or until another process has taken it over. */
+async function turn(
   stage: Stage,
   { reader, topics, channel, from, to, dailyLimit }: AlertOptions,
-  { firstPause = FIRST_PAUSE, afterStop = GRACE, overlap = OVERLAP } = {},
+  { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
-  const noted = ((await topics.noted('alert')) ?? { ahead: [], counted: [] }) as Noted
+  const noted = await eventually(stage, async () => {
+    await reader.take(stage.stop)
+    reader.rewind()
+    return ((await topics.noted('alert')) ?? { ahead: [], counted: [] }) as Noted
+  })
+  if (!noted) return
   const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
   const daily = quota(dailyLimit, noted.counted)
   const items: Item[] = [] // read and not committed, in order
@@ -90,6 +108,7 @@ export async function alertStage(
     forever({ log, stop }, async () => {
       while (waiting.length >= WAITING) await sleep(1000, undefined, { signal: stop })
       const batch = await reader.read(READ, stop)
+      if (await reader.take(stop)) throw new TakenOver('alert') // and gone again: what was noted may have changed
       for (const prediction of batch.records) {
         const done = !deservesMail(prediction) || ahead.delete(identity(prediction))
         const item: Item = { prediction, batch, done, sending: false, started: 0, failures: 0, due: 0 }

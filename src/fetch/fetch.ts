@@ -12,20 +12,24 @@ const WORTH_NOTING = 100
 /**
  * Calls the producer at its rate and makes what it sends durable before the next call. Calls are spread evenly, 1 %
  * further apart than the rate allows, so that no 60 s by any clock hold more of them; the last one is noted before it
- * is made, so that a restart keeps the distance too.
+ * is made, so that a restart, or the next process in turn, keeps the distance too.
  */
 export async function fetchStage(
   stage: Stage,
   { producer, topics, ratePerMin }: { producer: Producer; topics: Topics; ratePerMin: number },
 ): Promise<void> {
   const distance = (60_000 / ratePerMin) * 1.01
-  const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
-  let calledAt = noted?.called_at ?? 0
+  const turn = topics.turn('fetch')
+  let calledAt = 0
 
   // A clock that was set back must not stop us for longer than one distance.
   const untilNext = () => Math.min(calledAt + distance - Date.now(), distance)
 
   async function step() {
+    if (await turn.take(stage.stop)) {
+      const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
+      calledAt = Math.max(calledAt, noted?.called_at ?? 0)
+    }
     if (untilNext() >= 1) await sleep(untilNext(), undefined, { signal: stage.stop })
     calledAt = Date.now()
     if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })

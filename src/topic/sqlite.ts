@@ -8,6 +8,7 @@ import {
   type Batch,
   decode,
   type Notes,
+  onlyTurn,
   READERS,
   type Reader,
   type Records,
@@ -103,6 +104,7 @@ export async function sqliteTopics({
       }
     }
     return {
+      ...onlyTurn(),
       read,
       rewind() {
         cursor = position()
@@ -151,6 +153,7 @@ export async function sqliteTopics({
       write(writes, {})
     },
     reader,
+    turn: onlyTurn,
     async *scan(topic) {
       let offset = 0
       for (;;) {

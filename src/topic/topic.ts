@@ -23,15 +23,19 @@ export const READERS = {
   'dead-letters': [],
 } as const satisfies { [T in TopicName]: readonly string[] }
 
+/** Work outside the topics that one process does at a time: calling the producer, at its rate. */
+export type TurnName = 'fetch'
+
 /**
- * The durable, ordered logs of one worker. Every named reader sees every record at least once, in order, from where
- * it left off, whatever happens to the process in between.
+ * The durable, ordered logs of one worker, or of several processes that share its settings. Every named reader sees
+ * every record at least once, in order, from where it left off, whatever happens to a process in between.
  */
 export type Topics = {
   /** Resolves once all of the records are durable; on failure none of them is there. */
   append(writes: Writes): Promise<void>
-  /** One active reader for each name. Made again, it begins after what was committed. */
+  /** Begins after what was committed. While another process reads under this name, it stands by. */
   reader<T extends TopicName>(topic: T, name: (typeof READERS)[T][number]): Reader<Records[T]>
+  turn(name: TurnName): Turn
   /** Everything a topic still holds, oldest first, without a position. `id` is stable and names the record. */
   scan<T extends TopicName>(topic: T): AsyncIterable<{ id: string; record: Records[T] }>
   /** Resolves once the notes are durable. */
@@ -41,7 +45,23 @@ export type Topics = {
   close(): Promise<void>
 }
 
-export type Reader<T> = {
+/** What one process does at a time while the others stand by. */
+export type Turn = {
+  /**
+   * Resolves once it is this process's turn: true when it was not at the last call, so that another process may have
+   * worked, and noted, in between. Rejects with the signal's reason when it is aborted.
+   */
+  take(signal: AbortSignal): Promise<boolean>
+}
+
+/** A commit came too late: another process reads under this name now, and has what was in hand here. */
+export class TakenOver extends Error {
+  constructor(reader: string) {
+    super(`another process has taken over as reader ${reader}`)
+  }
+}
+
+export type Reader<T> = Turn & {
   /**
    * The next records, at most `limit`: what waits at once, or as soon as there is one. Reads on from the last read,
    * not from the position. Rejects with the signal's reason when it is aborted.
@@ -58,9 +78,23 @@ export type Batch<T> = {
   /**
    * Moves the position past the next `count` records of this batch, once their work is done. Batches are committed
    * in the order they were read. Records appended and notes given here become durable together with the position:
-   * all or nothing. Is never cancelled; when it rejects, nothing has moved and it may be called again.
+   * all or nothing. Is never cancelled; when it rejects, nothing has moved and it may be called again, unless it is with
+   * TakenOver.
    */
   commit(count: number, writes?: Writes, notes?: Notes): Promise<void>
+}
+
+/** For a backend that one process has to itself: it is its turn from the start. */
+export function onlyTurn(): Turn {
+  let fresh = true
+  return {
+    async take(signal) {
+      signal.throwIfAborted()
+      const was = fresh
+      fresh = false
+      return was
+    },
+  }
 }
 
 /** A record as it is stored, read again. A card number is a bigint however short it is. */

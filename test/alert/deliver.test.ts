@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import { type Channel, smtp } from '../../src/alert/email.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Batch, Topics } from '../../src/topic/topic.ts'
+import { type Batch, TakenOver, type Topics } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from './smtp.ts'
@@ -560,6 +560,73 @@ describe('a stop', () => {
     await drained(second.topics)
     expect(w.fake.seen).toHaveLength(2)
     expect(w.fake.seen[1]?.raw).toEqual(w.fake.seen[0]?.raw)
+  })
+})
+
+describe('a turn that another process takes over', () => {
+  test('is left to it, and what it has passed and noted by then is not mailed again', async () => {
+    await using w = await world(frauds(4))
+    let commits = 0
+    let fresh = false
+    const wrap = (topics: Topics): Topics => ({
+      ...topics,
+      reader(topic, name) {
+        const reader = topics.reader(topic, name)
+        return {
+          ...reader,
+          async take(signal) {
+            const first = await reader.take(signal)
+            const was = fresh
+            fresh = false
+            return first || was
+          },
+          async read(limit, signal) {
+            const batch = await reader.read(limit, signal)
+            return {
+              ...batch,
+              async commit(...args) {
+                if (commits++ > 0) return batch.commit(...args)
+                // The other process has mailed the second and, out of order, the fourth.
+                await batch.commit(2, {}, { alert: { ahead: [identity(fraud(4))], counted: [] } })
+                fresh = true
+                throw new TakenOver('alert')
+              },
+            }
+          },
+        }
+      },
+    })
+    await using only = await w.worker({ wrap, overlap: 60_000 })
+    await drained(only.topics)
+    expect(w.fake.taken()).toEqual(['trans-1', 'trans-3']) // the first by this process, before it could be noted
+    expect(only.warnings().map(({ msg }) => msg)).toEqual([
+      'another process has taken over as reader alert; it mails what was in hand here',
+    ])
+  })
+
+  test('and that comes back before the next read, is begun with what was noted meanwhile', async () => {
+    await using w = await world([])
+    let fresh = false
+    const wrap = (topics: Topics): Topics => ({
+      ...topics,
+      reader(topic, name) {
+        const reader = topics.reader(topic, name)
+        const take = async (signal: AbortSignal) => {
+          const first = await reader.take(signal)
+          const was = fresh
+          fresh = false
+          return first || was
+        }
+        return { ...reader, take }
+      },
+    })
+    await using only = await w.worker({ wrap })
+    await waitFor('the worker to read', () => new Promise((resolve) => setTimeout(resolve, 100, true)))
+    await only.topics.note({ alert: { ahead: [identity(fraud(1))], counted: [] } })
+    fresh = true
+    await only.topics.append({ predictions: frauds(2) })
+    await drained(only.topics)
+    expect(w.fake.taken()).toEqual(['trans-2'])
   })
 })
 

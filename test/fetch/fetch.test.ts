@@ -254,6 +254,21 @@ test.concurrent('makes no call while it cannot be noted', async () => {
   expect(writable).toBeGreaterThan(0)
 })
 
+test.concurrent('calls nobody while it is another process’s turn, and keeps the distance to its last call', async () => {
+  await using w = await world(rows(1), rows(2))
+  const mine = Promise.withResolvers<boolean>()
+  const turns = [mine.promise]
+  const over: Topics = { ...w.topics, turn: () => ({ take: async () => (await turns.shift()) ?? false }) }
+  w.start({ ratePerMin: 120, over })
+  await sleep(200)
+  expect(w.asked).toEqual([])
+  const called_at = Date.now()
+  await w.topics.note({ fetch: { called_at } }) // by the other one
+  mine.resolve(true)
+  await calls(w, 2)
+  expect(w.asked[0]! - called_at).toBeGreaterThanOrEqual(500)
+})
+
 test.concurrent('a clock that was set back does not keep it waiting', async () => {
   await using w = await world(rows(1))
   await w.topics.note({ fetch: { called_at: Date.now() + 3_600_000 } })
