@@ -1,0 +1,374 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type pg from 'pg'
+import type { Logger } from 'pino'
+import { parse, stringify } from '../json.ts'
+import { migrate, openPostgres, type Postgres, type Query } from '../postgres.ts'
+import { orAborted } from '../stage.ts'
+import {
+  type Batch,
+  decode,
+  type Notes,
+  READERS,
+  type Reader,
+  type Records,
+  TakenOver,
+  type TopicName,
+  type Topics,
+  type Turn,
+  type Writes,
+} from './topic.ts'
+
+const TOPICS = Object.keys(READERS) as TopicName[]
+const DAY = 86_400_000
+const CLEAN_EVERY = 600_000
+/** records removed in one transaction */
+const BITE = 1000
+/** ms after which a reader looks by itself, were it not told of new records, and after which a process standing by asks */
+const LOOK_AGAIN = 1000
+/** at work at once: each stage, and a look from outside */
+const CONNECTIONS = 6
+/** ms that a server is given to say goodbye; what is still open then goes with the process */
+const CLOSE_WITHIN = 1000
+
+/**
+ * Records are numbered under a lock on the row of their topic in `last`, held until the commit: so they become visible
+ * in the order of their offsets, without a gap, whoever appends. `holder` is the process that may move a position.
+ */
+const MIGRATIONS = [
+  `CREATE SCHEMA topics;
+   ${TOPICS.map((topic) => `CREATE TABLE topics."${topic}" ("offset" bigint PRIMARY KEY, at bigint NOT NULL, record json NOT NULL)`).join(';')};
+   CREATE TABLE topics.last (topic text PRIMARY KEY, "offset" bigint NOT NULL);
+   INSERT INTO topics.last VALUES ${TOPICS.map((topic) => `('${topic}', 0)`)};
+   CREATE TABLE topics.position (topic text, reader text, "offset" bigint NOT NULL, holder text, PRIMARY KEY (topic, reader));
+   INSERT INTO topics.position VALUES ${TOPICS.flatMap((t) => READERS[t].map((r) => `('${t}', '${r}', 0)`))};
+   CREATE TABLE topics.note (key text PRIMARY KEY, value json NOT NULL)`,
+]
+
+export type PostgresTopicsOptions = {
+  url: URL
+  log: Logger
+  /** A worker removes what is old; a command beside it does not. */
+  worker: boolean
+  retentionDays?: number
+  now?: () => number
+}
+
+/**
+ * Topics in the schema `topics` of a PostgreSQL database. Any number of processes may use them: each append and commit
+ * is one transaction, and each reader is one process at a time, the one that holds its advisory lock. The lock goes with
+ * the connection; the next in line takes over then, and what the one before still tries to commit is refused.
+ */
+export async function postgresTopics({
+  url,
+  log,
+  worker,
+  retentionDays = 7,
+  now = Date.now,
+}: PostgresTopicsOptions): Promise<Topics> {
+  const me = randomUUID()
+  const db = openPostgres(url, { connections: CONNECTIONS, log })
+  try {
+    await migrate(db, 'topics', MIGRATIONS)
+  } catch (error) {
+    await db.close()
+    throw error
+  }
+  const waiting = new Set<() => void>()
+  let news = 0
+  const wakeAll = () => {
+    news++
+    for (const wake of waiting) wake()
+  }
+  const session = openSession(db, wakeAll)
+  const ask: Query = (text, values) => db.query(text, values).catch(failing('cannot read the topics'))
+
+  /** One transaction: all or nothing, durable when it resolves. `position` goes first: it tells whose turn it is. */
+  async function write(writes: Writes, notes: Notes, position?: (query: Query) => Promise<void>) {
+    const appended = TOPICS.map((topic) => ({ topic, texts: (writes[topic] ?? []).map((record) => stringify(record)) }))
+    const values = Object.values(notes).map((value) => stringify(value))
+    const fresh = appended.filter(({ texts }) => texts.length > 0)
+    if (fresh.length === 0 && values.length === 0 && !position) return
+    await db
+      .transaction(async (query) => {
+        await position?.(query)
+        for (const { topic, texts } of fresh) {
+          const [last] = await query(
+            'UPDATE topics.last SET "offset" = "offset" + $2 WHERE topic = $1 RETURNING "offset" - $2 AS before',
+            [topic, texts.length],
+          )
+          await query(
+            `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
+            [last!.before, now(), texts],
+          )
+        }
+        if (values.length > 0)
+          await query(
+            `INSERT INTO topics.note SELECT key, value::json FROM unnest($1::text[], $2::text[]) AS new (key, value)
+             ORDER BY key ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+            [Object.keys(notes), values],
+          )
+        if (fresh.length > 0) await query('NOTIFY topics')
+      })
+      .catch(failing('cannot write the topics'))
+  }
+
+  /** `taken` is called when the lock is newly held, and says whether another process may have been at work before. */
+  function makeTurn(name: string, taken: () => Promise<boolean>) {
+    let held: Session | undefined // what it was held with last, unless another process has had it since
+    let fresh = false
+    async function hold(signal: AbortSignal) {
+      for (let told = false; ; told = true) {
+        const current = await orAborted(signal, session.get())
+        if (held === current) return
+        if (held || performance.now() >= current.othersFrom) {
+          const [lock] = await orAborted(
+            signal,
+            current.query("SELECT pg_try_advisory_lock(hashtext('client-predict'), hashtext($1)) AS mine", [name]),
+          )
+          if (lock?.mine) {
+            const gained = taken().then(
+              (another) => {
+                fresh ||= another
+                held = current
+              },
+              failing(`cannot take over as ${name}`),
+            )
+            await orAborted(signal, gained)
+            if (told) log.info(`it is this process's turn as ${name}`)
+            return
+          }
+          held = undefined
+        }
+        if (!told) log.info(`another process has its turn as ${name}; standing by`)
+        await sleep(LOOK_AGAIN, undefined, { signal }).catch(() => signal.throwIfAborted())
+      }
+    }
+    return {
+      hold,
+      lose() {
+        held = undefined
+      },
+      async take(signal: AbortSignal) {
+        await hold(signal)
+        const was = fresh
+        fresh = false
+        return was
+      },
+    }
+  }
+
+  function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
+    let term = {} // from taking the position over to losing it; batches of an earlier one are void
+    let cursor: bigint | undefined // the end of the last read; undefined: the position
+    const here = [topic, name]
+    const { hold, take, lose } = makeTurn(name, () =>
+      db.transaction(async (query) => {
+        const moved = await query(
+          `UPDATE topics.position SET holder = $3
+           WHERE topic = $1 AND reader = $2 AND holder IS DISTINCT FROM $3 RETURNING 1`,
+          [...here, me],
+        )
+        if (moved.length === 0) return false // the connection broke, and nobody took over meanwhile
+        term = {}
+        cursor = undefined
+        return true
+      }),
+    )
+
+    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+      for (;;) {
+        signal.throwIfAborted()
+        await hold(signal)
+        const [from, readIn, heard] = [cursor, term, news]
+        const after =
+          from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
+        const rows = await orAborted(
+          signal,
+          ask(
+            `SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT $1`,
+            [limit, ...(from === undefined ? here : [from])],
+          ),
+        )
+        if (cursor !== from || term !== readIn) continue // rewound, or taken over, meanwhile
+        if (rows.length > 0) {
+          cursor = rows.at(-1)!.offset as bigint
+          return batch(rows as { offset: bigint; record: string }[])
+        }
+        if (news === heard) await appended(signal)
+      }
+    }
+    function batch(rows: { offset: bigint; record: string }[]): Batch<Records[T]> {
+      const readIn = term
+      let done = 0
+      return {
+        records: rows.map((row) => decode<T>(row.record)),
+        async commit(count, writes = {}, notes = {}) {
+          const last = rows[done + count - 1]
+          if (count < 0 || (count > 0 && !last))
+            throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
+          await write(writes, notes, async (query) => {
+            const moved = await query(
+              `UPDATE topics.position SET "offset" = greatest("offset", $3)
+               WHERE topic = $1 AND reader = $2 AND holder = $4 RETURNING 1`,
+              [...here, count > 0 ? last!.offset : 0, me],
+            )
+            if (moved.length === 0) lose()
+            if (moved.length === 0 || readIn !== term) throw new TakenOver(name)
+          })
+          done += count
+        },
+      }
+    }
+    return {
+      take,
+      read,
+      rewind() {
+        cursor = undefined
+      },
+      async lag() {
+        const [row] = await ask(
+          `SELECT l."offset" - p."offset" AS lag FROM topics.position p JOIN topics.last l USING (topic)
+           WHERE topic = $1 AND reader = $2`,
+          here,
+        )
+        return Number(row!.lag)
+      },
+    }
+  }
+
+  /** Resolves when something may have been appended, here or by another process. */
+  function appended(signal: AbortSignal): Promise<void> {
+    return new Promise((resolve) => {
+      const wake = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', wake)
+        waiting.delete(wake)
+        resolve()
+      }
+      const timer = setTimeout(wake, LOOK_AGAIN)
+      signal.addEventListener('abort', wake)
+      waiting.add(wake)
+    })
+  }
+
+  /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
+  async function clean() {
+    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+      const old = () =>
+        db.query(
+          `DELETE FROM topics."${topic}" WHERE "offset" IN (
+             SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
+             WHERE at < $1 AND "offset" <= (SELECT min("offset") FROM topics.position WHERE topic = $2)) RETURNING 1`,
+          [now() - retentionDays * DAY, topic],
+        )
+      while ((await old()).length === BITE);
+    }
+  }
+  // What fails here is not what to report: the next append says it, and stops nothing else.
+  const cleaning = worker ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
+  if (worker) await clean().catch(() => {})
+
+  return {
+    append: (writes) => write(writes, {}),
+    reader,
+    turn: (name): Turn => ({ take: makeTurn(name, async () => true).take }),
+    async *scan(topic) {
+      for (let offset = 0n; ; ) {
+        const rows = await ask(
+          `SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > $1 ORDER BY "offset" LIMIT 1000`,
+          [offset],
+        )
+        if (rows.length === 0) return
+        for (const row of rows) yield { id: String(row.offset), record: decode<typeof topic>(row.record as string) }
+        offset = rows.at(-1)!.offset as bigint
+      }
+    },
+    note: (notes) => write({}, notes),
+    async noted(key) {
+      const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
+      return row && parse(row.value as string)
+    },
+    async close() {
+      clearInterval(cleaning)
+      await Promise.race([
+        Promise.allSettled([session.close(), db.close()]),
+        sleep(CLOSE_WITHIN, undefined, { ref: false }),
+      ])
+    },
+  }
+}
+
+const failing = (what: string) => (cause: unknown) => {
+  throw cause instanceof TakenOver ? cause : new Error(what, { cause })
+}
+
+/** `othersFrom`: when this process may take over what another one had, in ms of `performance.now()`. */
+type Session = { query: Query; client: pg.Client; othersFrom: number }
+
+/**
+ * A connection of its own that listens for new records and holds locks, made again when it broke. The one before is
+ * ended on the server then, where it may still hold locks that belong here.
+ *
+ * When it broke, the server was probably away, and for the others too. The one whose turn it was comes back with work
+ * in hand, mails that went out meanwhile for example: so it goes first. Its pauses are as long as the outage at most,
+ * or twice that, and never longer than a minute.
+ */
+function openSession(db: Postgres, notified: () => void) {
+  let session: Session | undefined
+  let opening: Promise<Session> | undefined
+  let former: unknown[] | undefined
+  let broke: number | undefined
+
+  async function open(): Promise<Session> {
+    const client = await db.connect()
+    let last: Promise<unknown> = Promise.resolve()
+    const lost = () => {
+      void client.end().catch(() => {})
+      if (session !== opened) return
+      session = undefined
+      broke = performance.now()
+      notified()
+    }
+    /** One after the other, as each has a deadline. None after a failure: nobody knows what it is in the middle of. */
+    const query: Query = async (text, values) => {
+      const asked = last.then(() => client.query(text, values))
+      last = asked
+      try {
+        return (await asked).rows
+      } catch (cause) {
+        lost()
+        throw new Error('the connection that listens and takes turns broke', { cause })
+      }
+    }
+    const opened: Session = { query, client, othersFrom: 0 }
+    if (former)
+      await query(
+        'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2',
+        former,
+      )
+    const [me] = await query('SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()')
+    await query('LISTEN topics')
+    former = [me?.pid, me?.backend_start]
+    client.on('notification', notified).on('end', lost)
+    if (broke !== undefined) {
+      const now = performance.now()
+      opened.othersFrom = now + Math.min(2 * (now - broke), 60_000) + 1000
+    }
+    session = opened
+    return opened
+  }
+  return {
+    async get(): Promise<Session> {
+      if (session) return session
+      opening ??= open().finally(() => {
+        opening = undefined
+      })
+      return opening
+    },
+    async close() {
+      await opening?.catch(() => {})
+      await session?.client.end()
+    },
+  }
+}
