@@ -178,7 +178,6 @@ export async function postgresTopics({
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
-        signal.throwIfAborted()
         await hold(signal)
         const [from, readIn, heard] = [cursor, term, news]
         const after =

@@ -285,7 +285,10 @@ describe('a reader that waits', () => {
     await using first = await open()
     await using second = await open()
     const stop = new AbortController()
-    const [waiting, standing] = [first, second].map((topics) => failure(score(topics).read(1, stop.signal)))
+    const reader = score(first)
+    await reader.take(stop.signal)
+    const waiting = failure(reader.read(1, stop.signal))
+    const standing = failure(score(second).read(1, stop.signal))
     const taking = failure(score(second).take(stop.signal))
     await second.said(standsBy('score'))
     await sleep(300)
@@ -878,6 +881,7 @@ describe('the end', () => {
     }
     for (const [name, { begin, end }] of Object.entries(outages)) {
       const topics = await open(proxy.through(where))
+      await using unconnected = await open(proxy.through(where)) // to listen and take turns
       await topics.append({ transactions: transactions(0, 2) })
       const reader = score(topics)
       await reader.read(1, soon())
@@ -889,6 +893,7 @@ describe('the end', () => {
       const works = [
         repeat(() => reader.read(1, stop.signal)),
         repeat(() => topics.reader('predictions', 'record').read(1, stop.signal)),
+        repeat(() => score(unconnected).read(1, stop.signal)),
       ].map(failure)
       await sleep(300)
       stop.abort(new Error(name))

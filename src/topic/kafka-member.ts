@@ -1,0 +1,133 @@
+import type { ConsumerGroupJoinPayload, GroupPartitionsAssigner } from '@platformatic/kafka'
+import type { Logger } from 'pino'
+import { type GroupConsumer, type Kafka, within } from '../kafka.ts'
+
+/**
+ * ms without a heartbeat after which the group takes a process for dead, and gives its partitions to the others; brokers
+ * accept no less unless told to (group.min.session.timeout.ms)
+ */
+export const SESSION = 6000
+/** ms between heartbeats; the next one tells that somebody has joined or left */
+const HEARTBEAT = 1000
+/** ms after which joining is slow: a group that begins waits for more members, 3 s unless told otherwise */
+const SLOW = 4000
+
+export type MemberOptions = {
+  group: string
+  topic: string
+  /** One process has all partitions and the others stand by; otherwise they are shared out. */
+  alone: boolean
+  log: Logger
+  /** ms, for tests */
+  session?: number | undefined
+}
+export type Member<P> = ReturnType<typeof openMember<P>>
+
+/**
+ * A process's part in a consumer group. Each partition that it is given is represented by an object from `make`; it stays
+ * the same object through rebalances as long as no other process can have had the partition in between.
+ */
+export function openMember<P>(
+  kafka: Kafka,
+  { group, topic, alone, log, session = SESSION }: MemberOptions,
+  make: (partition: number) => P,
+) {
+  const partitions = new Map<number, P>()
+  let consumer: GroupConsumer | undefined
+  let joining: Promise<void> | undefined
+  let membership = { memberId: '', generationId: 0 }
+  let changed = Promise.withResolvers<void>()
+  let standing = false
+  let closed = false
+
+  function assigned({ memberId, generationId = 0, assignments = [] }: ConsumerGroupJoinPayload) {
+    const unbroken = memberId === membership.memberId && generationId === membership.generationId + 1
+    membership = { memberId, generationId }
+    const mine = assignments.flatMap((assignment) => assignment.partitions)
+    for (const partition of [...partitions.keys()])
+      if (!unbroken || !mine.includes(partition)) partitions.delete(partition)
+    for (const partition of mine) if (!partitions.has(partition)) partitions.set(partition, make(partition))
+    if (partitions.size === 0 && !standing)
+      log.info(`${alone ? 'another process has its turn' : 'every partition has its process'} as ${group}; standing by`)
+    else if (partitions.size > 0 && standing) log.info(`it is this process's turn as ${group}`)
+    standing = partitions.size === 0
+    turnOver()
+  }
+  function turnOver() {
+    changed.resolve()
+    changed = Promise.withResolvers<void>()
+  }
+
+  async function join() {
+    const made = kafka.consumer({
+      groupId: group,
+      sessionTimeout: session,
+      rebalanceTimeout: session,
+      heartbeatInterval: Math.min(HEARTBEAT, session / 3),
+      protocols: [{ name: alone ? 'client-predict-alone' : 'roundrobin', version: 1 }],
+      ...(alone && { partitionAssigner: allToTheLeader }),
+    })
+    made.on('consumer:group:join', assigned)
+    made.on('error', () => made === consumer && void leave()) // it could not join again, and no longer tries
+    made.topics.track(topic)
+    consumer = made
+    const slow = setTimeout(
+      () => log.info(`joining as ${group}; if a process was killed just now, it is given up after ${session / 1000} s`),
+      SLOW,
+    )
+    try {
+      await within(made.joinGroup({}))
+    } catch (error) {
+      void leave()
+      throw error
+    } finally {
+      clearTimeout(slow)
+    }
+    if (closed) void leave()
+  }
+  async function leave() {
+    const left = consumer
+    consumer = undefined
+    partitions.clear()
+    membership = { memberId: '', generationId: 0 }
+    turnOver()
+    await left?.close(true).catch(() => {}) // then the group finds out by itself
+  }
+
+  return {
+    partitions: partitions as ReadonlyMap<number, P>,
+    /** Resolves when the process is in the group; it may have no partition. */
+    async joined(): Promise<GroupConsumer> {
+      while (joining || !consumer) {
+        if (closed) throw new Error('the topics are closed')
+        joining ??= join().finally(() => {
+          joining = undefined
+        })
+        await joining
+      }
+      return consumer
+    },
+    /** Resolves when partitions come or go. */
+    changed: () => changed.promise,
+    /** Leaves the group; the next use joins again, and finds every partition new. */
+    leave,
+    async close() {
+      closed = true
+      await leave()
+    },
+  }
+}
+
+/** The leader of a group is its oldest member: whoever joins later disturbs nobody. */
+const allToTheLeader: GroupPartitionsAssigner = (leader, members, topics, metadata) =>
+  [...members.keys()].map((memberId) => ({
+    memberId,
+    assignments: new Map(
+      memberId === leader
+        ? [...topics].map((topic) => {
+            const count = metadata.topics.get(topic)!.partitionsCount
+            return [topic, { topic, partitions: Array.from({ length: count }, (_, partition) => partition) }]
+          })
+        : [],
+    ),
+  }))

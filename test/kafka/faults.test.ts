@@ -1,0 +1,587 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Admin, Producer } from '@platformatic/kafka'
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { reason } from '../../src/stage.ts'
+import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
+import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
+import type { Prediction, Transaction } from '../../src/transaction.ts'
+import { startProxy } from '../proxy.ts'
+import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts'
+import { startKafka } from './broker.ts'
+
+const MINUTE = 60_000
+vi.setConfig({ testTimeout: 3 * MINUTE })
+
+let cluster: Awaited<ReturnType<typeof startProxied>>
+beforeAll(async () => {
+  cluster = await startProxied()
+}, 5 * MINUTE)
+afterAll(() => cluster[Symbol.asyncDispose]())
+afterEach(() => {
+  cluster.proxy.cut()
+  cluster.proxy.mend()
+})
+
+/** A broker that clients reach by way of a proxy and a relay, wherever they learn of it; `beside` leads past both. */
+async function startProxied() {
+  const servers = await Promise.all(
+    Array.from({ length: 3 }, async () => {
+      const server = createServer().listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      return server
+    }),
+  )
+  const [client, broker, controller] = servers.map((server) => (server.address() as AddressInfo).port)
+  await Promise.all(servers.map((server) => once(server.close(), 'close')))
+  const relay = await startRelay(client!)
+  const proxy = await startProxy({ port: relay.port })
+  const kafka = await startKafka({
+    properties: {
+      listeners: `CLIENT://127.0.0.1:${client},BROKER://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
+      'advertised.listeners': `CLIENT://127.0.0.1:${proxy.port},BROKER://127.0.0.1:${broker}`,
+      'controller.quorum.voters': `0@127.0.0.1:${controller}`,
+    },
+  })
+  return {
+    kafka,
+    node: kafka.node(0),
+    proxy,
+    relay,
+    brokers: [`127.0.0.1:${proxy.port}`],
+    beside: [`127.0.0.1:${broker}`],
+    async [Symbol.asyncDispose]() {
+      await proxy[Symbol.asyncDispose]()
+      await relay[Symbol.asyncDispose]()
+      await kafka[Symbol.asyncDispose]()
+    },
+  }
+}
+
+let runs = 0
+function place({ brokers = cluster.brokers, finished = onTestFinished } = {}) {
+  const prefix = `run${runs++}-`
+  const { log, text } = listeningLog()
+  const own = { brokers, prefix, log, worker: true, partitions: 1 }
+  return {
+    prefix,
+    text,
+    options: own,
+    async open(options: Partial<KafkaTopicsOptions> = {}): Promise<Topics> {
+      const topics = await kafkaTopics({ ...own, ...options })
+      finished(() => topics.close())
+      return topics
+    },
+  }
+}
+
+const number = ({ trans_num }: { trans_num: string }) => Number(trans_num.slice('trans-'.length))
+const numbers = (records: readonly { trans_num: string }[]) => records.map(number)
+const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
+const soon = (ms = MINUTE) => AbortSignal.timeout(ms)
+const predicted = (records: readonly Transaction[]) => records.map((t): Prediction => ({ ...prediction(0), ...t }))
+
+const card = (n: number) => 4_000_000_000_000n + BigInt(n % 5)
+const ofFewCards = (n: number) => transaction(n, { cc_num: card(n) })
+/** Everything from 0 on is there once, and each card's in order. */
+function expectAll(found: readonly number[], count: number) {
+  expect(found.toSorted((a, b) => a - b)).toEqual(range(0, count))
+  for (const first of range(0, 5)) {
+    const own = found.filter((n) => card(n) === card(first))
+    expect(own).toEqual(own.toSorted((a, b) => a - b))
+  }
+}
+
+/**
+ * A flow as the worker's: one side appends, one hands over from transactions to predictions, one notes how far it has
+ * come with predictions. Each tries again what has failed, until it works.
+ */
+function flow(topics: Topics) {
+  const stop = new AbortController()
+  const failures: unknown[] = []
+  const [handedOver, noted]: [number[], number[]] = [[], []]
+  let appended = 0
+  let full = false
+  async function insist(step: () => Promise<void>) {
+    while (!stop.signal.aborted)
+      try {
+        return await step()
+      } catch (error) {
+        if (stop.signal.aborted) return
+        failures.push(error)
+        await sleep(100)
+      }
+  }
+  async function appending() {
+    for (; !full; appended++) {
+      await insist(() => topics.append({ transactions: [ofFewCards(appended)] }))
+      await sleep(10)
+    }
+  }
+  async function reading<T extends Transaction>(
+    reader: Reader<T>,
+    done: number[],
+    commit: (batch: Batch<T>) => Promise<void>,
+  ) {
+    while (!stop.signal.aborted)
+      await insist(async () => {
+        const batch = await reader.read(7, stop.signal)
+        try {
+          await commit(batch)
+          done.push(...numbers(batch.records))
+        } catch (error) {
+          reader.rewind()
+          throw error
+        }
+      })
+  }
+  const score = topics.reader('transactions', 'score')
+  const alert = topics.reader('predictions', 'alert')
+  const loops = Promise.all([
+    appending(),
+    reading(score, handedOver, ({ records, commit }) => commit(records.length, { predictions: predicted(records) })),
+    reading(alert, noted, ({ records, commit }) =>
+      commit(records.length, {}, { alert: noted.length + records.length }),
+    ),
+  ])
+  return {
+    failures,
+    /** Resolves when so many more have come to the end. */
+    goesOn(more = 20) {
+      const enough = noted.length + more
+      return waitFor('the flow', () => noted.length >= enough, MINUTE)
+    },
+    /** Ends it when nothing is left: everything has come through once, in order. */
+    async finish() {
+      full = true
+      await waitFor('the rest', () => noted.length >= appended, MINUTE)
+      await sleep(300) // what comes twice would come now
+      stop.abort(new Error('stopped'))
+      await loops
+      for (const topic of ['transactions', 'predictions'] as const)
+        expectAll(numbers((await held(topics, topic)) as Transaction[]), appended)
+      expectAll(handedOver, appended)
+      expectAll(noted, appended)
+      expect(await topics.noted('alert')).toBe(appended)
+      expect([await score.lag(), await alert.lag()]).toEqual([0, 0])
+      for (const error of failures)
+        expect(reason(error)).toMatch(/^(cannot work with Kafka at \S+: |another process has taken over as reader)/)
+    },
+  }
+}
+
+describe('the flow goes on by itself, with nothing lost, doubled or swapped', () => {
+  test('when the broker is stopped and started, and killed and started', async () => {
+    const running = flow(await place({ brokers: cluster.beside }).open())
+    await running.goesOn()
+    await cluster.node.stop()
+    await waitFor('failures', () => running.failures.length > 0, 30_000)
+    await cluster.node.start()
+    await running.goesOn()
+    await cluster.node.kill()
+    await cluster.node.start()
+    await running.goesOn()
+    await running.finish()
+  })
+
+  test('when the broker is frozen, for a moment and for longer', async () => {
+    const running = flow(await place({ brokers: cluster.beside }).open())
+    await running.goesOn()
+    cluster.node.freeze()
+    await sleep(3000)
+    cluster.node.thaw()
+    await running.goesOn()
+    cluster.node.freeze()
+    await sleep(8000)
+    cluster.node.thaw()
+    await running.goesOn()
+    await running.finish()
+  })
+
+  test('when connections are cut', async () => {
+    const running = flow(await place().open())
+    for (const pause of [0, 0, 500, 3000]) {
+      await running.goesOn()
+      cluster.proxy.cut()
+      await sleep(pause)
+      cluster.proxy.mend()
+    }
+    await running.goesOn()
+    await running.finish()
+  })
+
+  test('when the network goes silent for longer than a session, and when it has lost what it held', async () => {
+    const running = flow(await place().open())
+    await running.goesOn()
+    cluster.proxy.freeze()
+    await sleep(8000)
+    cluster.proxy.thaw()
+    await running.goesOn()
+    cluster.proxy.freeze()
+    await sleep(2000)
+    cluster.proxy.cut()
+    cluster.proxy.mend()
+    await running.goesOn()
+    await running.finish()
+  })
+})
+
+/** A request of this kind that names `text` (https://kafka.apache.org/protocol#protocol_api_keys). */
+const request = (api: keyof typeof API, text: string) => (bytes: Buffer) =>
+  bytes.length > 6 && bytes.readInt16BE(4) === API[api] && bytes.includes(text)
+const API = { Fetch: 1, AddPartitionsToTxn: 24, EndTxn: 26 }
+
+describe.concurrent('a commit of which nobody knows whether the broker has heard it', () => {
+  type Work = { topics: Topics; batch: Batch<Transaction> }
+  const works: [string, (work: Work) => Promise<void>][] = [
+    ['that appends', ({ topics }) => topics.append({ predictions: [prediction(0), prediction(1)] })],
+    ['that hands over', ({ batch }) => batch.commit(2, { predictions: [prediction(0), prediction(1)] })],
+    ['that moves the position', ({ batch }) => batch.commit(2)],
+  ]
+  async function begin(finished: typeof onTestFinished) {
+    const where = place({ finished })
+    const topics = await where.open()
+    await topics.append({ transactions: range(0, 3).map((n) => transaction(n)) })
+    const score = topics.reader('transactions', 'score')
+    let batch = await score.read(3, soon())
+    while (batch.records.length < 3) {
+      score.rewind()
+      batch = await score.read(3, soon())
+    }
+    return { ...where, work: { topics, batch } }
+  }
+  const outcome = async ({ topics }: Work) => ({
+    predictions: numbers((await held(topics, 'predictions')) as Transaction[]),
+    lag: await topics.reader('transactions', 'score').lag(),
+  })
+  const wanted = (name: string) => ({
+    predictions: name === 'that moves the position' ? [] : [0, 1],
+    lag: name === 'that appends' ? 3 : 1,
+  })
+
+  test.for(works)('%s: it has, and it is done, once', async ([name, run], { onTestFinished }) => {
+    const { prefix, work } = await begin(onTestFinished)
+    using _ = cluster.relay.lose('answers', request('EndTxn', prefix))
+    await run(work)
+    expect(await outcome(work)).toEqual(wanted(name))
+  })
+
+  test.for(works)('%s: it has not, so it fails, and can be done again', async ([name, run], { onTestFinished }) => {
+    const { prefix, work } = await begin(onTestFinished)
+    {
+      using _ = cluster.relay.lose('requests', request('EndTxn', prefix))
+      await expect(run(work)).rejects.toThrow('cannot work with Kafka at')
+    }
+    expect(await outcome(work)).toEqual({ predictions: [], lag: 3 })
+    await run(work)
+    expect(await outcome(work)).toEqual(wanted(name))
+  })
+
+  test('of foreign messages: they are set aside later, once', async ({ onTestFinished }) => {
+    const { prefix, open } = place({ finished: onTestFinished })
+    const topics = await open()
+    const alert = topics.reader('predictions', 'alert')
+    await publish(`${prefix}predictions`, 'x')
+    {
+      using _ = cluster.relay.lose('requests', request('EndTxn', prefix))
+      await expect(alert.read(10, soon())).rejects.toThrow('cannot work with Kafka at')
+    }
+    await topics.append({ predictions: [prediction(1)] })
+    const batch = await alert.read(10, soon())
+    expect(numbers(batch.records)).toEqual([1])
+    await batch.commit(1)
+    expect((await held(topics, 'dead-letters')).length).toBe(1)
+  })
+
+  test('of foreign messages, when the read is aborted meanwhile: they are set aside once', async ({
+    onTestFinished,
+  }) => {
+    const { prefix, open } = place({ finished: onTestFinished })
+    const topics = await open()
+    const alert = topics.reader('predictions', 'alert')
+    await publish(`${prefix}predictions`, 'x')
+    const stop = new AbortController()
+    {
+      const { lost, ...losing } = cluster.relay.lose('answers', request('EndTxn', prefix))
+      using _ = losing
+      const reading = alert.read(10, stop.signal).catch((error) => error)
+      await lost
+      stop.abort(new Error('stopped'))
+      expect(await reading).toBe(stop.signal.reason)
+    }
+    await topics.append({ predictions: [prediction(1)] })
+    const batch = await alert.read(10, soon())
+    expect(numbers(batch.records)).toEqual([1])
+    await batch.commit(1)
+    expect((await held(topics, 'dead-letters')).length).toBe(1)
+  })
+})
+
+async function publish(topic: string, text: string) {
+  const producer = new Producer({ clientId: 'test', bootstrapBrokers: cluster.beside })
+  await producer.send({ messages: [{ topic, value: Buffer.from(text) }] })
+  await producer.close()
+}
+
+describe('in the middle of an outage', () => {
+  test('nothing is repeated before it is known whether the last commit was done, and that is said', async () => {
+    const { prefix, open, text } = place()
+    const topics = await open()
+    const asked = cluster.proxy.freezeBefore(request('EndTxn', prefix))
+    const failed = expect(topics.append({ predictions: [prediction(1)] })).rejects.toThrow('cannot work with Kafka at')
+    await asked
+    cluster.proxy.cut()
+    await waitFor('a word', () => text(), MINUTE)
+    cluster.proxy.mend()
+    await failed
+    expect(text()).toMatch(
+      /^did Kafka at \S+ do the last commit\? .+; nothing is repeated before that is known; asking again in \d\.\d s/,
+    )
+    expect(await held(topics, 'predictions')).toEqual([])
+  })
+
+  test('a reader that gets nothing from its connection says so, and starts over with another one', async () => {
+    const { open, text, prefix } = place()
+    let first: Socket | undefined
+    using _ = cluster.relay.answer((frame, client) => {
+      if (frame.readInt16BE(4) !== API.Fetch) return
+      first ??= client
+      return client === first ? nothing(frame.readInt32BE(8)) : undefined
+    })
+    const topics = await open({ stuck: 1500 })
+    const reading = topics.reader('transactions', 'score').read(1, soon())
+    await topics.append({ transactions: [transaction(1)] })
+    expect(numbers((await reading).records)).toEqual([1])
+    expect(text()).toBe(
+      `score got none of the 2 messages that ${prefix}transactions has for it, for 1.5 s; starting over with new connections`,
+    )
+  })
+
+  test('reads are aborted at once, the topics are closed soon, and the process can end', async () => {
+    const { prefix, open } = place()
+    const topics = await open()
+    await topics.append({ transactions: range(0, 3).map((n) => transaction(n)) })
+    const child = another(
+      `
+      const score = topics.reader('transactions', 'score')
+      const batch = await score.read(1, never)
+      const stop = new AbortController()
+      const reading = topics.reader('predictions', 'alert').read(1, stop.signal).catch((error) => error.message)
+      say('ready')
+      await told()
+      const work = [topics.append({ transactions: batch.records }), batch.commit(1)]
+      const ended = Promise.allSettled(work)
+      await told()
+      const began = performance.now()
+      stop.abort(new Error('stopped'))
+      say(await reading)
+      const aborted = performance.now()
+      await topics.close()
+      say(JSON.stringify([aborted - began, performance.now() - aborted]))
+      const outcomes = await ended
+      say(outcomes.map(({ status }) => status).join())
+    `,
+      prefix,
+    )
+    await child.said('ready')
+    const asked = cluster.proxy.freezeBefore(request('EndTxn', prefix))
+    child.tell('work')
+    await asked
+    child.tell('stop')
+    await child.said('rejected,rejected')
+    const [, message, times] = child.lines()
+    expect(message).toBe('stopped')
+    const [aborting, closing] = JSON.parse(times!)
+    expect(aborting).toBeLessThan(1000)
+    expect(closing).toBeLessThan(6000)
+    expect(await child.ended).toBe(0)
+    cluster.proxy.cut()
+    cluster.proxy.mend()
+    expect((await held(topics, 'transactions')).length).toBe(3)
+  })
+})
+
+describe('what a killed process left unfinished', () => {
+  test.for([
+    ['an append', "await topics.turn('fetch').take(never); await topics.append({ transactions: [transaction(7)] })"],
+    [
+      'a commit',
+      "const batch = await topics.reader('transactions', 'score').read(1, never); await batch.commit(1, { predictions: [prediction(7)] })",
+    ],
+  ])('is not waited for longer than for the process: %s', async ([, work]) => {
+    const { prefix, open } = place({ brokers: cluster.beside })
+    const topics = await open({ session: 3000 })
+    await topics.append({ transactions: [transaction(0)] })
+    const child = another(work!, prefix, { session: 3000 })
+    await cluster.proxy.freezeBefore(request('EndTxn', prefix))
+    await child.kill()
+    const killed = performance.now()
+    cluster.proxy.cut()
+    cluster.proxy.mend()
+    await topics.turn('fetch').take(soon())
+    await topics.append({ transactions: [transaction(1)] })
+    const score = topics.reader('transactions', 'score')
+    const found: number[] = []
+    while (found.length < 2) {
+      const batch = await score.read(10, soon())
+      await batch.commit(batch.records.length, { predictions: predicted(batch.records) })
+      found.push(...numbers(batch.records))
+    }
+    const batch = await topics.reader('predictions', 'alert').read(1, soon())
+    expect(performance.now() - killed).toBeLessThan(10_000) // then the brokers would have aborted it
+    expect([found, numbers(batch.records)]).toEqual([[0, 1], [0]])
+    expect(numbers((await held(topics, 'predictions')) as Transaction[])).toEqual([0, 1])
+  })
+})
+
+describe('three nodes', () => {
+  test('go on without one, and with all of them after two were missing', { timeout: 5 * MINUTE }, async () => {
+    await using three = await startKafka({ nodes: 3 })
+    const { prefix, open, text } = place({ brokers: three.brokers })
+    const topics = await open({ partitions: 6, replication: 3 })
+    const admin = new Admin({ clientId: 'test', bootstrapBrokers: three.brokers })
+    const [{ configs } = { configs: [] }] = await admin.describeConfigs({
+      resources: [
+        { resourceType: 2, resourceName: `${prefix}transactions`, configurationKeys: ['min.insync.replicas'] },
+      ],
+    })
+    expect(configs[0]?.value).toBe('2')
+    const { topics: known } = await admin.metadata({ topics: [`${prefix}transactions`] })
+    const leader = known.get(`${prefix}transactions`)!.partitions[0]!.leader
+    await admin.close()
+    const running = flow(topics)
+    await running.goesOn()
+    await three.node(leader).kill()
+    await running.goesOn()
+    await three.node((leader + 1) % 3).kill()
+    const before = running.failures.length
+    await waitFor('failures', () => running.failures.length > before, MINUTE)
+    await Promise.all([leader, (leader + 1) % 3].map((id) => three.node(id).start()))
+    await running.goesOn()
+    await running.finish()
+    expect(text()).not.toContain('removed')
+  })
+})
+
+/** A process of its own that runs this with `topics` of the same names, by way of the proxy. */
+function another(work: string, prefix: string, options: { session?: number } = {}) {
+  const from = (path: string) => JSON.stringify(join(import.meta.dirname, path))
+  const program = `
+    import { createInterface } from 'node:readline'
+    import { pino } from 'pino'
+    import { kafkaTopics } from ${from('../../src/topic/kafka.ts')}
+    import { prediction, transaction } from ${from('../rows.ts')}
+    const input = createInterface(process.stdin)[Symbol.asyncIterator]()
+    const told = () => input.next().then(() => process.stdin.unref())
+    const say = (text) => process.stdout.write(text + '\\n')
+    const never = new AbortController().signal
+    const options = ${JSON.stringify({ brokers: cluster.brokers, prefix, partitions: 1, worker: true, ...options })}
+    const topics = await kafkaTopics({ ...options, log: pino({ level: 'silent' }) })
+    ${work}
+  `
+  const child = spawn(process.execPath, ['--input-type=module', '-e', program], {
+    cwd: import.meta.dirname, // where it finds packages
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
+  let said = ''
+  child.stdout.on('data', (chunk) => {
+    said += chunk
+  })
+  const ended = once(child, 'close').then(([code]) => code as number | null)
+  const lines = () => said.split('\n').slice(0, -1)
+  const kill = async () => {
+    child.kill('SIGKILL')
+    await ended
+  }
+  onTestFinished(kill)
+  return {
+    lines,
+    ended,
+    kill,
+    said: (line: string) => waitFor(`"${line}" after ${said}`, () => lines().includes(line), 30_000),
+    tell: (text: string) => void child.stdin.write(`${text}\n`),
+  }
+}
+
+type Rule = (frame: Buffer, client: Socket) => Buffer | 'requests' | 'answers' | undefined
+
+/** A way to the broker that knows requests from each other, and can lose one, or its answer, or answer itself. */
+async function startRelay(port: number) {
+  const rules = new Set<Rule>()
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    const broker = connect(port, '127.0.0.1')
+    const lost = new Set<number>()
+    for (const socket of [client, broker]) {
+      sockets.add(socket)
+      const end = () => {
+        client.destroy()
+        broker.destroy()
+        sockets.delete(socket)
+      }
+      socket.on('error', end).on('close', end)
+    }
+    client.on(
+      'data',
+      frames((frame) => {
+        const rule = Array.from(rules, (rule) => rule(frame, client)).find((found) => found !== undefined)
+        if (rule === 'requests') return
+        if (rule === 'answers') lost.add(frame.readInt32BE(8))
+        if (rule instanceof Buffer) setTimeout(() => client.write(rule), 200)
+        else broker.write(frame)
+      }),
+    )
+    broker.on(
+      'data',
+      frames((frame) => {
+        if (!lost.delete(frame.readInt32BE(4))) client.write(frame)
+      }),
+    )
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const add = (rule: Rule) => {
+    rules.add(rule)
+    return { [Symbol.dispose]: () => void rules.delete(rule) }
+  }
+  return {
+    port: (server.address() as AddressInfo).port,
+    answer: add,
+    /** `lost` resolves at the first one. */
+    lose(what: 'requests' | 'answers', match: (frame: Buffer) => boolean) {
+      const first = Promise.withResolvers<void>()
+      const rule = add((frame) => {
+        if (!match(frame)) return undefined
+        first.resolve()
+        return what
+      })
+      return { ...rule, lost: first.promise }
+    },
+    async [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy()
+      await once(server.close(), 'close')
+    },
+  }
+}
+/** Cuts a stream into messages: a length of 4 bytes, and so many bytes. */
+function frames(take: (frame: Buffer) => void) {
+  let held = Buffer.alloc(0)
+  return (chunk: Buffer) => {
+    held = Buffer.concat([held, chunk])
+    while (held.length > 4 && held.length >= 4 + held.readInt32BE(0)) {
+      const frame = held.subarray(0, 4 + held.readInt32BE(0))
+      held = held.subarray(frame.length)
+      take(frame)
+    }
+  }
+}
+/** The answer to a fetch (from version 12 on) that has neither an error, nor a session, nor a partition. */
+function nothing(correlationId: number) {
+  const answer = Buffer.alloc(21)
+  answer.writeInt32BE(17, 0)
+  answer.writeInt32BE(correlationId, 4)
+  answer.writeInt8(1, 19) // an empty array
+  return answer
+}
