@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { config as loadDotenv } from 'dotenv'
 import { z } from 'zod'
+import { databases, decodable, ENCODED, isLoopback, type KafkaCluster, list, placeOf, topics } from './place.ts'
 import { FEATURES, type Feature, maskCards, NUMERIC_FEATURES } from './transaction.ts'
 
 export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
@@ -16,8 +17,6 @@ const whole = (what: string, least: number, most: number) =>
     .transform(Number)
     .pipe(z.number(wants(what)).min(least, what).max(most, what))
 const count = (things: string, most: number) => whole(`a whole number of ${things}, 1 to ${most}`, 1, most)
-/** Not encoded, these end the password or the host early, and the rest is taken for something else. */
-const ENCODED = 'with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
 const url = (...protocols: string[]) =>
   z.string().transform((text, ctx) => {
     const parsed = URL.parse(text)
@@ -26,14 +25,6 @@ const url = (...protocols: string[]) =>
     ctx.addIssue(`a full URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}${hint}`)
     return z.NEVER
   })
-function decodable({ username, password }: URL): boolean {
-  try {
-    decodeURIComponent(username + password)
-    return true
-  } catch {
-    return false
-  }
-}
 const headers = z.string().transform((text, ctx) => {
   try {
     return z.record(z.string().regex(/^[\w-]+$/), z.string().regex(/^[\t -~\u0080-\u00ff]*$/)).parse(JSON.parse(text))
@@ -49,18 +40,14 @@ const address = z
     /^([^\s@<>,:]+@[^\s@<>,]+|[^<>\r\n]*<[^\s@<>,:]+@[^\s@<>,]+>)$/,
     'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>',
   )
-const list = (text: string) =>
-  text
-    .split(',')
-    .map((item) => item.trim())
-    .filter(Boolean)
 const distinct = (items: readonly string[]) => new Set(items).size === items.length
 
-/** A file for SQLite. The path is relative to the folder the worker is started in. */
-const sqliteFile = z
-  .string()
-  .regex(/^sqlite:./, 'sqlite:<file>, e.g. sqlite:data/topics.db')
-  .transform((text) => ({ engine: 'sqlite' as const, path: text.slice('sqlite:'.length) }))
+/** A certificate or key; in an environment variable its lines may be divided by \n. */
+const pem = (what: string) =>
+  z
+    .string()
+    .transform((text) => text.replaceAll('\\n', '\n'))
+    .pipe(z.string().regex(/^-----BEGIN [A-Z ]+-----[\s\S]+-----END [A-Z ]+-----$/, `${what} as PEM, -----BEGIN …`))
 
 export type SmtpServer = {
   host: string
@@ -70,8 +57,6 @@ export type SmtpServer = {
   user?: string
   pass?: string
 }
-/** Is this host the machine itself? */
-export const isLoopback = (hostname: string) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
 const smtp = url('smtp:', 'smtps:').transform((parsed, ctx): SmtpServer => {
   if (parsed.pathname.length > 1 || parsed.search) {
     ctx.addIssue(`nothing behind the port, as in smtp://user:password@host:587, ${ENCODED}`)
@@ -104,7 +89,14 @@ const features = z.string().transform((text, ctx): readonly Feature[] => {
   return z.NEVER
 })
 
-type Setting = { schema: z.ZodType<unknown, string>; default?: string; secret?: true; meaning: string }
+type Setting = {
+  schema: z.ZodType<unknown, string>
+  default?: string
+  secret?: true
+  /** another name for it, which Heroku's Kafka sets; counts when this one is not set */
+  heroku?: string
+  meaning: string
+}
 
 /** Every setting: how it is read, what it is when unset, what it means. `.env.example` repeats this list. */
 export const SETTINGS = {
@@ -164,13 +156,63 @@ export const SETTINGS = {
     default: '450',
     meaning: 'most mails in any 24 h',
   },
-  TOPICS_URL: { schema: sqliteFile, default: 'sqlite:data/topics.db', meaning: 'where the topics live' },
+  TOPICS_URL: {
+    schema: placeOf(
+      topics,
+      'sqlite:<file>, postgres://user:password@host:5432/database or kafka://host:9092,host:9092',
+    ),
+    default: 'sqlite:data/topics.db',
+    heroku: 'KAFKA_URL',
+    meaning: 'where the topics live: sqlite:<file>, postgres://… or kafka://…',
+  },
   RETENTION_DAYS: {
     schema: count('days', 36_500),
     default: '7',
     meaning: 'days that the topics keep what every reader has passed',
   },
-  DATABASE_URL: { schema: sqliteFile, default: 'sqlite:data/fraud.db', meaning: 'where the predictions are recorded' },
+  DATABASE_URL: {
+    schema: placeOf(databases, 'sqlite:<file> or postgres://user:password@host:5432/database'),
+    default: 'sqlite:data/fraud.db',
+    meaning: 'where the predictions are recorded: sqlite:<file> or postgres://…',
+  },
+  KAFKA_PARTITIONS: {
+    schema: count('partitions', 1000),
+    default: '6',
+    meaning: 'partitions of transactions and predictions when they are created: most scorers at work at a time',
+  },
+  KAFKA_REPLICATION: {
+    schema: count('copies', 10),
+    meaning: "copies of each partition when it is created; unset: the brokers' default",
+  },
+  KAFKA_PREFIX: {
+    schema: z.string().regex(/^[\w.-]{1,100}$/, 'letters, digits and . _ -'),
+    meaning: 'stands before the names of Kafka topics and groups',
+  },
+  KAFKA_CA: {
+    schema: pem('a certificate'),
+    heroku: 'KAFKA_TRUSTED_CERT',
+    secret: true,
+    meaning: "the authority that signed the brokers' certificates, PEM; TLS is used when it is set",
+  },
+  KAFKA_CERT: {
+    schema: pem('a certificate'),
+    heroku: 'KAFKA_CLIENT_CERT',
+    secret: true,
+    meaning: "the client's certificate, PEM",
+  },
+  KAFKA_KEY: {
+    schema: pem('a private key'),
+    heroku: 'KAFKA_CLIENT_CERT_KEY',
+    secret: true,
+    meaning: "the client's private key, PEM",
+  },
+  KAFKA_USERNAME: { schema: z.string(), meaning: 'the user of the brokers, with SASL' },
+  KAFKA_PASSWORD: { schema: z.string(), secret: true, meaning: "the user's password" },
+  KAFKA_MECHANISM: {
+    schema: z.enum(['PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'], wants('PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512')),
+    default: 'SCRAM-SHA-512',
+    meaning: 'how the user logs in: PLAIN (over TLS only), SCRAM-SHA-256 or SCRAM-SHA-512',
+  },
   STAGES: {
     schema: z
       .string()
@@ -265,8 +307,11 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
     }
   }
   const { STAGES: stages = [], NODE_ENV, TOPICS_URL, DATABASE_URL } = config as Partial<Config>
-  if (TOPICS_URL && DATABASE_URL && resolve(TOPICS_URL.path) === resolve(DATABASE_URL.path))
-    mistakes.push('DATABASE_URL: got the file of TOPICS_URL, wants one of its own')
+  if (TOPICS_URL?.engine === 'sqlite' && DATABASE_URL?.engine === 'sqlite') {
+    if (resolve(TOPICS_URL.path) === resolve(DATABASE_URL.path))
+      mistakes.push('DATABASE_URL: got the file of TOPICS_URL, wants one of its own')
+  }
+  if (TOPICS_URL?.engine === 'kafka') mistakes.push(...kafkaMistakes(config as Partial<Config>, TOPICS_URL, unset, env))
   if (working && NODE_ENV === 'production') {
     for (const name of stages.flatMap((stage) => REQUIRED[stage]).filter((needed) => unset.has(needed)))
       mistakes.push(
@@ -281,10 +326,36 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
   return config as Config
 }
 
-function given(env: NodeJS.ProcessEnv, name: Name, { secret }: Setting): string | undefined {
+/** What does not go together. Sets what the other settings say of the connection. */
+function kafkaMistakes(
+  config: Partial<Config>,
+  cluster: KafkaCluster,
+  unset: Set<Name>,
+  env: NodeJS.ProcessEnv,
+): string[] {
+  const mistakes: string[] = []
+  for (const [one, other] of [
+    ['KAFKA_CERT', 'KAFKA_KEY'],
+    ['KAFKA_USERNAME', 'KAFKA_PASSWORD'],
+  ] as const)
+    for (const [set, missing] of [
+      [one, other],
+      [other, one],
+    ] as const)
+      if (!unset.has(set) && unset.has(missing)) mistakes.push(`${missing}: is not set, and ${set} is; wants both`)
+  if (config.KAFKA_CA || config.KAFKA_CERT) cluster.tls = true
+  cluster.checkHosts =
+    !env.KAFKA_TRUSTED_CERT || config.KAFKA_CA !== env.KAFKA_TRUSTED_CERT.trim().replaceAll('\\n', '\n')
+  const loopback = cluster.brokers.every((broker) => isLoopback(broker.replace(/:\d+$/, '')))
+  if (config.KAFKA_USERNAME && config.KAFKA_MECHANISM === 'PLAIN' && !cluster.tls && !loopback)
+    mistakes.push('KAFKA_MECHANISM: got "PLAIN", which shows the password to the network; wants kafka+ssl://… with it')
+  return mistakes
+}
+
+function given(env: NodeJS.ProcessEnv, name: Name, { secret, heroku }: Setting): string | undefined {
   const text = env[name]?.trim() || undefined
   const file = env[`${name}_FILE`]?.trim() || undefined
-  if (file === undefined) return text
+  if (file === undefined) return text ?? (heroku && env[heroku]?.trim() ? env[heroku].trim() : undefined)
   if (text !== undefined) throw new Error(`${name}_FILE: is set and so is ${name}; wants only one of them`)
   const got = `${name}_FILE: got ${shown(file, name, secret && /[@{\s]/.test(file))}` // it may be the secret itself
   let content: string

@@ -1,5 +1,5 @@
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
-import { isLoopback } from './config.ts'
+import { isLoopback } from './place.ts'
 
 export type HttpAnswer = { status: number; type: string; text: string; retryAfter: number }
 export type HttpRequest = {

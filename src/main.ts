@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { ConfigError, environment, readConfig } from './config.ts'
 import { logger, scrub } from './log.ts'
 import { openPipeline, openStore, openTopics } from './pipeline.ts'
+import { shownPlace } from './place.ts'
 import { isBug, plural, reason } from './stage.ts'
 import { maskCards } from './transaction.ts'
 
@@ -76,14 +77,15 @@ async function work(command: 'run' | 'once'): Promise<number> {
   const stop = stopSignal((text) => log.info(text))
   let left: string[] = []
   try {
-    await using pipeline = await openPipeline(config, log)
     log.info(
-      `${config.STAGES.join(', ')}; topics in ${config.TOPICS_URL.path}, predictions in ${config.DATABASE_URL.path}; Ctrl-C stops`,
+      `${config.STAGES.join(', ')}; topics in ${shownPlace(config.TOPICS_URL)}, predictions in ${shownPlace(config.DATABASE_URL)}; Ctrl-C stops`,
     )
+    const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
+    await using pipeline = await openPipeline(config, log, command === 'once' ? AbortSignal.any([stop, window]) : stop)
     if (command === 'run') await pipeline.run(stop)
     else left = await pipeline.once(stop)
   } catch (error) {
-    die(error)
+    if (!stop.aborted || isBug(error)) die(error)
   }
   for (const line of left) log.error(line)
   log.info(
@@ -112,7 +114,8 @@ function stopSignal(say: (text: string) => void): AbortSignal {
 async function deadLetters([retry, ...ids]: string[]): Promise<number> {
   const { describeLetter, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
   const config = readConfig(environment(), { working: false })
-  const topics = await openTopics(config, { exclusive: false })
+  const log = logger(config.LOG_LEVEL)
+  const topics = await openTopics(config, log, { worker: false })
   try {
     if (!retry) {
       const letters = await openLetters(topics)
@@ -124,7 +127,7 @@ async function deadLetters([retry, ...ids]: string[]): Promise<number> {
       )
       return 0
     }
-    const store = openStore(config)
+    const store = openStore(config, log)
     try {
       const { lines, stuck } = await retryLetters(topics, store, ids)
       console.log(lines.join('\n') || 'no dead letters')

@@ -5,12 +5,18 @@ import { outbox, smtp } from './alert/email.ts'
 import type { Config, StageName } from './config.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { producerApi } from './fetch/producer.ts'
+import type { KafkaCluster } from './place.ts'
+import { NewerSchema } from './postgres.ts'
+import { postgresStore } from './record/postgres.ts'
 import { recordStage } from './record/record.ts'
 import { sqliteStore } from './record/sqlite.ts'
+import type { Store } from './record/store.ts'
 import { mlflow } from './score/mlflow.ts'
 import { scoreStage } from './score/score.ts'
-import { type Stage, seconds, together } from './stage.ts'
+import { eventually, type Stage, seconds, together } from './stage.ts'
+import { postgresTopics } from './topic/postgres.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
+import type { Topics } from './topic/topic.ts'
 
 /** ms without any progress after which `once` no longer waits for the topics to be drained: as long as it fetched, but */
 const LEAST_PATIENCE = 10_000
@@ -26,11 +32,19 @@ export type Pipeline = {
 /**
  *  producer ──fetch──▶ [transactions] ──score──▶ [predictions] ─┬─ alert ──▶ e-mail
  *                                                               └─ record ─▶ database
+ *
+ * Topics on a server that cannot be reached are tried again until they can, or until stopped.
  */
-export async function openPipeline(config: Config, log: Logger): Promise<Pipeline> {
+export async function openPipeline(config: Config, log: Logger, stop: AbortSignal): Promise<Pipeline> {
   await using opening = new AsyncDisposableStack()
-  const topics = opening.adopt(await openTopics(config, { exclusive: true }), (t) => t.close())
-  const store = opening.adopt(openStore(config), (s) => s.close())
+  const reached = await eventually(
+    { log, stop },
+    () => openTopics(config, log, { worker: true }),
+    (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
+  )
+  if (!reached) throw new Error('stopped before the topics could be opened')
+  const topics = opening.adopt(reached, (t) => t.close())
+  const store = opening.adopt(openStore(config, log), (s) => s.close())
   const opened = opening.move()
 
   const score = topics.reader('transactions', 'score')
@@ -112,10 +126,35 @@ export async function openPipeline(config: Config, log: Logger): Promise<Pipelin
   }
 }
 
-export const openTopics = ({ TOPICS_URL, RETENTION_DAYS }: Config, { exclusive }: { exclusive: boolean }) =>
-  sqliteTopics({ path: TOPICS_URL.path, exclusive, retentionDays: RETENTION_DAYS })
+/** `worker`: runs stages and cleans up; a command beside it only looks, or puts something back. */
+export async function openTopics(config: Config, log: Logger, { worker }: { worker: boolean }): Promise<Topics> {
+  const { TOPICS_URL: place, RETENTION_DAYS: retentionDays } = config
+  switch (place.engine) {
+    case 'sqlite':
+      return sqliteTopics({ path: place.path, exclusive: worker, retentionDays })
+    case 'postgres':
+      return postgresTopics({ url: place.url, log, worker, retentionDays })
+    case 'kafka': {
+      const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
+      return kafkaTopics({ ...kafkaOptions(config, place), log, worker, retentionDays })
+    }
+  }
+}
 
-export const openStore = ({ DATABASE_URL }: Config) => sqliteStore(DATABASE_URL.path)
+export const openStore = ({ DATABASE_URL: place }: Config, log: Logger): Store =>
+  place.engine === 'sqlite' ? sqliteStore(place.path) : postgresStore(place.url, log)
+
+function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {
+  const { KAFKA_CA: ca, KAFKA_CERT: cert, KAFKA_KEY: key, KAFKA_USERNAME: username, KAFKA_PASSWORD: password } = config
+  return {
+    brokers,
+    prefix: config.KAFKA_PREFIX,
+    partitions: config.KAFKA_PARTITIONS,
+    replication: config.KAFKA_REPLICATION,
+    tls: tls ? { ca, cert, key, ...(!checkHosts && { checkServerIdentity: () => undefined }) } : undefined,
+    sasl: username && password ? { mechanism: config.KAFKA_MECHANISM, username, password } : undefined,
+  }
+}
 
 // The systems outside, or a stand-in for each that is not set; each stand-in is announced in one line.
 

@@ -34,6 +34,8 @@ const PRODUCTION = {
   ALERT_FROM: 'fraud@example.com',
   ALERT_TO: 'desk@example.com',
 }
+const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----'
+const ANYTHING = ['MODEL_NAME', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
 const MAIL = { ALERT_FROM: 'fraud@example.com', ALERT_TO: 'desk@example.com' }
 
 describe('what is set', () => {
@@ -51,6 +53,8 @@ describe('what is set', () => {
       TOPICS_URL: { engine: 'sqlite', path: 'data/topics.db' },
       RETENTION_DAYS: 7,
       DATABASE_URL: { engine: 'sqlite', path: 'data/fraud.db' },
+      KAFKA_PARTITIONS: 6,
+      KAFKA_MECHANISM: 'SCRAM-SHA-512',
       STAGES: ['fetch', 'score', 'alert', 'record'],
       ONCE_SECONDS: 50,
       HOST: '127.0.0.1',
@@ -79,6 +83,15 @@ describe('what is set', () => {
       TOPICS_URL: 'sqlite:/var/lib/topics.db',
       RETENTION_DAYS: '30',
       DATABASE_URL: 'sqlite:fraud.db',
+      KAFKA_PARTITIONS: '12',
+      KAFKA_REPLICATION: '3',
+      KAFKA_PREFIX: 'team-a.',
+      KAFKA_CA: PEM.replaceAll('\n', '\\n'), // as it fits into one line
+      KAFKA_CERT: PEM,
+      KAFKA_KEY: PEM,
+      KAFKA_USERNAME: 'robot',
+      KAFKA_PASSWORD: 'p@ss:/#%',
+      KAFKA_MECHANISM: 'PLAIN',
       STAGES: 'record, score',
       ONCE_SECONDS: '5',
       HOST: '0.0.0.0',
@@ -112,6 +125,15 @@ describe('what is set', () => {
       TOPICS_URL: { engine: 'sqlite', path: '/var/lib/topics.db' },
       RETENTION_DAYS: 30,
       DATABASE_URL: { engine: 'sqlite', path: 'fraud.db' },
+      KAFKA_PARTITIONS: 12,
+      KAFKA_REPLICATION: 3,
+      KAFKA_PREFIX: 'team-a.',
+      KAFKA_CA: PEM,
+      KAFKA_CERT: PEM,
+      KAFKA_KEY: PEM,
+      KAFKA_USERNAME: 'robot',
+      KAFKA_PASSWORD: 'p@ss:/#%',
+      KAFKA_MECHANISM: 'PLAIN',
       STAGES: ['record', 'score'],
       ONCE_SECONDS: 5,
       HOST: '0.0.0.0',
@@ -185,8 +207,31 @@ describe('a mistake', () => {
       ['localhost:5000', 'htp://host', 'http//host', 'http://', 'ftp://host', 'host'],
     ],
     [['PRODUCER_URL', 'MODEL_URL'], HTTP, ['http://host:99999', 'http://ho st', 'https://host/path#part']],
-    [['TOPICS_URL'], 'sqlite:<file>, e.g. sqlite:data/topics.db', ['topics.db', 'sqlite', 'sqlite:', 'sqllite:a.db']],
-    [['DATABASE_URL'], 'sqlite:<file>, e.g. sqlite:data/topics.db', ['mysql://host/db', 'SQLITE:a.db']],
+    [
+      ['TOPICS_URL'],
+      'sqlite:<file>, postgres://user:password@host:5432/database or kafka://host:9092,host:9092',
+      ['topics.db', 'sqlite', 'sqllite:a.db', 'mysql://host/db', 'redis://host', 'SQLITE:a.db', 'kafkas://host:9092'],
+    ],
+    [
+      ['DATABASE_URL'],
+      'sqlite:<file> or postgres://user:password@host:5432/database',
+      ['mysql://host/db', 'postgre://host/db', 'kafka://host:9092'],
+    ],
+    [['TOPICS_URL', 'DATABASE_URL'], 'a file, e.g. sqlite:data/topics.db', ['sqlite:']],
+    [
+      ['TOPICS_URL', 'DATABASE_URL'],
+      `postgres://user:password@host:5432/database${ENCODED}`,
+      ['postgres://host', 'postgres://host/', 'postgres:db', 'postgresql:///db'],
+    ],
+    [
+      ['TOPICS_URL'],
+      'kafka://host:9092,host:9092, or kafka+ssl://… for TLS; a user goes into KAFKA_USERNAME and KAFKA_PASSWORD',
+      ['kafka://', 'kafka://host:9092/topic', 'kafka://a;b', 'kafka://two words'],
+    ],
+    [['KAFKA_PARTITIONS'], count('partitions', 1000), [...notCounts, '1001']],
+    [['KAFKA_REPLICATION'], count('copies', 10), [...notCounts, '11']],
+    [['KAFKA_PREFIX'], 'letters, digits and . _ -', ['a b', 'team/a', 'ü']],
+    [['KAFKA_MECHANISM'], 'PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512', ['plain', 'SCRAM', 'GSSAPI']],
     [['PRODUCER_RATE_PER_MIN'], count('calls', 1_000_000), [...notCounts, '1000001']],
     [['SCORE_BATCH_SIZE', 'RECORD_BATCH_SIZE'], count('rows', 100_000), [...notCounts, '100001']],
     [['ALERT_DAILY_LIMIT'], count('mails', 1_000_000), [...notCounts, '1000001']],
@@ -229,6 +274,12 @@ describe('a mistake', () => {
         ...['{"a b":"c"}', '{"":"c"}', '{"a:":"c"}', '{"a":"b\\r\\nc: d"}', '{"a":"b\\u0000"}', '{"a":"Bearer …"}'],
       ],
     ],
+    [
+      ['KAFKA_CA', 'KAFKA_CERT'],
+      'a certificate as PEM, -----BEGIN …',
+      ['MIIB', '-----BEGIN CERTIFICATE-----', 'ca.pem'],
+    ],
+    [['KAFKA_KEY'], 'a private key as PEM, -----BEGIN …', ['secret']],
     [['SMTP_URL'], SMTP, ['mail.example.com:587', 'smtp:mail.example.com', 'smtp://', 'http://mail.example.com']],
     [
       ['SMTP_URL'],
@@ -274,7 +325,7 @@ describe('a mistake', () => {
   test('in every setting at once gives one line each, in the order of the settings', () => {
     const wrong = Object.fromEntries(NAMES.map((name) => [name, '\u0001 wrong']))
     const lines = mistakes(wrong)
-    expect(names(lines)).toEqual(NAMES.filter((name) => name !== 'MODEL_NAME')) // which may be anything
+    expect(names(lines)).toEqual(NAMES.filter((name) => !ANYTHING.includes(name)))
     for (const line of lines) expect(line).not.toContain('\n')
   })
 
@@ -320,10 +371,97 @@ describe('a mistake', () => {
     expect(mistakes({ HOST: `a b${'c'.repeat(70)}4992346398065154184` })[0]).toContain('cc…41')
   })
 
+  test('in the parameters of a PostgreSQL URL says what they may be', () => {
+    const url = 'postgres://u:secret@host/db?sslmode'
+    const shown = 'got "postgres://***@host/db?***"'
+    expect(mistakes({ DATABASE_URL: `${url}=on` })).toEqual([
+      `DATABASE_URL: ${shown}, wants an sslmode of disable, prefer, require, verify-ca, verify-full`,
+    ])
+    expect(mistakes({ TOPICS_URL: `${url}=verify-full&sslrootcert=no.pem` })).toEqual([
+      `TOPICS_URL: ${shown}, wants an sslrootcert that is a file`,
+    ])
+    expect(mistakes({ TOPICS_URL: `${url}=verify-ca` })).toEqual([
+      `TOPICS_URL: ${shown}, wants with sslmode=verify-ca an sslrootcert, a file`,
+    ])
+  })
+
   test('is to record into the file of the topics', () => {
     const own = ['DATABASE_URL: got the file of TOPICS_URL, wants one of its own']
     expect(mistakes({ DATABASE_URL: 'sqlite:data/topics.db' })).toEqual(own)
     expect(mistakes({ TOPICS_URL: 'sqlite:./a/../x.db', DATABASE_URL: 'sqlite:x.db' }, { working: false })).toEqual(own)
+  })
+})
+
+describe('places', () => {
+  test.for([
+    ['postgres://user:p%40ss@db.example.com:5433/fraud?sslmode=require', 'postgres://'],
+    ['postgresql://db/fraud', 'postgresql://'],
+    ['postgres://u:p@[::1]/fraud', 'postgres://'],
+  ] as const)('%s is a PostgreSQL database', ([text]) => {
+    expect(readConfig({ TOPICS_URL: text, DATABASE_URL: text })).toMatchObject({
+      TOPICS_URL: { engine: 'postgres', url: new URL(text) },
+      DATABASE_URL: { engine: 'postgres', url: new URL(text) },
+    })
+  })
+
+  test.for<[text: string, brokers: string[], tls: boolean]>([
+    ['kafka://localhost:9092', ['localhost:9092'], false],
+    ['kafka://a, b:9093 ,[::1]:9094', ['a:9092', 'b:9093', '[::1]:9094'], false],
+    ['kafka+ssl://a:9096,kafka+ssl://b:9096', ['a:9096', 'b:9096'], true],
+  ])('%s is a Kafka cluster', ([text, brokers, tls]) => {
+    expect(readConfig({ TOPICS_URL: text }).TOPICS_URL).toEqual({ engine: 'kafka', brokers, tls, checkHosts: true })
+  })
+
+  test('a certificate of Kafka means TLS', () => {
+    const kafka = { TOPICS_URL: 'kafka://a' }
+    expect(readConfig({ ...kafka, KAFKA_CA: PEM }).TOPICS_URL).toMatchObject({ tls: true, checkHosts: true })
+    expect(readConfig({ ...kafka, KAFKA_CERT: PEM, KAFKA_KEY: PEM }).TOPICS_URL).toMatchObject({ tls: true })
+  })
+
+  test("what Heroku's Kafka sets is enough, and what is set by its own name wins", () => {
+    const heroku = {
+      KAFKA_URL: 'kafka+ssl://ec2-1.example.com:9096,kafka+ssl://ec2-2.example.com:9096',
+      KAFKA_TRUSTED_CERT: PEM,
+      KAFKA_CLIENT_CERT: PEM,
+      KAFKA_CLIENT_CERT_KEY: PEM,
+      KAFKA_PREFIX: 'wabash-58799.',
+    }
+    const brokers = ['ec2-1.example.com:9096', 'ec2-2.example.com:9096']
+    expect(readConfig(heroku)).toMatchObject({
+      TOPICS_URL: { engine: 'kafka', brokers, tls: true, checkHosts: false }, // its certificates name no host
+      KAFKA_CA: PEM,
+      KAFKA_CERT: PEM,
+      KAFKA_KEY: PEM,
+      KAFKA_PREFIX: 'wabash-58799.',
+    })
+    const own = PEM.replace('MIIB', 'MIIC')
+    expect(readConfig({ ...heroku, TOPICS_URL: 'kafka://a', KAFKA_CA: own })).toMatchObject({
+      TOPICS_URL: { brokers: ['a:9092'], checkHosts: true },
+      KAFKA_CA: own,
+    })
+    expect(readConfig({ ...heroku, TOPICS_URL: 'sqlite:a.db' }).TOPICS_URL).toEqual({ engine: 'sqlite', path: 'a.db' })
+  })
+
+  test('half of a login, or of a certificate, is a mistake, unless Kafka is not used', () => {
+    const half = { KAFKA_USERNAME: 'robot', KAFKA_KEY: PEM }
+    expect(mistakes({ TOPICS_URL: 'kafka://a', ...half })).toEqual([
+      'KAFKA_CERT: is not set, and KAFKA_KEY is; wants both',
+      'KAFKA_PASSWORD: is not set, and KAFKA_USERNAME is; wants both',
+    ])
+    expect(mistakes({ TOPICS_URL: 'kafka://a', KAFKA_PASSWORD: 'x' })).toEqual([
+      'KAFKA_USERNAME: is not set, and KAFKA_PASSWORD is; wants both',
+    ])
+    expect(mistakes(half)).toEqual([])
+  })
+
+  test('a password is not shown to the network', () => {
+    const plain = { KAFKA_USERNAME: 'robot', KAFKA_PASSWORD: 'secret', KAFKA_MECHANISM: 'PLAIN' }
+    expect(mistakes({ TOPICS_URL: 'kafka://broker.example.com', ...plain })).toEqual([
+      'KAFKA_MECHANISM: got "PLAIN", which shows the password to the network; wants kafka+ssl://… with it',
+    ])
+    for (const TOPICS_URL of ['kafka+ssl://broker.example.com', 'kafka://localhost:9092,127.0.0.1'])
+      expect(mistakes({ TOPICS_URL, ...plain })).toEqual([])
+    expect(mistakes({ TOPICS_URL: 'kafka://a', ...plain, KAFKA_CA: PEM })).toEqual([])
   })
 })
 
@@ -401,7 +539,7 @@ describe('NAME_FILE', () => {
     const file = dir.file('value')
     await writeFile(file, '\u0001 wrong\n')
     const lines = mistakes(Object.fromEntries(NAMES.map((name) => [`${name}_FILE`, file])))
-    expect(names(lines)).toEqual(NAMES.filter((name) => name !== 'MODEL_NAME'))
+    expect(names(lines)).toEqual(NAMES.filter((name) => !ANYTHING.includes(name)))
   })
 
   test('beside NAME is a mistake, a blank one of the two is not', async () => {

@@ -25,7 +25,7 @@ async function running(
 async function start(world: Awaited<ReturnType<typeof outside>>, env: object, folder: string) {
   const { log, lines, text } = listeningLog()
   const stop = new AbortController()
-  const pipeline = await openPipeline(readConfig({ ...world.env, ...env }), log)
+  const pipeline = await openPipeline(readConfig({ ...world.env, ...env }), log, stop.signal)
   const ended = pipeline.run(stop.signal)
   return {
     ...world,
@@ -164,8 +164,9 @@ describe('once', () => {
     await using world = await outside(rows, dir.path)
     prepare(world)
     const { log } = listeningLog()
-    await using pipeline = await openPipeline(readConfig({ ...world.env, ONCE_SECONDS: '1', ...env }), log)
-    const left = await pipeline.once(new AbortController().signal, 1000)
+    const never = new AbortController().signal
+    await using pipeline = await openPipeline(readConfig({ ...world.env, ONCE_SECONDS: '1', ...env }), log, never)
+    const left = await pipeline.once(never, 1000)
     return { left, recorded: world.recorded().length, mails: world.smtp.mails.length }
   }
 

@@ -1,0 +1,78 @@
+import { existsSync } from 'node:fs'
+import { z } from 'zod'
+
+/** Where topics or predictions are kept. */
+export type Place = SqliteFile | PostgresDatabase
+export type SqliteFile = { engine: 'sqlite'; path: string }
+export type PostgresDatabase = { engine: 'postgres'; url: URL }
+/** `checkHosts`: whether a broker's certificate has to name its host. Heroku's do not. */
+export type KafkaCluster = { engine: 'kafka'; brokers: string[]; tls: boolean; checkHosts: boolean }
+
+/** A place for messages: without user or password. */
+export const shownPlace = (place: Place | KafkaCluster) =>
+  place.engine === 'sqlite'
+    ? place.path
+    : place.engine === 'postgres'
+      ? `PostgreSQL at ${place.url.host}${place.url.pathname}`
+      : `Kafka at ${place.brokers.join(',')}`
+
+const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
+type Issue = (message: string) => void
+
+/** The path is relative to the folder the worker is started in. */
+function sqliteFile(text: string, issue: Issue): SqliteFile | undefined {
+  const path = text.slice('sqlite:'.length)
+  if (path === '') issue('a file, e.g. sqlite:data/topics.db')
+  return { engine: 'sqlite', path }
+}
+
+function postgresDatabase(text: string, issue: Issue): PostgresDatabase {
+  const url = URL.parse(text)
+  if (!url?.hostname || url.hash || !decodable(url) || url.pathname.length < 2)
+    issue(`postgres://user:password@host:5432/database, ${ENCODED}`)
+  const mode = url?.searchParams.get('sslmode')
+  if (mode && !SSL_MODES.includes(mode)) issue(`an sslmode of ${SSL_MODES.join(', ')}`)
+  const ca = url?.searchParams.get('sslrootcert')
+  if (ca && !existsSync(ca)) issue('an sslrootcert that is a file')
+  if (mode === 'verify-ca' && !ca) issue('with sslmode=verify-ca an sslrootcert, a file')
+  return { engine: 'postgres', url: url! }
+}
+
+/** One broker or several; the scheme may stand before each, as Heroku writes it. */
+function kafkaCluster(text: string, issue: Issue): KafkaCluster {
+  const tls = text.startsWith('kafka+ssl:')
+  const brokers = list(text.replaceAll(/kafka(\+ssl)?:\/\//g, '')).map((broker) => broker.replace(/\/$/, ''))
+  if (brokers.length === 0 || !brokers.every((broker) => /^([\w.-]+|\[[\da-f:]+\])(:\d{1,5})?$/i.test(broker)))
+    issue('kafka://host:9092,host:9092, or kafka+ssl://… for TLS; a user goes into KAFKA_USERNAME and KAFKA_PASSWORD')
+  return { engine: 'kafka', brokers: brokers.map((b) => (/:\d+$/.test(b) ? b : `${b}:9092`)), tls, checkHosts: true }
+}
+
+/** By scheme, how a place is read. */
+export const databases = { sqlite: sqliteFile, postgres: postgresDatabase, postgresql: postgresDatabase }
+export const topics = { ...databases, kafka: kafkaCluster, 'kafka+ssl': kafkaCluster }
+export const placeOf = <R extends Record<string, (text: string, issue: Issue) => unknown>>(by: R, wanted: string) =>
+  z.string().transform((text, ctx) => {
+    const read = Object.entries(by).find(([scheme]) => text.startsWith(`${scheme}:`))?.[1]
+    if (!read) ctx.addIssue(wanted)
+    return (read?.(text, (message) => ctx.addIssue(message)) ?? z.NEVER) as NonNullable<ReturnType<R[keyof R]>>
+  })
+
+/** Not encoded, these end the password or the host early, and the rest is taken for something else. */
+export const ENCODED = 'with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
+export function decodable({ username, password }: URL): boolean {
+  try {
+    decodeURIComponent(username + password)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Is this host the machine itself? */
+export const isLoopback = (hostname: string) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
+
+export const list = (text: string) =>
+  text
+    .split(',')
+    .map((item) => item.trim())
+    .filter(Boolean)
