@@ -203,7 +203,6 @@ export function migrate(db: Postgres, part: string, migrations: readonly string[
       throw new NewerSchema(
         `${part} has schema version ${version} and this program knows version ${migrations.length}: update the program, or use another database`,
       )
-    if (version === migrations.length) return
     for (const step of migrations.slice(version)) await query(step)
     await query(
       'INSERT INTO client_predict_schema VALUES ($1, $2) ON CONFLICT (part) DO UPDATE SET version = excluded.version',

