@@ -37,12 +37,17 @@ export type Pipeline = {
  */
 export async function openPipeline(config: Config, log: Logger, stop: AbortSignal): Promise<Pipeline> {
   await using opening = new AsyncDisposableStack()
+  let cause: unknown
   const reached = await eventually(
     { log, stop },
-    () => openTopics(config, log, { worker: true }),
+    () =>
+      openTopics(config, log, { worker: true }).catch((error) => {
+        cause = error
+        throw error
+      }),
     (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
   )
-  if (!reached) throw new Error('stopped before the topics could be opened')
+  if (!reached) throw new Error('stopped before the topics could be opened', { cause })
   const topics = opening.adopt(reached, (t) => t.close())
   const store = opening.adopt(openStore(config, log), (s) => s.close())
   const opened = opening.move()

@@ -67,7 +67,7 @@ export async function forever({ log, stop }: Stage, step: () => Promise<void>, a
 }
 
 /**
- * Tries until it works, e.g. to open what everything else needs; undefined when stopped meanwhile. Throws what is `final`:
+ * Tries until it works, e.g. to open what everything else needs; undefined, at once, when stopped meanwhile. Throws what is `final`:
  * what trying again cannot heal.
  */
 export async function eventually<T>(
@@ -79,7 +79,7 @@ export async function eventually<T>(
   let outcome: (() => T) | undefined
   await forever({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
     try {
-      const result = await action()
+      const result = await orAborted(stage.stop, action())
       outcome = () => result
     } catch (error) {
       if (!final(error)) throw error

@@ -30,7 +30,8 @@ export async function fetchStage(
       const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
       calledAt = Math.max(calledAt, noted?.called_at ?? 0)
     }
-    if (untilNext() >= 1) await sleep(untilNext(), undefined, { signal: stage.stop })
+    const wait = untilNext()
+    if (wait >= 1) await sleep(wait, undefined, { signal: stage.stop })
     calledAt = Date.now()
     if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
 
