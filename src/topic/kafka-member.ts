@@ -67,7 +67,7 @@ export function openMember<P>(
       protocols: [{ name: alone ? 'client-predict-alone' : 'roundrobin', version: 1 }],
       ...(alone && { partitionAssigner: allToTheLeader }),
     })
-    made.on('consumer:group:join', assigned)
+    made.on('consumer:group:join', (payload) => made === consumer && assigned(payload))
     made.on('error', () => made === consumer && void leave()) // it could not join again, and no longer tries
     made.topics.track(topic)
     consumer = made

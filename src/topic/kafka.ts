@@ -50,7 +50,9 @@ const REBALANCING = [
   'INVALID_PRODUCER_EPOCH',
   'PRODUCER_FENCED',
 ]
-/** characters of a foreign message that are kept */
+/** bytes that a record may have; brokers take 1 MiB with what goes around it, unless told otherwise */
+const LARGEST = 1_000_000
+/** characters of a message that are kept in dead-letters */
 const KEPT = 65_536
 /** On each record of ours: it needs no proof. */
 const OURS = 'client-predict'
@@ -106,7 +108,7 @@ export async function kafkaTopics({
   }
 
   const messages = (writes: Writes, notes: Notes): Message[] => [
-    ...TOPICS.flatMap((topic) => (writes[topic] ?? []).map((record) => message(named(topic), record))),
+    ...TOPICS.flatMap((topic) => (writes[topic] ?? []).map((record) => message(topic, record))),
     ...Object.entries(notes).map(([key, value]) => ({
       topic: named('notes'),
       partition: 0,
@@ -114,6 +116,27 @@ export async function kafkaTopics({
       value: Buffer.from(stringify(value)),
     })),
   ]
+  function message(topic: TopicName, record: Records[TopicName]): Message {
+    const text = stringify(record)
+    const bytes = Buffer.byteLength(text)
+    if (bytes > LARGEST) {
+      const reason = `a record for ${topic} has ${bytes} bytes, more than Kafka takes`
+      log.warn(`${reason}; its beginning is set aside in dead-letters`)
+      return message('dead-letters', {
+        stage: 'fetch',
+        at: now(),
+        reason,
+        record: { body: text.slice(0, KEPT), bytes },
+      })
+    }
+    const { cc_num } = record as Partial<Transaction>
+    return {
+      topic: named(topic),
+      ...(cc_num === undefined ? { partition: 0 } : { key: Buffer.from(cardToken(cc_num)) }),
+      value: Buffer.from(text),
+      headers: new Map([[Buffer.from(OURS), Buffer.from('1')]]),
+    }
+  }
   async function append(writes: Writes, notes: Notes = {}) {
     const all = messages(writes, notes)
     if (all.length > 0) await kafka.named(appender.write(all))
@@ -140,7 +163,7 @@ export async function kafkaTopics({
     let turnOf = 0 // which partition is looked at first
     let aside: Promise<void> | undefined // foreign messages are being set aside
     let writer: { name: number; write: ReturnType<Kafka['writer']>['write']; close(): void } | undefined
-    let movedAt = performance.now() // when there was something, or was nothing, to be read
+    let waitingSince = 0
     let suspect = false
 
     /** Resolves when at least one partition is here, and its position known. */
@@ -176,7 +199,6 @@ export async function kafkaTopics({
         for (const [i, part] of from.entries()) {
           const answer = found.get(part.partition)
           if (!answer || !current(part) || part.next !== offsets[i]!.offset) continue
-          if (answer.next > part.next) moved()
           part.queue.push(...answer.records.map((committed) => entry(topic, committed)))
           part.next = answer.next
         }
@@ -191,10 +213,6 @@ export async function kafkaTopics({
       if (looker) discard(looker)
       looker = undefined
       fetches.clear()
-    }
-    function moved() {
-      movedAt = performance.now()
-      suspect = false
     }
     /** Records that were not read yet are gone: somebody removed them, or made the topic anew. */
     async function toTheOldest(from: Mine[]): Promise<boolean> {
@@ -222,9 +240,13 @@ export async function kafkaTopics({
       }
       if (fetches.size > 0) await orAborted(signal, kafka.named(Promise.race(fetches.values())))
     }
+    function wait() {
+      waitingSince = performance.now()
+      suspect = false
+    }
     /** Brokers and libraries have been seen to stop without a word. */
     async function watch(signal: AbortSignal) {
-      if (performance.now() - movedAt < stuck) return
+      if (performance.now() - waitingSince < stuck) return
       const behind = (ends: Extent[]) =>
         parts().reduce((sum, { partition, next = 0n }) => sum + Math.max(0, Number(ends[partition]!.end - next)), 0)
       const written = behind(await orAborted(signal, kafka.named(kafka.ends(named(topic), { unfinished: true }))))
@@ -232,7 +254,7 @@ export async function kafkaTopics({
         suspect = true // unless the next fetch brings it
         return
       }
-      moved()
+      wait()
       if (written === 0) return
       const got = `${name} got none of the ${written} messages that ${named(topic)} has for it, for ${stuck / 1000} s`
       if (behind(await orAborted(signal, kafka.named(kafka.ends(named(topic))))) > 0) {
@@ -245,7 +267,7 @@ export async function kafkaTopics({
     }
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
-      moved()
+      wait()
       for (;;) {
         signal.throwIfAborted()
         if (aside) await orAborted(signal, aside)
@@ -480,16 +502,6 @@ export async function kafkaTopics({
  */
 export const cardToken = (cc_num: bigint) => createHash('sha256').update(String(cc_num)).digest('hex').slice(0, 4)
 
-function message(topic: string, record: Records[TopicName]): Message {
-  const { cc_num } = record as Partial<Transaction>
-  return {
-    topic,
-    ...(cc_num === undefined ? { partition: 0 } : { key: Buffer.from(cardToken(cc_num)) }),
-    value: Buffer.from(stringify(record)),
-    headers: new Map([[Buffer.from(OURS), Buffer.from('1')]]),
-  }
-}
-
 const holds = ({ start, end }: Extent, offset: bigint) => offset >= start && offset <= end
 
 /** Messages of other programs are welcome in `transactions`, as rows of the producer; elsewhere they have no place. */
@@ -525,12 +537,16 @@ async function createTopics(
   }: { named(topic: TopicName | 'notes'): string; partitions: number; replication?: number | undefined },
 ) {
   const keep = { name: 'retention.ms', value: '-1' } // what nobody has read stays; the worker removes what everybody has
+  const last = [
+    { name: 'cleanup.policy', value: 'compact' },
+    { name: 'segment.ms', value: '3600000' }, // what is in the newest segment is not compacted
+  ]
   const safe = (replication ?? 0) > 2 ? [{ name: 'min.insync.replicas', value: '2' }] : []
   const wanted = [
     { topic: named('transactions'), partitions, configs: [keep, ...safe] },
     { topic: named('predictions'), partitions, configs: [keep, ...safe] },
     { topic: named('dead-letters'), partitions: 1, configs: [keep, ...safe] },
-    { topic: named('notes'), partitions: 1, configs: [{ name: 'cleanup.policy', value: 'compact' }, ...safe] },
+    { topic: named('notes'), partitions: 1, configs: [...last, ...safe] },
   ]
   const there = new Set(await within(kafka.admin.listTopics()))
   for (const { topic, partitions: count, configs } of wanted.filter(({ topic }) => !there.has(topic)))

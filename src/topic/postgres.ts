@@ -118,9 +118,10 @@ export async function postgresTopics({
     let held: Session | undefined // what it was held with last, unless another process has had it since
     let fresh = false
     async function hold(signal: AbortSignal) {
-      for (let told = false; ; told = true) {
+      for (let told = ''; ; ) {
         const current = await orAborted(signal, session.get())
         if (held === current) return
+        let state = `the process that had its turn as ${name} before the outage goes first; standing by`
         if (held || performance.now() >= current.othersFrom) {
           const [lock] = await orAborted(
             signal,
@@ -139,8 +140,10 @@ export async function postgresTopics({
             return
           }
           held = undefined
+          state = `another process has its turn as ${name}; standing by`
         }
-        if (!told) log.info(`another process has its turn as ${name}; standing by`)
+        if (state !== told) log.info(state)
+        told = state
         await sleep(LOOK_AGAIN, undefined, { signal }).catch(() => signal.throwIfAborted())
       }
     }
@@ -189,16 +192,15 @@ export async function postgresTopics({
             [limit, ...(from === undefined ? here : [from])],
           ),
         )
-        if (cursor !== from || term !== readIn) continue // rewound, or taken over, meanwhile
+        if (cursor !== from) continue // rewound meanwhile
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset as bigint
-          return batch(rows as { offset: bigint; record: string }[])
+          return batch(rows as { offset: bigint; record: string }[], readIn)
         }
         if (news === heard) await appended(signal)
       }
     }
-    function batch(rows: { offset: bigint; record: string }[]): Batch<Records[T]> {
-      const readIn = term
+    function batch(rows: { offset: bigint; record: string }[], readIn: object): Batch<Records[T]> {
       let done = 0
       return {
         records: rows.map((row) => decode<T>(row.record)),

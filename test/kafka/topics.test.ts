@@ -4,9 +4,11 @@ import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { text as whole } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Consumer, type MessageToProduce, Producer } from '@platformatic/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { stringify } from '../../src/json.ts'
+import { reason } from '../../src/stage.ts'
 import { cardToken, type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import { TakenOver } from '../../src/topic/topic.ts'
@@ -73,10 +75,10 @@ async function publish(topic: string, values: (string | Buffer | null)[], messag
       messages: [{ topic, partition: 0, ...message, value: value && Buffer.from(value) } as never],
     })
 }
+const unknown = { producerId: -1n, producerEpoch: -1 } as never // whoever had the name before
 /** Transactions of another program, under one name. */
 async function transactional(topic: string) {
   const producer = program({ transactionalId: `program-${runs++}` })
-  const unknown = { producerId: -1n, producerEpoch: -1 } as never
   const begin = async () => {
     const open = await producer.beginTransaction(unknown)
     const send = (...numbers: number[]) =>
@@ -104,16 +106,21 @@ async function drain<T>(reader: Reader<T>, count: number): Promise<T[]> {
   }
   return found
 }
-/** Resolves with what comes within `ms`, committed. */
-async function whatComes<T>(reader: Reader<T>, ms = 1500): Promise<T[]> {
-  const found: T[] = []
-  for (const end = Date.now() + ms; ; ) {
-    const left = end - Date.now()
-    const batch = left > 0 && (await reader.read(100, soon(left)).catch(() => undefined))
-    if (!batch) return found
-    await batch.commit(batch.records.length)
-    found.push(...batch.records)
+/** Reads and commits until nothing is left, not even a message that is set aside. */
+async function rest<T>(reader: Reader<T>): Promise<T[]> {
+  const stop = new AbortController()
+  async function reading() {
+    for (const found: T[] = []; ; ) {
+      const batch = await reader.read(100, stop.signal).catch(() => undefined)
+      if (!batch) return found
+      await batch.commit(batch.records.length)
+      found.push(...batch.records)
+    }
   }
+  const found = reading()
+  await waitFor('nothing to be left', async () => (await reader.lag()) === 0, 30_000)
+  stop.abort()
+  return found
 }
 const letters = async (topics: Topics) => (await held(topics, 'dead-letters')) as DeadLetter[]
 
@@ -159,7 +166,7 @@ describe('topics', () => {
     expect(names.map((name) => topics.get(name)!.partitions[0]!.replicas.length)).toEqual([1, 1, 1, 1])
     for (const name of names.slice(0, 3))
       expect(await settings(name)).toMatchObject({ 'retention.ms': '-1', 'cleanup.policy': 'delete' })
-    expect(await settings(named('notes'))).toMatchObject({ 'cleanup.policy': 'compact' })
+    expect(await settings(named('notes'))).toMatchObject({ 'cleanup.policy': 'compact', 'segment.ms': '3600000' })
   })
 
   test('that are there are used as they are', async () => {
@@ -236,6 +243,19 @@ describe('messages', () => {
     expect(new Set(places).size).toBe(6)
   })
 
+  test('of one partition do not wait until another one is read', async () => {
+    const { open } = place()
+    const topics = await open({ partitions: 3 })
+    await topics.append({ transactions: transactions(0, 300) })
+    const places = new Map<string, string>()
+    for await (const { id, record } of topics.scan('transactions')) places.set(record.trans_num, id[0]!)
+    const score = topics.reader('transactions', 'score')
+    const seen = new Set<string>()
+    for (let batches = 0; batches < 6; batches++)
+      for (const { trans_num } of (await score.read(5, soon())).records) seen.add(places.get(trans_num)!)
+    expect(seen.size).toBe(3)
+  })
+
   test('are named by partition and offset when they are scanned, and by the offset where there is one partition', async () => {
     const { open } = place()
     const topics = await open({ partitions: 3 })
@@ -266,19 +286,39 @@ describe('messages', () => {
     expect(numbers(found).sort((a, b) => a - b)).toEqual(range(0, 5000))
   })
 
-  test('larger than a request together are there together; one that no broker takes keeps all of them out', async () => {
-    const { open } = place()
+  const wide = (n: number, size: number) => transaction(n, { merchant: 'x'.repeat(size) })
+
+  test('larger than a request together are there together, or none of them', async () => {
+    const { open, named } = place()
+    const configs = [{ name: 'max.message.bytes', value: '600000' }]
+    await admin.createTopics({ topics: [named('transactions')], partitions: 1, replicas: 1, configs })
     const topics = await open()
-    const wide = (n: number, size: number) => transaction(n, { merchant: 'x'.repeat(size) })
     await topics.append({ transactions: range(0, 5).map((n) => wide(n, 400_000)) })
-    const all = [...range(5, 8).map((n) => wide(n, 400_000)), wide(8, 1_100_000)]
-    await expect(topics.append({ transactions: all })).rejects.toMatchObject({
-      cause: { message: expect.stringContaining('MESSAGE_TOO_LARGE') },
-    })
-    await topics.append({ transactions: [transaction(9)] })
-    const score = topics.reader('transactions', 'score')
-    expect(await score.lag()).toBe(6)
-    expect(numbers(await drain(score, 6))).toEqual([0, 1, 2, 3, 4, 9])
+    const all = [...range(5, 8).map((n) => wide(n, 400_000)), wide(8, 650_000)]
+    const refused = topics.append({ transactions: all }).then(() => '', reason)
+    expect(await refused).toMatch(/^cannot work with Kafka at \S+: MESSAGE_TOO_LARGE/)
+    const began = performance.now()
+    await publish(named('transactions'), [rowText(9)])
+    expect(numbers(await drain(topics.reader('transactions', 'score'), 6))).toEqual([0, 1, 2, 3, 4, 9])
+    expect(performance.now() - began).toBeLessThan(10_000) // after which brokers end what nobody has ended
+  })
+
+  test('that no broker takes hold up nothing: their beginning is set aside', async () => {
+    const { open, text } = place()
+    const topics = await open()
+    await topics.append({ transactions: [transaction(0), wide(1, 1_100_000), wide(2, 900_000)] })
+    expect(numbers(await drain(topics.reader('transactions', 'score'), 2))).toEqual([0, 2])
+    const [letter, ...others] = await letters(topics)
+    expect(others).toEqual([])
+    const { body, bytes } = letter!.record as { body: string; bytes: number }
+    expect(bytes).toBe(stringify(wide(1, 1_100_000)).length)
+    expect(stringify(wide(1, 1_100_000)).startsWith(body)).toBe(true)
+    expect([letter!.stage, letter!.reason, body.length]).toEqual([
+      'fetch',
+      `a record for transactions has ${bytes} bytes, more than Kafka takes`,
+      65_536,
+    ])
+    expect(text()).toBe(`${letter!.reason}; its beginning is set aside in dead-letters`)
   })
 })
 
@@ -346,14 +386,14 @@ describe('other programs', () => {
     const score = topics.reader('transactions', 'score')
     expect(numbers(await drain(score, 1))).toEqual([1])
     expect(await score.lag()).toBe(0)
-    const reason = `a foreign message in the topic transactions: ${complaint}`
+    const why = `a foreign message in the topic transactions: ${complaint}`
     const [letter, ...others] = await letters(topics)
     expect(others).toEqual([])
     const { body, bytes } = letter!.record as { body: string; bytes: number }
-    expect([letter!.stage, letter!.reason, bytes]).toEqual(['fetch', reason, value ? Buffer.byteLength(value) : 0])
+    expect([letter!.stage, letter!.reason, bytes]).toEqual(['fetch', why, value ? Buffer.byteLength(value) : 0])
     expect(letter!.at).toBeCloseTo(Date.now(), -5)
     expect(body === (value?.toString() ?? '').slice(0, 65_536)).toBe(true)
-    expect(text()).toBe(`a message of ${named('transactions')} is set aside in dead-letters: ${reason}`)
+    expect(text()).toBe(`a message of ${named('transactions')} is set aside in dead-letters: ${why}`)
     expect(text()).not.toContain(String(LONG_CARD))
   })
 
@@ -373,7 +413,7 @@ describe('other programs', () => {
     expect(numbers(second.records)).toEqual(good.slice(1, 6))
     await second.commit(2)
     await second.commit(3)
-    expect(numbers(await whatComes(score))).toEqual(good.slice(6))
+    expect(numbers(await rest(score))).toEqual(good.slice(6))
     expect(await score.lag()).toBe(0)
     const bodies = (await letters(topics)).map(({ record }) => (record as { body: string }).body)
     expect(bodies).toEqual(values.filter((value) => value.startsWith('no row')))
@@ -402,8 +442,8 @@ describe('other programs', () => {
     await topics.append({ predictions: [prediction(1)] })
     for (const name of ['record', 'alert'] as const)
       expect(numbers(await drain(topics.reader('predictions', name), 1))).toEqual([1])
-    const reason = 'a foreign message in the topic predictions: client-predict has not written it'
-    expect((await letters(topics)).map((letter) => letter.reason)).toEqual([reason, reason])
+    const why = 'a foreign message in the topic predictions: client-predict has not written it'
+    expect((await letters(topics)).map((letter) => letter.reason)).toEqual([why, why])
     expect(numbers((await held(topics, 'predictions')) as Transaction[])).toEqual([1])
   })
 
@@ -427,7 +467,7 @@ describe('other programs', () => {
 })
 
 describe('transactions of other programs that were aborted', () => {
-  const read = async (topics: Topics) => numbers(await whatComes(topics.reader('transactions', 'score')))
+  const read = async (topics: Topics) => numbers(await rest(topics.reader('transactions', 'score')))
 
   test('are never read, twice in a row by one producer, or in between', async () => {
     const { open, named } = place()
@@ -479,7 +519,7 @@ describe('transactions of other programs that were aborted', () => {
   test('are never read when those of several producers are mixed', async () => {
     const { open, named } = place()
     const topics = await open()
-    const [a, b, c] = await Promise.all(range(0, 3).map(() => transactional(named('transactions'))))
+    const [a, b, c, d] = await Promise.all(range(0, 4).map(() => transactional(named('transactions'))))
     const [one, two, three] = [await a!.begin(), await b!.begin(), await c!.begin()]
     await one.send(1)
     await two.send(2)
@@ -489,6 +529,10 @@ describe('transactions of other programs that were aborted', () => {
     await publish(named('transactions'), [rowText(5)])
     const again = await b!.begin()
     await again.send(6)
+    await three.send(7)
+    const last = await d!.begin()
+    await last.send(8)
+    await last.abort()
     await one.commit()
     await three.abort()
     await again.commit()
@@ -557,6 +601,22 @@ describe('a position', () => {
     expect(numbers(await drain(score, 2))).toEqual([4, 5])
   })
 
+  test('that another process is just moving is waited for', async () => {
+    const { open, named, group } = place()
+    const topics = await open()
+    await topics.append({ transactions: transactions(0, 5) })
+    const other = await program({ transactionalId: `program-${runs++}` }).beginTransaction(unknown)
+    const consumer = { groupId: group('score'), memberId: '', generationId: -1, coordinatorId: 0 }
+    await other.addConsumer(consumer as never)
+    await other.addOffset({ topic: named('transactions'), partition: 0, offset: 2n, metadata: { consumer } } as never)
+    const score = topics.reader('transactions', 'score')
+    const read = (): Promise<Batch<Transaction>> => score.read(5, soon()).catch(read)
+    const reading = read()
+    expect(await Promise.race([reading, sleep(1000)])).toBe(undefined)
+    await other.commit()
+    expect(numbers((await reading).records)).toEqual([3, 4])
+  })
+
   test('that is gone moves to the oldest record, and it is said', async () => {
     const { open, named, text } = place()
     const topics = await open()
@@ -618,6 +678,23 @@ describe('retention', () => {
     const rest = numbers(await drain(cleaned.reader('predictions', 'record'), 25))
     expect(unread).toEqual(expect.arrayContaining(rest))
     expect(await cleaned.reader('predictions', 'record').lag()).toBe(0)
+  })
+
+  test('goes on while the worker runs', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    onTestFinished(() => void vi.useRealTimers())
+    const { open, named } = place()
+    let now = Date.now()
+    const topics = await open({ now: () => now })
+    await topics.append({ transactions: transactions(0, 3) })
+    await drain(topics.reader('transactions', 'score'), 3)
+    vi.advanceTimersByTime(10 * MINUTE)
+    await topics.append({ transactions: transactions(3, 4) })
+    expect((await ends(named('transactions'))).first).toEqual([0])
+    now += 8 * DAY
+    vi.advanceTimersByTime(10 * MINUTE)
+    await waitFor('the removal', async () => (await ends(named('transactions'))).first[0] === 3)
+    expect(numbers(await held(topics, 'transactions'))).toEqual([3])
   })
 
   test('keeps what is young', async () => {

@@ -228,6 +228,14 @@ describe('the order', () => {
 })
 
 describe('a reader that waits', () => {
+  /** From now on, whoever looks sees what was there 300 ms ago. */
+  const slowDown = () =>
+    look(
+      url,
+      `ALTER TABLE topics.transactions RENAME TO slow;
+       CREATE VIEW topics.transactions AS SELECT * FROM topics.slow WHERE (SELECT pg_sleep(0.3)::text) = ''`,
+    )
+
   test('is woken at once by what another process appends', async () => {
     await using topics = await open()
     await using beside = await open()
@@ -248,12 +256,7 @@ describe('a reader that waits', () => {
   test('is woken by what is appended while it looks', async () => {
     await using topics = await open()
     await using beside = await open()
-    // Whoever looks sees what was there 300 ms ago.
-    await look(
-      url,
-      `ALTER TABLE topics.transactions RENAME TO slow;
-       CREATE VIEW topics.transactions AS SELECT * FROM topics.slow WHERE (SELECT pg_sleep(0.3)::text) = ''`,
-    )
+    await slowDown()
     const reader = score(topics)
     const waits: number[] = []
     for (const n of range(0, 3)) {
@@ -265,6 +268,19 @@ describe('a reader that waits', () => {
       waits.push(performance.now() - appended)
     }
     expect(Math.min(...waits)).toBeLessThan(1000)
+  })
+
+  test('that is rewound while it looks begins at the position', async () => {
+    await using topics = await open()
+    await topics.append({ transactions: transactions(0, 3) })
+    const reader = score(topics)
+    await reader.read(1, soon())
+    await slowDown()
+    const reading = reader.read(1, soon())
+    await sleep(150)
+    reader.rewind()
+    expect(numbers((await reading).records)).toEqual([0])
+    expect(numbers((await reader.read(1, soon())).records)).toEqual([1])
   })
 
   test('finds by itself, within a second or so, what it was not told of', async () => {
@@ -279,6 +295,21 @@ describe('a reader that waits', () => {
     const appended = performance.now()
     expect(numbers((await reading).records)).toEqual([7])
     expect(performance.now() - appended).toBeLessThan(3000)
+  })
+
+  test('asks about once a second', async () => {
+    await using proxy = await startProxy(server)
+    await using topics = await open(proxy.through(url))
+    const reading = failure(score(topics).read(1, AbortSignal.timeout(2500)))
+    await sleep(500)
+    let questions = 0
+    void proxy.freezeBefore((bytes) => {
+      questions += Number(bytes.includes('SELECT'))
+      return false
+    })
+    await reading
+    expect(questions).toBeGreaterThanOrEqual(1)
+    expect(questions).toBeLessThanOrEqual(3)
   })
 
   test('is aborted at once, and so is one that stands by', async () => {
@@ -510,6 +541,19 @@ describe('one process at a time', () => {
     expect(topics.lines).toEqual([])
   })
 
+  test('whose connection is ended while it waits has its turn again at once', async () => {
+    await using topics = await open()
+    const reading = score(topics).read(1, soon())
+    await waitFor('its turn', async () => (await holders()).length)
+    await sleep(100)
+    await endSession('score')
+    const ended = performance.now()
+    await waitFor('its turn', async () => (await holders()).length)
+    expect(performance.now() - ended).toBeLessThan(500)
+    await topics.append({ transactions: [transaction(1)] })
+    expect(numbers((await reading).records)).toEqual([1])
+  })
+
   test('takes its turn back from its own former connection, which the server believes alive', async () => {
     await using line = await startLine(server)
     await using topics = await open(line.through(url))
@@ -555,6 +599,11 @@ describe('one process at a time', () => {
     await first.close()
     expect(await taking).toBe(true)
     expect(numbers((await next.read(2, soon())).records)).toEqual([1])
+    expect(second.lines.map(({ msg }) => msg)).toEqual([
+      standsBy('score'),
+      'the process that had its turn as score before the outage goes first; standing by',
+      hasItsTurn('score'),
+    ])
   })
 
   test('is not what a command beside it becomes: it has no part in it', async () => {
@@ -591,6 +640,7 @@ describe('a hand-over', () => {
     const reader = score(topics)
     const batch = await reader.read(2, soon())
     await batch.commit(1)
+    await batch.commit(0)
     for (const count of [2, -1, 0.5]) await expect(batch.commit(count, {}, { a: 1 })).rejects.toThrow(RangeError)
     expect([await reader.lag(), await topics.noted('a')]).toEqual([2, undefined])
   })
@@ -710,11 +760,14 @@ describe('a write', () => {
     await refuse('TRIGGER refuse BEFORE UPDATE ON topics.position')
     expect(reason(await failure(score(topics).take(soon())))).toBe('cannot take over as score: disk is full')
   })
+})
 
-  test('left half done by a process that stands still does not hold up the others for ever', async () => {
+describe.concurrent('within the deadlines', () => {
+  test('what a process that stands still has left half done no longer holds up the others', async () => {
+    const where = await server.database()
     await using proxy = await startProxy(server)
-    await using still = await open(proxy.through(url))
-    await using others = await open()
+    await using still = await open(proxy.through(where))
+    await using others = await open(where)
     const halfDone = proxy.freezeBefore((bytes) => bytes.includes('NOTIFY topics'))
     const lost = failure(still.append({ transactions: [transaction(1)] }))
     await halfDone
@@ -724,6 +777,31 @@ describe('a write', () => {
     await repeat(() => still.append({ transactions: [transaction(1)] }))
     expect(await kept(others, 'transactions')).toEqual([2, 1])
   })
+
+  test.for([
+    ['begins', 'LISTEN topics'],
+    ['asks', 'pg_try_advisory_lock'],
+  ])(
+    'a connection for turns that gets no answer when it %s is ended, and another one is made',
+    async ([, question]) => {
+      const where = await server.database()
+      await using proxy = await startProxy(server)
+      await using topics = await open(proxy.through(where))
+      const asking = proxy.freezeAnswersTo((bytes) => bytes.includes(question!))
+      const readers = [score(topics), alert(topics)]
+      const unanswered = readers.map((reader) => failure(reader.take(AbortSignal.timeout(30_000))))
+      await asking
+      const before = new Set((await connections(where)).map(({ pid }) => pid))
+      for (const error of unanswered)
+        expect(reason(await error)).toBe('the connection that listens and takes turns broke: Query read timeout')
+      proxy.thaw()
+      for (const reader of readers) expect(await reader.take(soon())).toBe(true)
+      await waitFor('the other to end', async () => {
+        const open = await connections(where)
+        return open.filter(({ pid, query }) => before.has(pid) && String(query).includes(question!)).length === 0
+      })
+    },
+  )
 })
 
 describe('retention', () => {
