@@ -120,6 +120,7 @@ describe('two workers with the same settings', () => {
     expect(messages(second).filter((msg) => msg.includes('turn as'))).toHaveLength(2 * STAGES.length)
     expect(messages(first).filter((msg) => msg.includes('turn as'))).toEqual([])
     await stops(second)
+    for (const worker of [first, second]) expect(lines(worker)).toHaveLength(worker.text().trim().split('\n').length)
   })
 
   test('lose and double nothing when the one at work is killed, five times in turn', async (context) => {
