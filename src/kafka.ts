@@ -82,6 +82,14 @@ const HINTS: [RegExp, string][] = [
   [/^Connection closed/, 'it may want TLS, kafka+ssl://…, or a login, KAFKA_USERNAME'],
   [/^Broker requires TLS/, 'it wants kafka+ssl://…'],
   [/before secure TLS connection/, 'it may speak no TLS: look at the port'],
+  [
+    /^(COORDINATOR_|NOT_COORDINATOR|NOT_LEADER|LEADER_NOT|CONCURRENT_TRANS|UNSTABLE_OFFSET|NOT_ENOUGH_REPLICAS|UNKNOWN_TOPIC)/,
+    'the brokers are starting, or too few of them are up',
+  ],
+  [
+    /^(ILLEGAL_GENERATION|UNKNOWN_MEMBER|REBALANCE_IN|INVALID_PRODUCER_EPOCH|PRODUCER_FENCED)/,
+    'the processes are sharing out the work anew',
+  ],
   [/certificate/, 'look at KAFKA_CA, KAFKA_CERT and KAFKA_KEY'],
 ]
 

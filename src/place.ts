@@ -8,12 +8,13 @@ export type PostgresDatabase = { engine: 'postgres'; url: URL }
 /** `checkHosts`: whether a broker's certificate has to name its host. Heroku's do not. */
 export type KafkaCluster = { engine: 'kafka'; brokers: string[]; tls: boolean; checkHosts: boolean }
 
-/** A place for messages: without user or password. */
+/** Places for messages: without user or password. */
+export const shownServer = (url: URL) => `PostgreSQL at ${url.host}${url.pathname}`
 export const shownPlace = (place: Place | KafkaCluster) =>
   place.engine === 'sqlite'
     ? place.path
     : place.engine === 'postgres'
-      ? `PostgreSQL at ${place.url.host}${place.url.pathname}`
+      ? shownServer(place.url)
       : `Kafka at ${place.brokers.join(',')}`
 
 const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { shownServer } from './place.ts'
 import { backoff, reason, seconds } from './stage.ts'
 
 /** ms until a connection has to stand */
@@ -49,9 +50,6 @@ const begin = (slot: string, mark: string) => `BEGIN;
 /** Answers after the end of a transaction on the slot that is still under way. */
 const LAST = `INSERT INTO client_predict_commits VALUES ($1, $1, now())
   ON CONFLICT (slot) DO UPDATE SET at = excluded.at RETURNING last`
-
-/** A server for messages: where it is, without user or password. */
-export const shownServer = (url: URL) => `PostgreSQL at ${url.host}${url.pathname}`
 
 /**
  * Connections to a PostgreSQL database, made when they are needed and again when they break. Every wait has an end here,

@@ -148,7 +148,7 @@ export function consume<T>(
       least = error instanceof Outage && error.alone ? 2 : 1
       reader.rewind()
       if (!(error instanceof TakenOver)) throw error
-      stage.log.warn(`${error.message}; it has what was in hand here`)
+      stage.log.info(`${error.message}; it has what was in hand here`)
     }
   })
 }

@@ -357,7 +357,9 @@ describe('consume', () => {
       [0, 1, 2],
       [0, 1, 2],
     ])
-    expect(world.warnings()).toEqual(['another process has taken over as reader score; it has what was in hand here'])
+    expect(world.lines).toMatchObject([
+      { level: 'info', msg: 'another process has taken over as reader score; it has what was in hand here' },
+    ])
   })
 
   test('ends while it waits for records when it is stopped, without a word', async () => {

@@ -59,7 +59,7 @@ export async function alertStage(stage: Stage, options: AlertOptions, tuning: Pa
       await turn(stage, options, { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, ...tuning })
     } catch (error) {
       if (!(error instanceof TakenOver)) throw error
-      stage.log.warn(`${error.message}; it mails what was in hand here`)
+      stage.log.info(`${error.message}; it mails what was in hand here`)
     }
   }
 }

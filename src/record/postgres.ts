@@ -1,7 +1,8 @@
 import type { Logger } from 'pino'
 import { Refusal } from '../isolate.ts'
 import { stringify } from '../json.ts'
-import { migrate, openPostgres, shownServer } from '../postgres.ts'
+import { shownServer } from '../place.ts'
+import { migrate, openPostgres } from '../postgres.ts'
 import type { Prediction } from '../transaction.ts'
 import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
 
@@ -22,12 +23,18 @@ const MIGRATIONS = [
 ]
 
 const isTime = (column: string) => type(column) === 'timestamptz'
-/** Times have no zone in the rows: they are UTC. In order, as two processes that insert the same rows wait for each other. */
+/** rows in one statement: each is to be done well within its deadline, on a slow server too */
+const STATEMENT_ROWS = 5000
+/** Times have no zone in the rows: they are UTC. */
 const INSERT = `INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
   SELECT ${PREDICTION_COLUMNS.map((c) => (isTime(c) ? `${c} AT TIME ZONE 'UTC'` : c)).join(', ')}
   FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${isTime(c) ? 'timestamp' : type(c)}`).join(', ')})
-  ORDER BY trans_num, event_time
+  ORDER BY trans_num COLLATE "C", event_time
   ON CONFLICT (trans_num, event_time) DO NOTHING`
+
+/** Two processes that insert the same rows wait for each other: in the same order, or it would be for ever. */
+const byKey = (a: Prediction, b: Prediction) =>
+  a.trans_num === b.trans_num ? a.event_time - b.event_time : a.trans_num < b.trans_num ? -1 : 1
 
 /** The table `predictions` in a PostgreSQL database. It is connected to, and the table created, with the first insert. */
 export function postgresStore(url: URL, log?: Logger): Store {
@@ -38,7 +45,11 @@ export function postgresStore(url: URL, log?: Logger): Store {
       try {
         if (!migrated) await migrate(db, 'predictions', MIGRATIONS)
         migrated = true
-        await db.transaction((query) => query(INSERT, [stringify(rows)]))
+        const ordered = rows.toSorted(byKey)
+        await db.transaction(async (query) => {
+          for (let i = 0; i < ordered.length; i += STATEMENT_ROWS)
+            await query(INSERT, [stringify(ordered.slice(i, i + STATEMENT_ROWS))])
+        })
       } catch (error) {
         if (migrated && isOfRows(error)) throw new Refusal(`the database refused the row: ${said(error)}`)
         migrated = false // it may be another database when it is back

@@ -13,11 +13,15 @@ const HEARTBEAT = 1000
 const SLOW = 4000
 
 export type MemberOptions = {
+  /** of the reader or turn, for messages */
+  name: string
   group: string
   topic: string
   /** One process has all partitions and the others stand by; otherwise they are shared out. */
   alone: boolean
   log: Logger
+  /** Called when joining takes its time. */
+  slow(session: number): void
   /** ms, for tests */
   session?: number | undefined
 }
@@ -29,7 +33,7 @@ export type Member<P> = ReturnType<typeof openMember<P>>
  */
 export function openMember<P>(
   kafka: Kafka,
-  { group, topic, alone, log, session = SESSION }: MemberOptions,
+  { name, group, topic, alone, log, slow, session = SESSION }: MemberOptions,
   make: (partition: number) => P,
 ) {
   const partitions = new Map<number, P>()
@@ -48,8 +52,8 @@ export function openMember<P>(
       if (!unbroken || !mine.includes(partition)) partitions.delete(partition)
     for (const partition of mine) if (!partitions.has(partition)) partitions.set(partition, make(partition))
     if (partitions.size === 0 && !standing)
-      log.info(`${alone ? 'another process has its turn' : 'every partition has its process'} as ${group}; standing by`)
-    else if (partitions.size > 0 && standing) log.info(`it is this process's turn as ${group}`)
+      log.info(`${alone ? 'another process has its turn' : 'every partition has its process'} as ${name}; standing by`)
+    else if (partitions.size > 0 && standing) log.info(`it is this process's turn as ${name}`)
     standing = partitions.size === 0
     turnOver()
   }
@@ -71,17 +75,14 @@ export function openMember<P>(
     made.on('error', () => made === consumer && void leave()) // it could not join again, and no longer tries
     made.topics.track(topic)
     consumer = made
-    const slow = setTimeout(
-      () => log.info(`joining as ${group}; if a process was killed just now, it is given up after ${session / 1000} s`),
-      SLOW,
-    )
+    const timer = setTimeout(() => slow(session), SLOW)
     try {
       await within(made.joinGroup({}))
     } catch (error) {
       void leave()
       throw error
     } finally {
-      clearTimeout(slow)
+      clearTimeout(timer)
     }
     if (closed) void leave()
   }

@@ -13,13 +13,13 @@ import {
   type Reader,
   type Records,
   TakenOver,
+  TOPICS,
   type TopicName,
   type Topics,
   type Turn,
   type Writes,
 } from './topic.ts'
 
-const TOPICS = Object.keys(READERS) as TopicName[]
 const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */

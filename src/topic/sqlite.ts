@@ -12,13 +12,13 @@ import {
   READERS,
   type Reader,
   type Records,
+  TOPICS,
   type TopicName,
   type Topics,
   type Writes,
 } from './topic.ts'
 
 const SCHEMA_VERSION = 1
-const TOPICS = Object.keys(READERS) as TopicName[]
 const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */

@@ -22,6 +22,7 @@ export const READERS = {
   predictions: ['alert', 'record'],
   'dead-letters': [],
 } as const satisfies { [T in TopicName]: readonly string[] }
+export const TOPICS = Object.keys(READERS) as TopicName[]
 
 /** Work outside the topics that one process does at a time: calling the producer, at its rate. */
 export type TurnName = 'fetch'

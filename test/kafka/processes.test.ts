@@ -247,10 +247,8 @@ describe('several processes', () => {
       const from = producer.state.calls.length
       return waitFor(`${more} calls of ${who}`, () => producer.callsOf(who, from) >= more, ms)
     }
-    const turn = (stage: string) =>
-      `it is this process's turn as ${topics.settings.KAFKA_PREFIX}client-predict-${stage}`
-    const standsBy = (stage: string) =>
-      `another process has its turn as ${topics.settings.KAFKA_PREFIX}client-predict-${stage}; standing by`
+    const turn = (stage: string) => `it is this process's turn as ${stage}`
+    const standsBy = (stage: string) => `another process has its turn as ${stage}; standing by`
 
     await using first = start('first')
     await calls('first', 20)

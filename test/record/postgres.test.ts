@@ -76,6 +76,29 @@ describe('the table', { timeout: 60_000 }, () => {
     expect(row).toEqual({ at: row!.unix_time, unix_time: BigInt(prediction(1).unix_time) })
   })
 
+  test('takes a batch of any size, all or nothing, in statements of a size that a slow server does in time', async () => {
+    const url = await server.database()
+    const store = open(url)
+    await store.insert([])
+    await look(
+      url,
+      `CREATE TABLE statements (count bigint);
+       CREATE FUNCTION counted() RETURNS trigger LANGUAGE plpgsql AS
+         'BEGIN INSERT INTO statements SELECT count(*) FROM inserted; RETURN NULL; END';
+       CREATE TRIGGER counted AFTER INSERT ON predictions REFERENCING NEW TABLE AS inserted
+         FOR EACH STATEMENT EXECUTE FUNCTION counted()`,
+    )
+    const bad = { ...prediction(20_001), city: 'a\0b' }
+    await expect(store.insert([...predictions(20_000), bad])).rejects.toThrow(Refusal)
+    expect(await look(url, 'SELECT * FROM predictions')).toEqual([])
+    await store.insert(predictions(20_001).reverse())
+    const [{ most, all }] = (await look(url, 'SELECT max(count) AS most, sum(count) AS all FROM statements')) as [
+      { most: bigint; all: string },
+    ]
+    expect(most).toBeLessThanOrEqual(5000)
+    expect(Number(all)).toBe(20_001)
+  })
+
   test('is made once by ten that start at the same time, and takes the rows of each', async () => {
     const url = await server.database()
     const stores = Array.from({ length: 10 }, () => open(url))

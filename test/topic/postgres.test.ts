@@ -341,6 +341,10 @@ describe('a reader that waits', () => {
       await reading
     }
     expect(getEventListeners(signal, 'abort')).toEqual([])
+    const touched = vi.spyOn(signal, 'removeEventListener')
+    await topics.append({ transactions: [transaction(30)] })
+    await sleep(100)
+    expect(touched).not.toHaveBeenCalled()
     expect(timers() - before).toBeLessThan(10)
   })
 })
@@ -945,6 +949,11 @@ describe('the end', () => {
     expect(await failure(topics.append({ transactions: [transaction(1)] }))).toBeInstanceOf(Error)
     expect(await failure(score(topics).read(1, soon()))).toBeInstanceOf(Error)
     expect(await connections()).toEqual([])
+    const closedAtOnce = await open()
+    const reading = failure(score(closedAtOnce).read(1, soon()))
+    await closedAtOnce.close()
+    expect(await reading).toBeInstanceOf(Error)
+    await waitFor('all connections to end', async () => (await connections()).length === 0)
   })
 
   test('comes within two seconds, and a read is aborted at once, whatever the server is in', async () => {

@@ -1,0 +1,82 @@
+import { createHash } from 'node:crypto'
+import type { Logger } from 'pino'
+import { parse, stringify } from '../json.ts'
+import type { Committed, Message } from '../kafka.ts'
+import { type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
+import { decode, type Notes, type Records, TOPICS, type TopicName, type Writes } from './topic.ts'
+
+/** bytes that a record may have; brokers take 1 MiB with what goes around it, unless told otherwise */
+const LARGEST = 1_000_000
+/** characters of a message that are kept in dead-letters */
+const KEPT = 65_536
+/** On each record of ours: it needs no proof. */
+const OURS = 'client-predict'
+
+/** A topic's name in Kafka. */
+export type Named = (topic: TopicName | 'notes') => string
+/** A record of a topic, or what cannot be one, with the reason. */
+export type Entry<T> = { offset: bigint; record?: T; letter?: DeadLetter }
+
+/** Records and notes as messages. */
+export function openMessages({ named, now, log }: { named: Named; now: () => number; log: Logger }) {
+  return (writes: Writes, notes: Notes): Message[] => [
+    ...TOPICS.flatMap((topic) => (writes[topic] ?? []).map((record) => message(topic, record))),
+    ...Object.entries(notes).map(([key, value]) => ({
+      topic: named('notes'),
+      partition: 0,
+      key: Buffer.from(key),
+      value: Buffer.from(stringify(value)),
+    })),
+  ]
+  function message(topic: TopicName, record: Records[TopicName]): Message {
+    const text = stringify(record)
+    const bytes = Buffer.byteLength(text)
+    if (bytes > LARGEST) {
+      const reason = `a record for ${topic} has ${bytes} bytes, more than Kafka takes`
+      log.warn(`${reason}; its beginning is set aside in dead-letters`)
+      return message('dead-letters', {
+        stage: 'fetch',
+        at: now(),
+        reason,
+        record: { body: text.slice(0, KEPT), bytes },
+      })
+    }
+    const { cc_num } = record as Partial<Transaction>
+    return {
+      topic: named(topic),
+      ...(cc_num === undefined ? { partition: 0 } : { key: Buffer.from(cardToken(cc_num)) }),
+      value: Buffer.from(text),
+      headers: new Map([[Buffer.from(OURS), Buffer.from('1')]]),
+    }
+  }
+}
+
+/**
+ * What a card's records are kept together by: the first 4 hex digits of the SHA-256 of its number. Enough to spread cards
+ * over partitions, far too few to lead back to one.
+ */
+export const cardToken = (cc_num: bigint) => createHash('sha256').update(String(cc_num)).digest('hex').slice(0, 4)
+
+/** Messages of other programs are welcome in `transactions`, as rows of the producer; elsewhere they have no place. */
+export function toEntry<T extends TopicName>(topic: T, { offset, timestamp, record }: Committed): Entry<Records[T]> {
+  const body = record.value?.toString() ?? ''
+  try {
+    if (record.headers.some(([key]) => key?.toString() === OURS)) return { offset, record: decode<T>(body) }
+    if (topic !== 'transactions') throw new Error(`client-predict has not written it`)
+    const row = parse(body)
+    if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new Error('it is no JSON object')
+    const transaction = toTransaction({ current_time: row.event_time, ...row }, timestamp)
+    return { offset, record: transaction as Records[T] }
+  } catch (error) {
+    const reason = `a foreign message in the topic ${topic}: ${error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message}`
+    return {
+      offset,
+      letter: {
+        stage: 'fetch',
+        at: timestamp,
+        reason,
+        record: { body: body.slice(0, KEPT), bytes: record.value?.length ?? 0 },
+      },
+    }
+  }
+}
