@@ -40,6 +40,7 @@ const address = z
     /^([^\s@<>,:]+@[^\s@<>,]+|[^<>\r\n]*<[^\s@<>,:]+@[^\s@<>,]+>)$/,
     'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>',
   )
+const addresses = z.string().transform(list).pipe(z.array(address).min(1, 'one address or more, with commas between'))
 const distinct = (items: readonly string[]) => new Set(items).size === items.length
 
 /** A certificate or key; in an environment variable its lines may be divided by \n. */
@@ -148,13 +149,48 @@ export const SETTINGS = {
   },
   ALERT_FROM: { schema: address, meaning: 'the address that alarms come from' },
   ALERT_TO: {
-    schema: z.string().transform(list).pipe(z.array(address).min(1, 'one address or more, with commas between')),
+    schema: addresses,
     meaning: 'the addresses that alarms go to, a comma list',
   },
   ALERT_DAILY_LIMIT: {
     schema: count('mails', 1_000_000),
     default: '450',
-    meaning: 'most mails in any 24 h',
+    meaning: 'most mails in any 24 h; from 80 % of it on they are collected',
+  },
+  ALERT_BURST: {
+    schema: whole('a whole number of frauds, 0 to 1000000', 0, 1_000_000),
+    default: '5',
+    meaning: 'frauds in 60 s that are mailed at once, each in a mail of its own; more are collected, one mail a minute',
+  },
+  ALERT_BREAKER: {
+    schema: z.string().transform((text, ctx) => {
+      if (text === 'off') return undefined
+      const chance = Number(text)
+      if (chance > 0 && chance <= 1e-6) return chance
+      ctx.addIssue('off, or a chance above 0, 1e-6 at most')
+      return z.NEVER
+    }),
+    default: '1e-12',
+    meaning: 'the model looks broken when so many frauds have a smaller chance than this, at the usual rate; or off',
+  },
+  ALERT_OPS_TO: {
+    schema: addresses,
+    meaning: 'the addresses that mails about trouble go to, a comma list; unset: ALERT_TO',
+  },
+  ALERT_LAG_MINUTES: {
+    schema: count('minutes', 100_000),
+    default: '30',
+    meaning: 'trouble when a record has waited so long for a stage',
+  },
+  ALERT_WEBHOOK_URL: {
+    schema: url('http:', 'https:'),
+    secret: true,
+    meaning: 'alarms are posted there too, as JSON for Slack, Discord or a program',
+  },
+  ALERT_WEBHOOK_SECRET: {
+    schema: z.string(),
+    secret: true,
+    meaning: 'signs what is posted: X-Signature is the HMAC-SHA256 of the body, in hex',
   },
   TOPICS_URL: {
     schema: placeOf(
@@ -311,6 +347,8 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
     if (resolve(TOPICS_URL.path) === resolve(DATABASE_URL.path))
       mistakes.push('DATABASE_URL: got the file of TOPICS_URL, wants one of its own')
   }
+  if (!unset.has('ALERT_WEBHOOK_SECRET') && unset.has('ALERT_WEBHOOK_URL'))
+    mistakes.push('ALERT_WEBHOOK_SECRET: got "***", wants ALERT_WEBHOOK_URL beside it')
   if (TOPICS_URL?.engine === 'kafka') mistakes.push(...kafkaMistakes(config as Partial<Config>, TOPICS_URL, unset, env))
   if (working && NODE_ENV === 'production') {
     for (const name of stages.flatMap((stage) => REQUIRED[stage]).filter((needed) => unset.has(needed)))

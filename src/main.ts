@@ -13,6 +13,7 @@ const USAGE = `client-predict guards card payments. Settings come from the envir
   node src/main.ts once                        fetch for ONCE_SECONDS, drain the topics, end; for schedulers
   node src/main.ts dead-letters                list what was set aside, and why
   node src/main.ts dead-letters retry [id…]    put it back, all of it or these
+  node src/main.ts dead-letters discard id…    cross these out for good, or all
   node src/main.ts simulate --rows N [--seed S]   print simulated, labelled history as CSV, to train a model on`
 
 /** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
@@ -37,7 +38,11 @@ async function main(): Promise<number> {
   if (values?.help) console.log(USAGE)
   else if (problem) return usage(problem)
   else if ((command === 'run' || command === 'once') && rest.length === 0) return work(command)
-  else if (command === 'dead-letters' && (rest.length === 0 || rest[0] === 'retry')) return deadLetters(rest)
+  else if (
+    command === 'dead-letters' &&
+    (rest.length === 0 || rest[0] === 'retry' || (rest[0] === 'discard' && rest.length > 1))
+  )
+    return deadLetters(rest)
   else if (command === 'simulate' && rest.length === 0) return simulate(values?.rows, values?.seed)
   else return usage(`unknown command: ${positionals.join(' ')}`)
   return 0
@@ -111,25 +116,26 @@ function stopSignal(say: (text: string) => void): AbortSignal {
   return stop.signal
 }
 
-async function deadLetters([retry, ...ids]: string[]): Promise<number> {
-  const { describeLetter, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
+async function deadLetters([action, ...ids]: string[]): Promise<number> {
+  const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
   const config = readConfig(environment(), { working: false })
   const log = logger(config.LOG_LEVEL)
   const topics = await openTopics(config, log, { worker: false })
   try {
-    if (!retry) {
+    if (!action) {
       const letters = await openLetters(topics)
       for (const [id, letter] of letters) console.log(describeLetter(id, letter))
       console.log(
         letters.size === 0
           ? 'no dead letters'
-          : `${plural(letters.size, 'dead letter')}; "dead-letters retry" puts them back`,
+          : `${plural(letters.size, 'dead letter')}; npm run dead-letters -- retry puts back what can pass by now`,
       )
       return 0
     }
     const store = openStore(config, log)
     try {
-      const { lines, stuck } = await retryLetters(topics, store, ids)
+      const { lines, stuck } =
+        action === 'retry' ? await retryLetters(topics, store, ids) : await discardLetters(topics, ids)
       console.log(lines.join('\n') || 'no dead letters')
       return stuck > 0 ? 1 : 0
     } finally {

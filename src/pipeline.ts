@@ -1,10 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { alertStage } from './alert/deliver.ts'
-import { outbox, smtp } from './alert/email.ts'
+import { mails, outbox, smtp } from './alert/email.ts'
+import { webhook } from './alert/webhook.ts'
 import type { Config, StageName } from './config.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { producerApi } from './fetch/producer.ts'
+import { conditions } from './operate/conditions.ts'
 import type { KafkaCluster } from './place.ts'
 import { NewerSchema } from './postgres.ts'
 import { postgresStore } from './record/postgres.ts'
@@ -13,7 +15,7 @@ import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
 import { mlflow } from './score/mlflow.ts'
 import { scoreStage } from './score/score.ts'
-import { eventually, type Stage, seconds, together } from './stage.ts'
+import { eventually, type Health, type Stage, seconds, together } from './stage.ts'
 import { postgresTopics } from './topic/postgres.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
@@ -30,7 +32,7 @@ export type Pipeline = {
 }
 
 /**
- *  producer ──fetch──▶ [transactions] ──score──▶ [predictions] ─┬─ alert ──▶ e-mail
+ *  producer ──fetch──▶ [transactions] ──score──▶ [predictions] ─┬─ alert ──▶ e-mail, webhook
  *                                                               └─ record ─▶ database
  *
  * Topics on a server that cannot be reached are tried again until they can, or until stopped.
@@ -47,14 +49,21 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
       }),
     (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
   )
-  if (!reached) throw new Error('stopped before the topics could be opened', { cause })
+  if (!reached) throw new Error('the topics could not be opened in time', { cause })
   const topics = opening.adopt(reached, (t) => t.close())
   const store = opening.adopt(openStore(config, log), (s) => s.close())
+  const { TOPICS_URL, DATABASE_URL, STAGES } = config
+  if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && STAGES.includes('record'))
+    log.warn(
+      `what this process records goes into a file of its own, ${DATABASE_URL.path}; with several processes set DATABASE_URL=postgres://…`,
+    )
   const opened = opening.move()
 
   const score = topics.reader('transactions', 'score')
   const alert = topics.reader('predictions', 'alert')
   const record = topics.reader('predictions', 'record')
+  const hook = config.ALERT_WEBHOOK_URL && topics.reader('predictions', 'webhook')
+  const health = Object.fromEntries(config.STAGES.map((name) => [name, {}])) as Partial<Record<StageName, Health>>
 
   const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
     fetch: async (stage) =>
@@ -70,20 +79,35 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
         name: modelName(config),
         batchSize: config.SCORE_BATCH_SIZE,
       }),
-    alert: async (stage) =>
-      alertStage(stage, {
+    alert: async (stage) => {
+      const { ALERT_BURST: burst, ALERT_BREAKER: impossible } = config
+      const byMail = {
         reader: alert,
         topics,
-        channel: channel(config, log, opened),
-        ...addresses(config),
+        name: 'alert',
+        way: mails(channel(config, log, opened), addresses(config)),
+        burst,
         dailyLimit: config.ALERT_DAILY_LIMIT,
-      }),
+        impossible,
+        conditions: conditions({ topics, health, readers: { score, record }, lagMinutes: config.ALERT_LAG_MINUTES }),
+      }
+      const posting = async (stop: AbortSignal) => {
+        if (!hook) return forgetWebhook({ log: stage.log, stop }, topics)
+        const way = webhook({ url: config.ALERT_WEBHOOK_URL!, secret: config.ALERT_WEBHOOK_SECRET })
+        const common = { topics, name: 'webhook', burst, dailyLimit: Number.POSITIVE_INFINITY, impossible }
+        await alertStage({ log: stage.log, stop }, { ...common, reader: hook, way, fromNow: true })
+      }
+      await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting])
+    },
     record: async (stage) => recordStage(stage, { reader: record, store, batchSize: config.RECORD_BATCH_SIZE }),
   }
   const run = (names: readonly StageName[], stop: AbortSignal) =>
     together(
       stop,
-      names.map((name) => (either: AbortSignal) => stages[name]({ log: log.child({ stage: name }), stop: either })),
+      names.map(
+        (name) => (either: AbortSignal) =>
+          stages[name]({ log: log.child({ stage: name }), stop: either, health: health[name]! }),
+      ),
     )
 
   /** The readers of this process's stages that have something before them. */
@@ -93,7 +117,9 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
       alert: await alert.lag(),
       record: await record.lag(),
     }
-    return config.STAGES.map((name) => [name, lags[name] ?? 0] as const).filter(([, lag]) => lag > 0)
+    const all = config.STAGES.map((name) => [name, lags[name] ?? 0] as const)
+    if (hook && config.STAGES.includes('alert')) all.push(['webhook' as StageName, await hook.lag()])
+    return all.filter(([, lag]) => lag > 0)
   }
   /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */
   async function drained(stop: AbortSignal, patience: number) {
@@ -101,7 +127,8 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
     for (let moved = Date.now(); !stop.aborted && Date.now() - moved < patience; await sleep(100)) {
       const lags = await left()
       if (lags.length === 0) return
-      if (String(lags) !== seen) moved = Date.now()
+      const collecting = (health.alert?.held?.until ?? 0) > Date.now() && health.alert?.held?.why === 'storm'
+      if (String(lags) !== seen || collecting) moved = Date.now()
       seen = String(lags)
     }
   }
@@ -134,15 +161,14 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
 /** `worker`: runs stages and cleans up; a command beside it only looks, or puts something back. */
 export async function openTopics(config: Config, log: Logger, { worker }: { worker: boolean }): Promise<Topics> {
   const { TOPICS_URL: place, RETENTION_DAYS: retentionDays } = config
-  switch (place.engine) {
-    case 'sqlite':
-      return sqliteTopics({ path: place.path, exclusive: worker, retentionDays })
-    case 'postgres':
-      return postgresTopics({ url: place.url, log, worker, retentionDays })
-    case 'kafka': {
-      const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
-      return kafkaTopics({ ...kafkaOptions(config, place), log, worker, retentionDays })
-    }
+  const options = { log, worker, retentionDays, unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const) }
+  if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
+  try {
+    if (place.engine === 'postgres') return await postgresTopics({ ...options, url: place.url })
+    const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
+    return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
+  } catch (error) {
+    throw error instanceof NewerSchema ? error : new Error('cannot open TOPICS_URL', { cause: error })
   }
 }
 
@@ -205,7 +231,15 @@ function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack
   return outbox('outbox')
 }
 
-const addresses = ({ ALERT_FROM, ALERT_TO }: Config) => ({
+const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO }: Config) => ({
   from: ALERT_FROM ?? 'client-predict@localhost',
-  to: ALERT_TO ?? ['analyst@localhost'],
+  to: ALERT_TO,
+  operators: ALERT_OPS_TO ?? ALERT_TO,
 })
+
+/** A webhook that is set again one day begins anew. */
+async function forgetWebhook(stage: Stage, topics: Topics) {
+  await eventually(stage, async () => {
+    if (await topics.noted('webhook')) await topics.note({ webhook: null })
+  })
+}

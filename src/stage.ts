@@ -2,8 +2,19 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { type Batch, type Reader, TakenOver } from './topic/topic.ts'
 
+/**
+ * How a stage is, times in ms since 1970: since when it has failed in a row, and why at last; why alarms are held back,
+ * since when, and until when.
+ */
+export type Health = {
+  failing?: { since: number; reason: string } | undefined
+  held?: { why: string; since: number; until: number } | undefined
+}
+/** ms after which a step has worked: it waits for something to do */
+const LASTED = 60_000
+
 /** What every stage is given. `stop` is aborted when the worker is asked to stop. */
-export type Stage = { log: Logger; stop: AbortSignal }
+export type Stage = { log: Logger; stop: AbortSignal; health?: Health }
 
 /** An outage that says what to do about it. */
 export class Outage extends Error {
@@ -51,17 +62,21 @@ export function reason(error: unknown): string {
  * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
  * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
  */
-export async function forever({ log, stop }: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+export async function forever(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+  const { log, stop } = stage
   let failures = 0
   while (!stop.aborted) {
+    const began = performance.now()
     try {
       await step()
+      if (stage.health) stage.health.failing = undefined
       if (failures > 1) log.info(`works again after ${failures} failed attempts`)
       failures = 0
     } catch (error) {
       if (stop.aborted && !isBug(error)) return
+      if (performance.now() - began > LASTED) failures = 0
       failures++
-      await pause(error, failures, { log, stop }, atLeast())
+      await pause(error, failures, stage, atLeast())
     }
   }
 }
@@ -93,7 +108,8 @@ export async function eventually<T>(
 }
 
 /** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
-export async function insist({ log, stop }: Stage, action: () => Promise<void>): Promise<void> {
+export async function insist(stage: Stage, action: () => Promise<void>): Promise<void> {
+  const { log, stop } = stage
   for (let failures = 1; ; failures++) {
     try {
       return await action()
@@ -102,13 +118,18 @@ export async function insist({ log, stop }: Stage, action: () => Promise<void>):
         log.error(`${reason(error)}; gave up, as the worker is stopping`)
         throw error
       }
-      await pause(error, failures, { log, stop })
+      await pause(error, failures, stage)
     }
   }
 }
 
-async function pause(error: unknown, failures: number, { log, stop }: Stage, atLeast = 0) {
+const failed = (health: Health | undefined, error: unknown) => {
+  if (health) health.failing = { since: health.failing?.since ?? Date.now(), reason: reason(error) }
+}
+
+async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0) {
   if (isBug(error) || error instanceof TakenOver) throw error
+  failed(health, error)
   const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
   log.warn(`${reason(error)}; retrying in ${seconds(wait)} s`)
   await sleep(wait, undefined, { signal: stop }).catch(() => {})
@@ -133,7 +154,7 @@ export const seconds = (ms: number) => (ms < 10_000 ? (ms / 1000).toFixed(1) : S
 
 /** Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. */
 export function consume<T>(
-  stage: Stage,
+  { health, ...stage }: Stage,
   reader: Reader<T>,
   limit: () => number,
   work: (batch: Batch<T>) => Promise<void>,
@@ -144,7 +165,9 @@ export function consume<T>(
     try {
       await work(batch)
       least = 1
+      if (health) health.failing = undefined
     } catch (error) {
+      failed(health, error)
       least = error instanceof Outage && error.alone ? 2 : 1
       reader.rewind()
       if (!(error instanceof TakenOver)) throw error

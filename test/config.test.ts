@@ -35,7 +35,7 @@ const PRODUCTION = {
   ALERT_TO: 'desk@example.com',
 }
 const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----'
-const ANYTHING = ['MODEL_NAME', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
+const ANYTHING = ['MODEL_NAME', 'ALERT_WEBHOOK_SECRET', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
 const MAIL = { ALERT_FROM: 'fraud@example.com', ALERT_TO: 'desk@example.com' }
 
 describe('what is set', () => {
@@ -50,6 +50,9 @@ describe('what is set', () => {
       SCORE_BATCH_SIZE: 500,
       RECORD_BATCH_SIZE: 500,
       ALERT_DAILY_LIMIT: 450,
+      ALERT_BURST: 5,
+      ALERT_BREAKER: 1e-12,
+      ALERT_LAG_MINUTES: 30,
       TOPICS_URL: { engine: 'sqlite', path: 'data/topics.db' },
       RETENTION_DAYS: 7,
       DATABASE_URL: { engine: 'sqlite', path: 'data/fraud.db' },
@@ -80,6 +83,12 @@ describe('what is set', () => {
       ALERT_FROM: 'Fraud desk <fraud@example.com>',
       ALERT_TO: 'a@example.com, Bea <b@example.com>,',
       ALERT_DAILY_LIMIT: '3',
+      ALERT_BURST: '0',
+      ALERT_BREAKER: '1e-9',
+      ALERT_OPS_TO: 'ops@example.com',
+      ALERT_LAG_MINUTES: '5',
+      ALERT_WEBHOOK_URL: 'https://hooks.example.com/T0/secret',
+      ALERT_WEBHOOK_SECRET: 'sesame',
       TOPICS_URL: 'sqlite:/var/lib/topics.db',
       RETENTION_DAYS: '30',
       DATABASE_URL: 'sqlite:fraud.db',
@@ -122,6 +131,12 @@ describe('what is set', () => {
       ALERT_FROM: 'Fraud desk <fraud@example.com>',
       ALERT_TO: ['a@example.com', 'Bea <b@example.com>'],
       ALERT_DAILY_LIMIT: 3,
+      ALERT_BURST: 0,
+      ALERT_BREAKER: 1e-9,
+      ALERT_OPS_TO: ['ops@example.com'],
+      ALERT_LAG_MINUTES: 5,
+      ALERT_WEBHOOK_URL: new URL('https://hooks.example.com/T0/secret'),
+      ALERT_WEBHOOK_SECRET: 'sesame',
       TOPICS_URL: { engine: 'sqlite', path: '/var/lib/topics.db' },
       RETENTION_DAYS: 30,
       DATABASE_URL: { engine: 'sqlite', path: 'fraud.db' },
@@ -235,6 +250,9 @@ describe('a mistake', () => {
     [['PRODUCER_RATE_PER_MIN'], count('calls', 1_000_000), [...notCounts, '1000001']],
     [['SCORE_BATCH_SIZE', 'RECORD_BATCH_SIZE'], count('rows', 100_000), [...notCounts, '100001']],
     [['ALERT_DAILY_LIMIT'], count('mails', 1_000_000), [...notCounts, '1000001']],
+    [['ALERT_BURST'], 'a whole number of frauds, 0 to 1000000', ['-1', '1.5', 'off', '1000001']],
+    [['ALERT_LAG_MINUTES'], count('minutes', 100_000), [...notCounts, '100001']],
+    [['ALERT_BREAKER'], 'off, or a chance above 0, 1e-6 at most', ['on', '0', '-1e-9', '0.01', 'OFF', 'NaN']],
     [['RETENTION_DAYS'], count('days', 36_500), [...notCounts, '36501']],
     [['ONCE_SECONDS'], count('seconds', 86_400), [...notCounts, '86401']],
     [['PORT'], 'a port, 0 to 65535', ['-1', '65536', '80.5', 'http', '0x50', '9'.repeat(400)]],
@@ -252,7 +270,7 @@ describe('a mistake', () => {
       ['fraud', 'fraud@', '@example.com', 'a@b@c', 'a@b,c@d', 'Desk fraud@example.com', 'D <a@b'],
     ],
     [
-      ['ALERT_TO'],
+      ['ALERT_TO', 'ALERT_OPS_TO'],
       ADDRESS,
       ['desk', 'a@example.com;b@example.com', 'a@example.com, b', 'a b@example.com,c@example.com'],
     ],
@@ -280,6 +298,8 @@ describe('a mistake', () => {
       ['MIIB', '-----BEGIN CERTIFICATE-----', 'ca.pem'],
     ],
     [['KAFKA_KEY'], 'a private key as PEM, -----BEGIN …', ['secret']],
+    [['ALERT_WEBHOOK_URL'], HTTP, ['hooks.example.com/T0', 'ftp://host']],
+    [['ALERT_WEBHOOK_SECRET'], 'ALERT_WEBHOOK_URL beside it', ['sesame']],
     [['SMTP_URL'], SMTP, ['mail.example.com:587', 'smtp:mail.example.com', 'smtp://', 'http://mail.example.com']],
     [
       ['SMTP_URL'],
@@ -314,6 +334,9 @@ describe('a mistake', () => {
     ['SCORE_BATCH_SIZE', '1', '100000'],
     ['RECORD_BATCH_SIZE', '1', '100000'],
     ['ALERT_DAILY_LIMIT', '1', '1000000'],
+    ['ALERT_BURST', '0', '1000000'],
+    ['ALERT_LAG_MINUTES', '1', '100000'],
+    ['ALERT_BREAKER', '1e-300', '1e-6'],
     ['RETENTION_DAYS', '1', '36500'],
     ['ONCE_SECONDS', '1', '86400'],
     ['PORT', '0', '65535'],

@@ -74,6 +74,8 @@ export async function outside(rows: Rows, folder: string) {
     SMTP_URL: smtp.url,
     ALERT_FROM: 'fraud@example.com',
     ALERT_TO: 'analyst@example.com',
+    ALERT_BURST: '1000', // every fifth is a fraud
+    ALERT_BREAKER: 'off',
     TOPICS_URL: `sqlite:${folder}/topics.db`,
     DATABASE_URL: `sqlite:${folder}/fraud.db`,
   }

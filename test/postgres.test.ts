@@ -108,6 +108,8 @@ describe('a transaction', { timeout: 120_000 }, () => {
     const show = 'SHOW synchronous_commit'
     expect(await db.query(show)).toEqual([{ synchronous_commit: 'off' }])
     expect(await db.transaction((query) => query(show))).toEqual([{ synchronous_commit: 'on' }])
+    await server.sql(`ALTER DATABASE ${near.pathname.slice(1)} SET synchronous_commit = remote_apply`)
+    expect(await open(near).transaction((query) => query(show))).toEqual([{ synchronous_commit: 'remote_apply' }])
   })
 
   test('whose commit was done, but not answered, resolves and is there once', async () => {
@@ -134,6 +136,20 @@ describe('a transaction', { timeout: 120_000 }, () => {
     proxy.mend()
     expect(await work).toMatchObject({ error: expect.stringMatching(/ECONNRESET|terminated/) })
     await write(db, 'after')
+    expect(await written(near)).toEqual(['after', 'before'])
+  })
+
+  test('that was cut off holds up no other, even if the server is not done with it', async () => {
+    const { near, proxy, db } = await far()
+    await write(db, 'before')
+    const busy = () => look(near, "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(8)'")
+    const work = outcome(db.transaction((query) => query('SELECT pg_sleep(8)')))
+    await waitFor('the server to be busy', async () => (await busy()).length)
+    proxy.cut()
+    proxy.mend()
+    expect(await work).toMatchObject({ error: expect.stringMatching(/ECONNRESET|terminated/) })
+    await write(db, 'after')
+    expect(await busy()).toHaveLength(1)
     expect(await written(near)).toEqual(['after', 'before'])
   })
 
@@ -422,6 +438,14 @@ describe('sslmode', { timeout: 60_000 }, () => {
   test('is prefer: TLS with whatever certificate when the server has it', async () => {
     expect(await isSecure(open(await secured.database()))).toBe(true)
     expect(await isSecure(open(other(await secured.database(), { sslmode: 'prefer' })))).toBe(true)
+  })
+  test('prefer: with TLS too when the server could not be reached at first', async () => {
+    await using proxy = await startProxy(secured)
+    const db = open(proxy.through(await secured.database()))
+    proxy.cut()
+    expect(await outcome(db.query('SELECT 1'))).toMatchObject({ error: expect.stringMatching(/ECONNRESET/) })
+    proxy.mend()
+    expect(await isSecure(db)).toBe(true)
   })
   test('prefer: without TLS when the server has none, for all that begin at a time', async () => {
     const url = await server.database()

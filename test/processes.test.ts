@@ -184,7 +184,7 @@ describe.concurrent('a worker', () => {
     for (const { msg } of tries)
       expect(msg).toMatch(
         new RegExp(
-          `^cannot reach PostgreSQL at ${host}${pathname}: connect ECONNREFUSED ${host}; retrying in \\d+\\.\\d s$`,
+          `^cannot open TOPICS_URL: cannot reach PostgreSQL at ${host}${pathname}: connect ECONNREFUSED ${host}; retrying in \\d+\\.\\d s$`,
         ),
       )
     const pauses = tries.map(({ msg }) => Number(/in ([\d.]+) s/.exec(msg)![1]))
@@ -225,12 +225,12 @@ describe.concurrent('a worker that may not in', () => {
     [
       'for its password',
       (url) => Object.assign(url, { password: 'wr%23ng%2Fsecret' }),
-      /^cannot reach PostgreSQL at 127\.0\.0\.1:\d+\/test_\d+: password authentication failed for user "worker"; retrying/,
+      /^cannot open TOPICS_URL: cannot reach PostgreSQL at 127\.0\.0\.1:\d+\/test_\d+: password authentication failed for user "worker"; retrying/,
     ],
     [
       'as there is no such database',
       (url) => Object.assign(url, { pathname: '/nowhere' }),
-      /^cannot reach PostgreSQL at 127\.0\.0\.1:\d+\/nowhere: database "nowhere" does not exist; retrying/,
+      /^cannot open TOPICS_URL: cannot reach PostgreSQL at 127\.0\.0\.1:\d+\/nowhere: database "nowhere" does not exist; retrying/,
     ],
   ])('%s says so, at a growing pause, without the password', async ([, spoil, said], context) => {
     await using p = await place(context, [])

@@ -318,6 +318,7 @@ test.for<[text: string, masked: string]>([
   ['3056-930902-5904', '…5904'], // 14 digits
   ['x4992346398065154184x', 'x…4184x'],
   ['49923463980651541844992346398065154184', '…4184'],
+  ['4992346398065154184abcdef012345', '…4184abcdef012345'], // too short for a transaction's number
   ['{"cc_num":4992346398065154184}', '{"cc_num":…4184}'],
 ])('masks the card number in %s', ([text, masked]) => {
   expect(maskCards(text)).toBe(masked)
@@ -331,6 +332,7 @@ test.for([
   '2026-01-02T03:04:05.678Z',
   '39.7817, -89.6501',
   '$1,234.56',
+  'transaction 8a6f929443574835541dc4c9542f5f1b is no card',
 ])('leaves %o as it is', (text) => {
   expect(maskCards(text)).toBe(text)
 })

@@ -1,77 +1,81 @@
-import { createHash } from 'node:crypto'
+import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
 import { csvLine, defuse } from '../csv.ts'
-import { FEATURES, identity, lastFour, type Prediction } from '../transaction.ts'
+import { FEATURES, lastFour, maskCards, type Prediction } from '../transaction.ts'
+import { htmlOf, type Page } from './html.ts'
+import { type Letter, letterKey, type Notice } from './way.ts'
 
-/** A mail as it goes over the wire, to the byte. `id` names the transaction, for a person: first when, then which. */
+/** A mail as it goes over the wire, to the byte. `id` names the letter, for a person: first when, then which. */
 export type Mail = { id: string; subject: string; from: string; to: readonly string[]; raw: Buffer }
+/** A letter for operators goes to them, any other one to `to`. */
+export type Addresses = { from: string; to: readonly string[]; operators: readonly string[] }
 
 /** Does this prediction call for an analyst? */
 export const deservesMail = (p: Prediction) => p.prediction === 1
 
 /**
- * The alarm for one fraud. It follows from the prediction alone, Message-ID and Date from the transaction: made again
- * it is the same mail, byte for byte. The card is shown by its last four digits only.
+ * The mail that a letter is. It follows from the letter and the addresses alone: made again, wherever, it is the same
+ * mail, byte for byte. Cards are shown by their last four digits only.
  */
-export async function composeAlarm(
-  p: Prediction,
-  { from, to }: { from: string; to: readonly string[] },
-): Promise<Mail> {
-  const key = createHash('sha256').update(identity(p)).digest('hex').slice(0, 32)
-  const shown = withoutCard(p)
-  const facts = factsOf(shown)
-  const subject = subjectOf(shown)
+export async function compose(letter: Letter, addresses: Addresses): Promise<Mail> {
+  const { notice, under, operators } = letter
+  const { from } = addresses
+  const to = operators ? addresses.operators : addresses.to
+  const key = letterKey(letter)
+  const frauds = letter.frauds.toSorted(newestThenLargest)
+  const speaker = speakerFor(frauds)
+  const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
+  const page = notice ? announcement(notice, frauds, speaker) : alone ? alarm(alone, speaker) : digest(frauds, speaker)
+  const date = new Date(alone?.event_time ?? letter.at)
+  const domain = domainToASCII(/@([^\s@>]+)>?\s*$/.exec(from)?.[1] ?? '') || 'client-predict'
+  const named = (which: string) => `<${which}@${domain}>`
   const composer = new MailComposer({
     from,
     to: [...to],
-    subject,
-    messageId: `<${key}@${/@([^\s>]+)/.exec(from)?.[1] ?? 'client-predict'}>`,
-    date: new Date(p.event_time),
-    text: `${INTRODUCTION}\n\n${facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n')}\n\n${ADVICE}\n`,
-    html: htmlOf(facts),
-    attachments: [{ filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(shown) }],
+    subject: page.subject,
+    messageId: named(key),
+    ...(under !== undefined && { inReplyTo: named(under), references: named(under) }),
+    date,
+    headers: { ...AUTOMATIC, 'List-Id': `<${operators ? 'fraud-operators' : 'fraud-alerts'}.${domain}>` },
+    text: textOf(page),
+    html: htmlOf(page),
+    ...(frauds.length > 0 && {
+      attachments: [
+        { filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(frauds, speaker) },
+      ],
+    }),
     textEncoding: 'quoted-printable',
     baseBoundary: key,
     newline: 'windows',
     disableFileAccess: true,
     disableUrlAccess: true,
   })
-  return {
-    id: `${new Date(p.event_time).toISOString()}_${p.trans_num}`,
-    subject,
-    from,
-    to,
-    raw: await composer.compile().build(),
-  }
+  const id = `${date.toISOString()}_${alone ? speaker.transaction(alone) : key}`
+  return { id, subject: page.subject, from, to, raw: await composer.compile().build() }
 }
 
-/** The card's number may stand in a text, too: a street, a job. */
-function withoutCard(p: Prediction): Prediction {
-  const masked = (value: unknown) =>
-    typeof value === 'string' ? value.replaceAll(String(p.cc_num), `****${lastFour(p.cc_num)}`) : value
-  return Object.fromEntries(Object.entries(p).map(([column, value]) => [column, masked(value)])) as Prediction
+/**
+ * Keeps out-of-office replies away. RFC 3834 has responders heed Auto-Submitted and List-Id; Exchange heeds its own
+ * header (with `All` it would keep bounces back, too); older ones heed Precedence, of which `bulk` is known to all of
+ * them, Gmail too, and `list` is not.
+ */
+const AUTOMATIC = {
+  'Auto-Submitted': 'auto-generated',
+  Precedence: 'bulk',
+  'X-Auto-Response-Suppress': 'OOF, AutoReply',
 }
 
-const INTRODUCTION = 'The model takes this card payment for fraud.'
-const ADVICE = 'Please check it with the card holder. The row is attached as CSV.'
+const minute = (p: Prediction) => Math.floor(p.event_time / 60_000)
+const newestThenLargest = (a: Prediction, b: Prediction) =>
+  minute(b) - minute(a) || b.amt - a.amt || b.event_time - a.event_time
 
-/** Every merchant's name begins with `fraud_`, the honest ones' too: a person must not see that. */
-const merchantOf = (p: Prediction) => oneLine(p.merchant?.replace(/^fraud_/, '') ?? 'unknown merchant')
-const amountOf = (p: Prediction) =>
-  `$${p.amt.toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`
-const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ').trim() // no line breaks, no right-to-left tricks
-/** A header line has 998 bytes at most (RFC 5322, 2.1.1), or servers refuse the mail, and no merchant has so long a name. */
-const short = (text: string) => (text.length > 100 ? `${text.slice(0, 99)}…` : text)
-const subjectOf = (p: Prediction) =>
-  `${p.model === 'simulated' ? '[simulated] ' : ''}Fraud alert: ${amountOf(p)} at ${short(merchantOf(p))} (${short(oneLine(p.category ?? 'unknown category'))})`
-
-function factsOf(p: Prediction): [name: string, value: string][] {
+function alarm(p: Prediction, { say, merchant, amount, purchase, transaction }: Speaker): Page {
   const distance = kilometres(p)
   const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
   const facts: [string, string | null][] = [
     ['When', `${p.trans_date_trans_time} UTC`],
-    ['Amount', amountOf(p)],
-    ['Merchant', merchantOf(p)],
+    ['Amount', amount(p)],
+    ['Merchant', merchant(p)],
     ['Category', p.category],
     [
       'Where',
@@ -81,18 +85,124 @@ function factsOf(p: Prediction): [name: string, value: string][] {
     ],
     ['Card', `ends in ${lastFour(p.cc_num)}`],
     ['Card holder', holder || null],
-    [
-      'Score',
-      p.score === null
-        ? 'fraud, the model gives no probability'
-        : `${(p.score * 100).toFixed(1)} % probability of fraud`,
-    ],
+    ['Score', p.score === null ? 'fraud, the model gives no probability' : `${percent(p.score)} probability of fraud`],
     ['Model', p.model],
-    ['Transaction', p.trans_num],
+    ['Transaction', transaction(p)],
   ]
-  return facts
-    .filter((fact): fact is [string, string] => fact[1] !== null)
-    .map(([name, value]) => [name, oneLine(value)])
+  return {
+    subject: `${mark([p])}Fraud alert: ${purchase(p)}`,
+    big: amount(p),
+    below: merchant(p),
+    lines: ['The model takes this card payment for fraud.'],
+    facts: facts.map(([name, value]) => [name, say(value ?? '', 400)] as const).filter(([, value]) => value),
+    columns: [],
+    rows: [],
+    end: 'Please check it with the card holder. The row is attached as CSV.',
+  }
+}
+
+function digest(frauds: readonly Prediction[], { say, merchant, amount, purchase, transaction }: Speaker): Page {
+  const sum = `${frauds.length} payment${frauds.length === 1 ? '' : 's'}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
+  const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
+  const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
+    string,
+    string,
+  ]
+  const sameDay = first.slice(0, 10) === last.slice(0, 10)
+  const models = new Set(frauds.map(({ model }) => model))
+  const { model } = frauds[0]!
+  const columns = [
+    { name: 'When', of: (p: Prediction) => p.trans_date_trans_time.slice(sameDay ? 11 : 5, 16) },
+    { name: 'Amount', right: true, of: amount },
+    { name: 'Merchant', of: (p: Prediction) => merchant(p, 60) },
+    { name: 'Category', of: (p: Prediction) => say(p.category ?? '', 16) },
+    { name: 'Card', of: (p: Prediction) => `*${lastFour(p.cc_num)}` },
+    { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : percent(p.score)) },
+    ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
+    { name: 'Transaction', of: transaction },
+  ]
+  return {
+    subject: `${mark(frauds)}Fraud alert: ${sum}, ${largest}`,
+    big: sum,
+    below: largest,
+    lines: ['The model takes these card payments for fraud.'],
+    facts: [
+      ['When', `${first}${first === last ? '' : ` to ${sameDay ? last.slice(11) : last}`} UTC`],
+      ...(models.size === 1 && model !== null ? [['Model', say(model)] as const] : []),
+    ],
+    columns,
+    rows: frauds.map((p) => columns.map(({ of }) => of(p))),
+    end: `Please check ${frauds.length === 1 ? 'it with the card holder. The row is' : 'them with the card holders. All rows are'} attached as CSV.`,
+  }
+}
+
+function announcement(notice: Notice, frauds: readonly Prediction[], speaker: Speaker): Page {
+  const subject = speaker.say(maskCards(notice.subject))
+  const lines = notice.lines.map((line) => speaker.say(maskCards(line), 1000))
+  const said = { subject, big: subject, below: '', lines }
+  if (frauds.length === 0) return { ...said, facts: [], columns: [], rows: [], end: '' }
+  const { big, below, facts, ...rest } = digest(frauds, speaker)
+  return { ...rest, ...said, facts: [['Payments', `${big}, ${below}`], ...facts] }
+}
+
+const mark = (frauds: readonly Prediction[]) => (frauds.some((p) => p.model === 'simulated') ? '[simulated] ' : '')
+const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
+const dollars = (amount: number) => cut(DOLLARS.format(amount), 40)
+const percent = (score: number) => `${(score * 100).toFixed(1)} %`
+const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
+
+type Speaker = ReturnType<typeof speakerFor>
+/** Makes texts from outside fit to be shown in a letter about these frauds: in one line that is not too long. */
+function speakerFor(frauds: readonly Prediction[]) {
+  const hide = hider(new Set(frauds.map((p) => String(p.cc_num))))
+  const say = (text: string, most = 200) => cut(hide(oneLine(text)), most)
+  const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+  const amount = (p: Prediction) => hide(dollars(p.amt))
+  const purchase = (p: Prediction) =>
+    `${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`
+  const transaction = (p: Prediction) => say(p.trans_num, 400) // never cut: it has 200 characters at most
+  return { hide, say, merchant, amount, purchase, transaction }
+}
+
+/** A card's number may stand in any text of any row, a street, a job, and with other signs between its digits. */
+function hider(cards: ReadonlySet<string>) {
+  const lengths = [...new Set([...cards].map((card) => card.length))].sort((a, b) => b - a)
+  return (text: string) =>
+    text.replace(/\d(?:[^\p{L}\p{N}]{0,3}\d){10,}/gu, (run) => {
+      const places = [...run.matchAll(/\d/g)].map(({ index }) => index)
+      const digits = places.map((place) => run[place]).join('')
+      let shown = ''
+      let next = 0
+      for (let i = 0; i < digits.length; i++) {
+        const card = lengths.map((length) => digits.slice(i, i + length)).find((part) => cards.has(part))
+        if (!card) continue
+        shown += `${run.slice(next, places[i])}****${card.slice(-4)}`
+        i += card.length - 1
+        next = places[i]! + 1
+      }
+      return shown + run.slice(next)
+    })
+}
+
+const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ').trim() // no line breaks, no right-to-left tricks
+
+const WIDE =
+  /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u
+/** columns of a terminal */
+const width = (text: string) => [...text].reduce((sum, sign) => sum + (WIDE.test(sign) ? 2 : 1), 0)
+
+/** A header line has 998 bytes at most (RFC 5322, 2.1.1), or servers refuse the mail, and no merchant has so long a name. */
+function cut(text: string, most: number): string {
+  const start = text.slice(0, 2 * most + 2)
+  if (start === text && width(text) <= most) return text
+  let shown = ''
+  let room = most - 1
+  for (const sign of start) {
+    room -= width(sign)
+    if (room < 0) break
+    shown += sign
+  }
+  return `${shown.trimEnd()}…`
 }
 
 /** Great-circle distance from home to the merchant, in km. */
@@ -105,20 +215,48 @@ function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | 
   return Math.round(2 * 6371 * Math.asin(Math.min(1, Math.sqrt(h))))
 }
 
-const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
-const htmlOf = (facts: [string, string][]) => `<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"></head>
-<body style="font-family:sans-serif;font-size:16px;line-height:1.4">
-<p><strong>${INTRODUCTION}</strong></p>
-<table cellpadding="4" style="border-collapse:collapse">
-${facts.map(([name, value]) => `<tr><th align="left" valign="top">${name}</th><td style="overflow-wrap:anywhere">${escapeHtml(value)}</td></tr>`).join('\n')}
-</table>
-<p>${ADVICE}</p>
-</body></html>
-`
+/** The page for a terminal, as a rule within 100 columns. */
+function textOf({ subject, lines, facts, columns, rows, end }: Page): string {
+  const names = columns.map(({ name }) => name)
+  const table = [names, ...rows]
+  const widths = names.map((_, i) => table.reduce((most, row) => Math.max(most, width(row[i]!)), 0))
+  const merchant = names.indexOf('Merchant')
+  const others = widths.reduce((sum, width) => sum + width + 2, -2) - (widths[merchant] ?? 0)
+  if (merchant >= 0) widths[merchant] = Math.min(widths[merchant]!, Math.max(24, 100 - others))
+  const inColumns = (row: readonly string[]) =>
+    row
+      .map((value, i) => {
+        const shown = cut(value, widths[i]!)
+        const rest = ' '.repeat(widths[i]! - width(shown))
+        return columns[i]!.right ? rest + shown : shown + rest
+      })
+      .join('  ')
+      .trimEnd()
+  const parts = [
+    subject,
+    lines.join('\n'),
+    facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n'),
+    rows.length > 0 &&
+      [inColumns(names), inColumns(widths.map((width) => '-'.repeat(width))), ...rows.map(inColumns)].join('\n'),
+    end,
+  ]
+  return `${parts.filter(Boolean).join('\n\n')}\n`
+}
 
-function csvOf(p: Prediction): string {
-  const row = { ...p, cc_num: `****${lastFour(p.cc_num)}`, merchant: p.merchant?.replace(/^fraud_/, '') }
+/** The rows as they are, in the training columns. A value that would make a mail too large for any server is cut. */
+function csvOf(frauds: readonly Prediction[], { hide }: Speaker): string {
   const columns = [...FEATURES, 'prediction', 'score', 'model'] as const
-  return csvLine(columns) + csvLine(columns.map((column) => defuse(row[column])))
+  const most = Math.floor(400_000 / frauds.length)
+  const shown = (value: unknown) => {
+    if (value === null || value === undefined) return null
+    const text = hide(String(value))
+    return typeof value === 'number' && text === String(value) ? value : defuse(cut(text, most))
+  }
+  return [
+    csvLine(columns),
+    ...frauds.map((p) => {
+      const row = { ...p, cc_num: `****${lastFour(p.cc_num)}`, merchant: merchantOf(p) }
+      return csvLine(columns.map((column) => shown(row[column])))
+    }),
+  ].join('')
 }

@@ -1,57 +1,67 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backoff, eventually, forever, grace, insist, type Stage, seconds, together } from '../stage.ts'
-import { type Batch, type Reader, TakenOver, type Topics } from '../topic/topic.ts'
-import { identity, type Prediction } from '../transaction.ts'
-import { composeAlarm, deservesMail } from './alert.ts'
-import { type Channel, MailError } from './email.ts'
-import { type Counted, quota } from './quota.ts'
+import { backoff, eventually, forever, grace, insist, plural, type Stage, seconds, together } from '../stage.ts'
+import { type Reader, TakenOver, type Topics } from '../topic/topic.ts'
+import type { Prediction } from '../transaction.ts'
+import { type NotedAccount, type Open, openAccount } from './account.ts'
+import { deservesMail } from './alert.ts'
+import { type BreakerState, breaker } from './breaker.ts'
+import { type Condition, type NotedHealth, patience } from './health.ts'
+import { verdict } from './notice.ts'
+import { FULL, type Paced, pace, type Why } from './pace.ts'
+import { letterKey, type Notice, SendError, type Way } from './way.ts'
 
+const MINUTE = 60_000
 /** sessions at once: one that is stuck does not hold up the next alarm */
 const SESSIONS = 5
-/** alarms that may wait at once; beyond, reading waits too */
-const WAITING = 1000
 /** records read at once */
 const READ = 500
-/** ms that sessions in flight are given after the stop, to hear the answer to a mail that is out */
+/** ms that sessions in flight are given after the stop, to hear the answer to what is out */
 const GRACE = 5000
 /** the first pause after a failure is 1 to 2 s, the longest 30 to 60 s */
 const FIRST_PAUSE = 2000
-/** ms that a mail is waited for before the next one goes out beside it */
+/** ms that a letter is waited for before the next one goes out beside it */
 const OVERLAP = 1000
+/** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
+const NOTED_WITHIN = 5000
 const UNBLOCKED = { failures: 0, at: 0, until: 0 }
 
-/**
- * One record between the position and the end of what was read; when it was sent last and when it may be again, in ms
- * of a clock that nobody sets back.
- */
-type Item = {
-  prediction: Prediction
-  batch: Batch<Prediction>
-  done: boolean
-  sending: boolean
-  started: number
-  failures: number
-  due: number
+/** Two clocks in ms: since 1970, as people may set it, and one that nobody sets back. */
+export type Clock = { now(): number; steady(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> }
+const CLOCK: Clock = {
+  now: Date.now,
+  steady: () => performance.now(),
+  sleep: (ms, signal) => sleep(ms, undefined, signal && { signal }).catch(() => {}),
 }
-/** What outlives the process: mails sent for records beyond the position, and how many went out when. */
-type Noted = { ahead: string[]; counted: Counted }
 
-type Tuning = { firstPause: number; afterStop: number; overlap: number }
+type Noted = NotedAccount & Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; since?: number }
+/** The letter that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
+type Thread = { key: string; last: number }
+
 export type AlertOptions = {
   reader: Reader<Prediction>
   topics: Topics
-  channel: Channel
-  from: string
-  to: readonly string[]
+  /** what is noted has this key */
+  name: string
+  way: Way
+  /** frauds in 60 s that go out each in a letter of its own */
+  burst: number
+  /** letters in any 24 h */
   dailyLimit: number
+  /** the chance below which a share of frauds is no chance any more; undefined: whatever the model says */
+  impossible?: number | undefined
+  /** What is looked at once a minute, for the operators. */
+  conditions?: (() => Promise<Condition[]>) | undefined
+  /** Begin with what is predicted from now on, not with what is there. */
+  fromNow?: boolean
+  clock?: Clock
 }
+type Tuning = { firstPause: number; afterStop: number; overlap: number }
 
 /**
- * Mails each fraud at once, several at a time, and notes each mail as soon as the server has taken it over: the
- * position moves over what is done at the front, what is done beyond it is noted by name. A mail that fails is tried
- * again for ever. A blocked way (no server, login refused, quota) pauses all of them, and one mail at a time probes it.
- * A mail that may be the cause itself has a pause of its own, so that the others do not wait behind it. Mails overlap
- * only when one takes its time: so a crash finds hardly more than one whose answer is not noted.
+ * Tells people of each fraud, at the pace that they can take, and notes each letter when it is decided and again when
+ * the other side has taken it over. A letter that fails is tried again for ever. A blocked way (no server, login
+ * refused, quota) pauses all of them, and one at a time probes it. A letter that may be the cause itself has a pause of
+ * its own, so that the others do not wait behind it. Letters overlap only when one takes its time.
  */
 export async function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<Tuning> = {}): Promise<void> {
   while (!stage.stop.aborted) {
@@ -67,137 +77,245 @@ export async function alertStage(stage: Stage, options: AlertOptions, tuning: Pa
 /** From taking the turn, with what is noted then, until the stop; or until another process has taken it over. */
 async function turn(
   stage: Stage,
-  { reader, topics, channel, from, to, dailyLimit }: AlertOptions,
+  {
+    reader,
+    topics,
+    name,
+    way,
+    burst,
+    dailyLimit,
+    impossible,
+    conditions,
+    fromNow = false,
+    clock = CLOCK,
+  }: AlertOptions,
   { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
   const noted = await eventually(stage, async () => {
     await reader.take(stage.stop)
     reader.rewind()
-    return ((await topics.noted('alert')) ?? { ahead: [], counted: [] }) as Noted
+    return ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
   })
   if (!noted) return
-  const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
-  const daily = quota(dailyLimit, noted.counted)
-  const items: Item[] = [] // read and not committed, in order
-  const waiting: Item[] = [] // of these the alarms that are not mailed yet, in order
+  const account = openAccount(noted, clock.steady)
+  const { items, waiting, opens } = account
+  const paced = pace({ burst, limit: dailyLimit }, noted)
+  const watched = impossible === undefined ? undefined : breaker(impossible, noted.breaker)
+  const health = patience(noted.health)
+  const since = fromNow ? (noted.since ?? clock.now()) : undefined
+  let thread = noted.thread
+  const notices: { notice: Notice; operators?: true }[] = [] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
   let blocked = UNBLOCKED // failures in a row, when the last one was, when the way is tried again
+  let held: Why // why letters wait, as far as it was said
   let wake = () => {}
   let settling = Promise.resolve()
 
-  /** Notes what is done, one call after the other. */
+  /** Notes where everything is, one call after the other. */
   function settle(): Promise<void> {
     settling = settling.then(() => insist(stage, commit))
     return settling
   }
   async function commit() {
+    const fresh = opens.filter(({ noted }) => !noted)
+    const all = (passed: number) => {
+      const state = { ...account.noted(passed), ...paced.noted(), health: health.noted() }
+      const more = { ...(watched && { breaker: watched.state() }), ...(thread && { thread }), ...(since && { since }) }
+      return { [name]: { ...state, ...more } satisfies Noted }
+    }
+    if (items.length === 0) await topics.note(all(0))
     while (items.length > 0) {
-      const { batch } = items[0]!
+      const batch = items[0]!.batch!
       const open = items.findIndex((item) => item.batch !== batch || !item.done)
       const count = open < 0 ? items.length : open
-      const beyond = items.slice(count).filter((item) => item.done && deservesMail(item.prediction))
-      const names = [...ahead, ...beyond.map((item) => identity(item.prediction))]
-      await batch.commit(count, {}, { alert: { ahead: names, counted: daily.counted() } satisfies Noted })
+      await batch.commit(count, {}, all(count))
       items.splice(0, count)
-      if (!items[0]?.done) return
+      if (!items[0]?.done) break
     }
+    for (const open of fresh) open.noted = true
   }
 
   const reading = (stop: AbortSignal) =>
     forever({ log, stop }, async () => {
-      while (waiting.length >= WAITING) await sleep(1000, undefined, { signal: stop })
+      while (account.full() && !stop.aborted) await clock.sleep(1000, stop)
       const batch = await reader.read(READ, stop)
-      if (await reader.take(stop)) throw new TakenOver('alert') // and gone again: what was noted may have changed
-      for (const prediction of batch.records) {
-        const done = !deservesMail(prediction) || ahead.delete(identity(prediction))
-        const item: Item = { prediction, batch, done, sending: false, started: 0, failures: 0, due: 0 }
-        items.push(item)
-        if (!item.done) waiting.push(item)
-      }
-      if (items[0]?.done) await settle()
+      if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
+      account.take(batch, judge, since)
+      if (items[0]?.done || notices.length > 0) await settle()
+      wake()
+    })
+  /** Is what the model says still credible? */
+  function judge(prediction: Prediction) {
+    const change = watched?.saw(deservesMail(prediction))
+    if (!change) return
+    const notice = verdict(change, watched!.figures(), prediction.model)
+    log.warn(notice.subject)
+    notices.push({ notice })
+  }
+  const watching = (stop: AbortSignal) =>
+    forever({ log, stop }, async () => {
+      await clock.sleep(MINUTE, stop)
+      if (stop.aborted) return
+      const told = health.saw(await conditions!(), clock.now())
+      for (const notice of told) notices.push({ notice, operators: true })
+      if (told.length > 0) await settle()
       wake()
     })
 
+  /** Letters that may go out at any moment, and are not counted yet. */
+  function flying() {
+    const mine = opens.filter(({ doubtful }) => !doubtful)
+    const singles = mine.filter(({ of }) => of.length === 1).length
+    return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ at }) => at)) }
+  }
+  /** The next letter, or the ms until there may be one. */
+  function next(): Open | number {
+    const [now, steady] = [clock.now(), clock.steady()]
+    const hold = Math.max(
+      blocked.until - steady,
+      ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
+    )
+    if (sending.size >= SESSIONS) return Number.POSITIVE_INFINITY
+    if (hold > 0) return hold
+    const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
+    const due = rest.find((open) => open.due <= steady)
+    if (due || notices.length > 0) {
+      const others = flying()
+      if (due && !due.doubtful) others.letters--
+      const wait = paced.wait(now, others)
+      if (wait === Number.POSITIVE_INFINITY) return wait
+      if (wait > 0) return heldBack('limit', wait)
+      return due ?? announce(notices.shift()!)
+    }
+    const { wait, size, why } =
+      waiting.length > 0
+        ? paced.next(waiting.length, now, flying(), watched?.broken() ?? false)
+        : { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
+    if (wait < Number.POSITIVE_INFINITY && (wait > 0 || !why)) heldBack(why, wait)
+    if (wait > 0) return Math.min(wait, ...rest.map((open) => open.due - steady))
+    return decide(size)
+  }
+  /** Frauds that come soon after one another, and notices of one matter, are a thread. */
+  function decide(size: number): Open {
+    const at = clock.now()
+    const under = held && thread?.key
+    const open = account.decide(size, { at, ...(under && { under }) })
+    if (!thread || (!held && at - thread.last > MINUTE)) begin(open, at)
+    thread!.last = at
+    return open
+  }
+  /** With the frauds that wait, if it is about them. */
+  function announce({ notice, operators }: (typeof notices)[number]): Open {
+    const at = clock.now()
+    if (operators) return account.decide(0, { at, notice, operators })
+    const under = watched?.broken() ? undefined : thread?.key
+    const open = account.decide(FULL, { at, notice, ...(under && { under }) })
+    begin(open, at)
+    return open
+  }
+  function begin(open: Open, at: number) {
+    thread = { key: letterKey(account.letter(open)!), last: at }
+  }
+  /** Says once why letters wait. */
+  function heldBack(why: Why, wait: number): number {
+    const now = clock.now()
+    if (stage.health)
+      stage.health.held = why && {
+        why,
+        since: why === held ? (stage.health.held?.since ?? now) : now,
+        until: now + wait,
+      }
+    if (why === held) return wait
+    held = why
+    const minutes = `${Math.ceil(wait / MINUTE)} min`
+    const some = `${account.held()} held back, next one in ${minutes}`
+    if (why === 'limit') log.warn(`${dailyLimit} mails in 24 h (ALERT_DAILY_LIMIT): ${some}`)
+    else if (why === 'scarce') log.warn(`80 % of ALERT_DAILY_LIMIT is used, alarms are collected: ${some}`)
+    else if (why === 'storm')
+      log.warn(`more than ${plural(burst, 'fraud')} in 60 s (ALERT_BURST), alarms are collected: ${some}`)
+    else if (why === 'broken') log.warn(`the model looks broken, alarms are collected: ${some}`)
+    else log.info('alarms go out one by one again')
+    return wait
+  }
+
   const dispatching = async (stop: AbortSignal) => {
     stop.addEventListener('abort', () => wake(), { once: true })
-    let held = false
     while (!stop.aborted) {
-      const now = performance.now()
-      const rest = waiting.filter((item) => !item.sending)
-      const quotaWait = rest.length > 0 ? daily.wait(Date.now()) : 0
-      if (quotaWait > 0 && !held)
-        log.warn(
-          `${dailyLimit} mails in 24 h (ALERT_DAILY_LIMIT): ${rest.length} held back, next one in ${Math.ceil(quotaWait / 60_000)} min`,
-        )
-      held = quotaWait > 0
-      const lastStart = Math.max(
-        ...waiting.map(({ sending, started }) => (sending ? started : Number.NEGATIVE_INFINITY)),
-      )
-      const hold = Math.max(quotaWait, blocked.until - now, lastStart + overlap - now)
-      const free = sending.size < (quotaWait > 0 ? SESSIONS : Math.min(SESSIONS, daily.left(Date.now())))
-      const item = hold <= 0 && free ? rest.find(({ due }) => due <= now) : undefined
-      if (item) {
-        if (blocked.failures > 0) blocked.until = now + backoff(blocked.failures, firstPause)
-        const sent: Promise<void> = send(item, stop).finally(() => sending.delete(sent))
+      const chosen = next()
+      if (typeof chosen !== 'number') {
+        if (blocked.failures > 0) blocked.until = clock.steady() + backoff(blocked.failures, firstPause)
+        const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
         sending.add(sent)
       } else {
-        const next = Math.min(...rest.map(({ due }) => due)) - now
-        await Promise.race([...sending, woken(free ? Math.max(hold, next) : Number.POSITIVE_INFINITY)])
+        await Promise.race([...sending, woken(chosen)])
         wake() // no timer stays behind
       }
     }
     await Promise.all(sending)
   }
-
   /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
-  function woken(ms: number) {
-    return new Promise<void>((resolve) => {
-      const timer = setTimeout(() => wake(), Math.min(ms, 3_600_000))
-      wake = () => {
-        clearTimeout(timer)
-        resolve()
-      }
-    })
+  function woken(ms: number): Promise<void> {
+    const end = new AbortController()
+    wake = () => end.abort()
+    return clock.sleep(Math.min(ms, 60 * MINUTE), end.signal)
   }
 
-  async function send(item: Item, stop: AbortSignal): Promise<void> {
+  async function send(open: Open, stop: AbortSignal): Promise<void> {
     using late = grace(stop, afterStop)
-    item.sending = true
-    item.started = performance.now()
-    const mail = await composeAlarm(item.prediction, { from, to })
+    Object.assign(open, { sending: true, started: clock.steady() })
+    if (!open.noted) {
+      const enough = new AbortController()
+      await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
+      if (stop.aborted) return
+    }
+    const letter = account.letter(open)!
+    const size = letter.frauds.length
     let sent: string
     try {
-      sent = await channel.send(mail, late.signal)
+      sent = await way.send(letter, late.signal)
     } catch (error) {
-      if (!(error instanceof MailError)) throw error
-      if (error.uncertain) daily.count(Date.now())
-      item.sending = false
-      if (!stop.aborted) putOff(item, error)
+      if (!(error instanceof SendError)) throw error
+      open.sending = false
+      if (error.uncertain) {
+        paced.sent(size, clock.now())
+        open.doubtful = true
+      }
+      if (!stop.aborted) putOff(open, error)
       return
     }
-    log.info(`${sent}: ${mail.subject}`)
-    if (blocked.failures > 0 && item.started > blocked.at) {
-      log.info('mails go out again')
+    log.info(sent)
+    if (blocked.failures > 0 && open.started > blocked.at) {
+      log.info('alarms go out again')
       blocked = UNBLOCKED
     }
-    daily.count(Date.now())
-    item.done = true
-    waiting.splice(waiting.indexOf(item), 1)
+    paced.sent(size, clock.now())
+    account.sent(open)
     await settle()
   }
 
-  function putOff(item: Item, { message, pause, own }: MailError) {
-    const now = performance.now()
-    const known = pause && item.started <= blocked.at // one failure, and one line, for all that were under way
-    if (own) item.due = now + backoff(++item.failures, firstPause)
+  function putOff(open: Open, { message, pause, own, uncertain, wait }: SendError) {
+    const now = clock.steady()
+    const { of } = open
+    const which =
+      of.length === 0
+        ? `the notice "${open.notice?.subject}"`
+        : of.length === 1
+          ? `transaction ${open.frauds[0]!.prediction.trans_num}`
+          : `${of.length} frauds`
+    const known = pause && open.started <= blocked.at // one failure, and one line, for all that were under way
+    if (own && !uncertain && !pause) account.refused(open)
+    else if (own) open.failures++
+    else if (!uncertain) account.dissolve(open)
+    if (own) open.due = now + Math.max(backoff(open.failures, firstPause), wait)
     if (known) return
     const failures = blocked.failures + 1
-    if (pause) blocked = { failures, at: now, until: now + backoff(failures, firstPause) }
-    const which = own ? `transaction ${item.prediction.trans_num}: ` : ''
-    const next = seconds((pause ? blocked.until : item.due) - now)
-    log.warn(`${which}${message}; ${waiting.length} held back, nothing is dropped; retrying in ${next} s`)
+    if (pause) blocked = { failures, at: now, until: now + Math.max(backoff(failures, firstPause), wait) }
+    const next = seconds((pause ? blocked.until : open.due) - now)
+    log.warn(
+      `${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; retrying in ${next} s`,
+    )
   }
 
-  await together(stage.stop, [reading, dispatching])
+  await together(stage.stop, [reading, dispatching, ...(conditions ? [watching] : [])])
 }

@@ -4,33 +4,27 @@ import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
 import type { SmtpServer } from '../config.ts'
 import { seconds } from '../stage.ts'
-import type { Mail } from './alert.ts'
+import { type Addresses, compose, type Mail } from './alert.ts'
+import { SendError, type Way } from './way.ts'
 
 /** Where mails go. */
 export type Channel = {
   /**
    * Resolves once the other side has taken the mail over, with what was done with it, for the log. Rejects with
-   * MailError when it has not, or when nobody can know. An aborted signal cuts the session.
+   * SendError when it has not, or when nobody can know. An aborted signal cuts the session.
    */
   send(mail: Mail, signal: AbortSignal): Promise<string>
   close(): void
 }
 
-/**
- * `pause`: the way to the server is blocked for every mail. `own`: this mail may be the cause itself. `uncertain`: it
- * may have arrived all the same.
- */
-export class MailError extends Error {
-  readonly pause: boolean
-  readonly own: boolean
-  readonly uncertain: boolean
-  constructor(message: string, { pause = false, own = false, uncertain = false }) {
-    super(message)
-    this.pause = pause
-    this.own = own
-    this.uncertain = uncertain
-  }
-}
+/** Letters as mails. */
+export const mails = (channel: Channel, addresses: Addresses): Way => ({
+  async send(letter, signal) {
+    const mail = await compose(letter, addresses)
+    return `${await channel.send(mail, signal)}: ${mail.subject}`
+  },
+  close: () => channel.close(),
+})
 
 /** ms until the whole mail must be handed over */
 const HAND_OVER = 60_000
@@ -119,8 +113,8 @@ function explain(
   { message, code, response = '', responseCode = 0 }: SmtpFailure,
   handedOver: boolean,
   late?: string,
-): MailError {
-  const blocked = (what: string) => new MailError(what, { pause: true })
+): SendError {
+  const blocked = (what: string) => new SendError(what, { pause: true })
   const said = (response || message).replace(/\s+/g, ' ').replace(/^Reached maximum number of retries after /, '')
   if (code === 'EAUTH' && (responseCode >= 500 || responseCode === 0))
     return blocked(`the mail server refused the login (${responseCode || code}): check user and password in SMTP_URL`)
@@ -130,10 +124,10 @@ function explain(
   // Sender and recipients are the same for every mail: only the answer to the final dot is about this one.
   const own = code === 'EMESSAGE'
   if (responseCode >= 500 && responseCode !== 503)
-    return new MailError(`the mail server refused the mail: ${said}`, { pause: !own, own })
-  if (responseCode >= 400) return new MailError(`the mail server put the mail off: ${said}`, { pause: true, own })
+    return new SendError(`the mail server refused the mail: ${said}`, { pause: !own, own })
+  if (responseCode >= 400) return new SendError(`the mail server put the mail off: ${said}`, { pause: true, own })
   if (handedOver)
-    return new MailError(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
+    return new SendError(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
       own: true,
       uncertain: true,
     })
@@ -151,7 +145,7 @@ export function outbox(folder: string): Channel {
         await rename(`${name}.part`, name)
         return `written to ${name}`
       } catch (error) {
-        throw new MailError(`cannot write ${name}: ${(error as Error).message}`, { pause: true })
+        throw new SendError(`cannot write ${name}: ${(error as Error).message}`, { pause: true })
       }
     },
     close() {},

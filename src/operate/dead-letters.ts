@@ -2,8 +2,11 @@ import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
 import { reason } from '../stage.ts'
+import { FOREIGN, foreignTransaction } from '../topic/kafka-message.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type DeadLetter, maskCards, type Prediction, type Transaction } from '../transaction.ts'
+
+const MISSING = 'there is no such dead letter, or it was put back already'
 
 /** The dead letters that have not been put back, oldest first. */
 export async function openLetters(topics: Topics): Promise<Map<string, DeadLetter>> {
@@ -23,6 +26,19 @@ export function describeLetter(id: string, { stage, at, reason, record }: DeadLe
   return `${id.padEnd(6)} ${when} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
 }
 
+/** Crosses letters out for good. Resolves with one line for each; `stuck` counts those that are not there. */
+export async function discardLetters(
+  topics: Topics,
+  ids: readonly string[],
+): Promise<{ lines: string[]; stuck: number }> {
+  const letters = await openLetters(topics)
+  const wanted = ids[0] === 'all' ? [...letters.keys()] : [...new Set(ids)]
+  const found = wanted.filter((id) => letters.has(id))
+  await topics.append({ 'dead-letters': found.map((id) => ({ retried: id, at: Date.now() })) })
+  const lines = wanted.map((id) => `${id.padEnd(6)} ${letters.has(id) ? 'discarded' : MISSING}`)
+  return { lines, stuck: wanted.length - found.length }
+}
+
 /**
  * Puts letters back to where they fell out: rows and transactions into `transactions`, predictions straight into the
  * database, as `predictions` would mail them again. Resolves with one line for each letter; `stuck` counts those that
@@ -38,13 +54,13 @@ export async function retryLetters(
   let stuck = 0
   for (const id of new Set(ids.length > 0 ? ids : letters.keys())) {
     const letter = letters.get(id)
-    const problem = letter ? await retry(id, letter) : 'there is no such dead letter, or it was put back already'
+    const problem = letter ? await retry(id, letter) : MISSING
     if (problem !== undefined) stuck++
     lines.push(`${id.padEnd(6)} ${problem === undefined ? 'put back' : `stays: ${maskCards(problem)}`}`)
   }
   return { lines, stuck }
 
-  async function retry(id: string, { stage, record }: DeadLetter): Promise<string | undefined> {
+  async function retry(id: string, { stage, record, reason: first }: DeadLetter): Promise<string | undefined> {
     const retried = { 'dead-letters': [{ retried: id, at: Date.now() }] }
     if (stage === 'record') {
       const refusal = await store.insert([record as Prediction]).then(
@@ -60,6 +76,14 @@ export async function retryLetters(
       return undefined
     }
     const { body } = record as { body?: string }
+    if (first.startsWith(FOREIGN)) {
+      try {
+        await topics.append({ transactions: [foreignTransaction(body ?? '', Date.now())], ...retried })
+        return undefined
+      } catch (error) {
+        return reason(error)
+      }
+    }
     const again = readDocument(body ?? stringify(record), Date.now())
     const problem = again.letters[0]?.reason
     if (problem === undefined) await topics.append({ transactions: again.transactions, ...retried })

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
-import { parse, stringify } from '../json.ts'
+import { type Json, parse, stringify } from '../json.ts'
 import type { Committed, Message } from '../kafka.ts'
 import { type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
 import { decode, type Notes, type Records, TOPICS, type TopicName, type Writes } from './topic.ts'
@@ -11,6 +11,9 @@ const LARGEST = 1_000_000
 const KEPT = 65_536
 /** On each record of ours: it needs no proof. */
 const OURS = 'client-predict'
+
+/** how the reason begins when another program wrote it */
+export const FOREIGN = 'a foreign message'
 
 /** A topic's name in Kafka. */
 export type Named = (topic: TopicName | 'notes') => string
@@ -57,18 +60,29 @@ export function openMessages({ named, now, log }: { named: Named; now: () => num
  */
 export const cardToken = (cc_num: bigint) => createHash('sha256').update(String(cc_num)).digest('hex').slice(0, 4)
 
+/** A transaction as another program publishes it: a row of the producer, as a JSON object. Throws when it is none. */
+export function foreignTransaction(body: string, fetched_at: number): Transaction {
+  const row = parseRow(body)
+  if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new Error('it is no JSON object')
+  return toTransaction({ current_time: row.event_time, ...row }, fetched_at)
+}
+function parseRow(body: string): Json {
+  try {
+    return parse(body)
+  } catch {
+    throw new Error('it is no JSON')
+  }
+}
+
 /** Messages of other programs are welcome in `transactions`, as rows of the producer; elsewhere they have no place. */
 export function toEntry<T extends TopicName>(topic: T, { offset, timestamp, record }: Committed): Entry<Records[T]> {
   const body = record.value?.toString() ?? ''
   try {
     if (record.headers.some(([key]) => key?.toString() === OURS)) return { offset, record: decode<T>(body) }
     if (topic !== 'transactions') throw new Error(`client-predict has not written it`)
-    const row = parse(body)
-    if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new Error('it is no JSON object')
-    const transaction = toTransaction({ current_time: row.event_time, ...row }, timestamp)
-    return { offset, record: transaction as Records[T] }
+    return { offset, record: foreignTransaction(body, timestamp) as Records[T] }
   } catch (error) {
-    const reason = `a foreign message in the topic ${topic}: ${error instanceof SyntaxError ? 'it is no JSON' : (error as Error).message}`
+    const reason = `${FOREIGN} in the topic ${topic}: ${(error as Error).message}`
     return {
       offset,
       letter: {

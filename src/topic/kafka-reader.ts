@@ -234,8 +234,7 @@ export function kafkaReader<T extends TopicName>(
           const gone = part.queue.findIndex(({ offset }) => offset >= position)
           part.read = Math.max(0, part.read - part.queue.splice(0, gone < 0 ? part.queue.length : gone).length)
         }
-        for (const { reason } of letters)
-          log.warn(`a message of ${named(topic)} is set aside in dead-letters: ${reason}`)
+        for (const { reason } of letters) log.warn(`${reason}; set aside in dead-letters`)
         done = end
         left -= count
       },
@@ -287,8 +286,27 @@ export function kafkaReader<T extends TopicName>(
       for (const part of parts()) part.read = 0
     },
     lag: () => kafka.named(lag()),
+    oldest: () => kafka.named(oldest()),
   }
   async function lag(): Promise<number> {
+    const rest = await unread()
+    const most = rest.reduce((sum, { start, end }) => sum + Number(end - start), 0)
+    if (most > COUNTED) return most
+    let count = 0
+    for await (const _ of kafka.scan(named(topic), rest)) count++
+    return count
+  }
+  async function oldest(): Promise<number | undefined> {
+    const times: number[] = []
+    for (const part of await unread())
+      for await (const { timestamp } of kafka.scan(named(topic), [part])) {
+        times.push(timestamp)
+        break
+      }
+    return times.length > 0 ? Math.min(...times) : undefined
+  }
+  /** What is after the position of each partition that has anything there. */
+  async function unread(): Promise<Extent[]> {
     const partitions = (await kafka.leaders(kafka.admin, named(topic))).map((_, partition) => partition)
     const at = await kafka.positions(group(name), named(topic), partitions)
     const extents = await kafka.extents(named(topic)) // after the positions: none is beyond the end then
@@ -296,15 +314,7 @@ export function kafkaReader<T extends TopicName>(
       const next = at.get(extent.partition)
       return next !== undefined && holds(extent, next) ? { ...extent, start: next } : extent
     })
-    const most = rest.reduce((sum, { start, end }) => sum + Number(end - start), 0)
-    if (most > COUNTED) return most
-    let count = 0
-    for await (const _ of kafka.scan(
-      named(topic),
-      rest.filter(({ start, end }) => end > start),
-    ))
-      count++
-    return count
+    return rest.filter(({ start, end }) => end > start)
   }
 }
 

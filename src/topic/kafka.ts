@@ -6,10 +6,10 @@ import { orAborted } from '../stage.ts'
 import { openMember } from './kafka-member.ts'
 import { type Named, openMessages, toEntry } from './kafka-message.ts'
 import { kafkaReader } from './kafka-reader.ts'
-import { type Notes, READERS, TOPICS, type Topics, type Turn, type Writes } from './topic.ts'
+import { type Notes, READERS, type ReaderName, TOPICS, type Topics, type Turn, type Writes } from './topic.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
-const ALONE = ['alert', 'fetch']
+const ALONE = ['alert', 'webhook', 'fetch']
 const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** ms without a record while there are some, after which a reader starts over */
@@ -24,6 +24,8 @@ export type KafkaTopicsOptions = KafkaOptions & {
   /** undefined: as the brokers are set up */
   replication?: number | undefined
   retentionDays?: number
+  /** readers that nobody has a use for: nothing is kept for them */
+  unused?: readonly ReaderName[]
   now?: () => number
   /** ms, for tests */
   session?: number
@@ -42,6 +44,7 @@ export async function kafkaTopics({
   partitions = 6,
   replication,
   retentionDays = 7,
+  unused = ['webhook'],
   now = Date.now,
   session,
   stuck = STUCK,
@@ -114,7 +117,9 @@ export async function kafkaTopics({
       const extents = await kafka.extents(named(topic))
       const all = extents.map(({ partition }) => partition)
       const passed = await Promise.all(
-        READERS[topic].map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
+        READERS[topic]
+          .filter((name: ReaderName) => !unused.includes(name))
+          .map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
       )
       const [young] = await kafka.admin.listOffsets({
         topics: [

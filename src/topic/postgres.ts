@@ -11,6 +11,7 @@ import {
   type Notes,
   READERS,
   type Reader,
+  type ReaderName,
   type Records,
   TakenOver,
   TOPICS,
@@ -43,6 +44,7 @@ const MIGRATIONS = [
    CREATE TABLE topics.position (topic text, reader text, "offset" bigint NOT NULL, holder text, PRIMARY KEY (topic, reader));
    INSERT INTO topics.position VALUES ${TOPICS.flatMap((t) => READERS[t].map((r) => `('${t}', '${r}', 0)`))};
    CREATE TABLE topics.note (key text PRIMARY KEY, value json NOT NULL)`,
+  `INSERT INTO topics.position VALUES ('predictions', 'webhook', 0) ON CONFLICT DO NOTHING`,
 ]
 
 export type PostgresTopicsOptions = {
@@ -51,6 +53,8 @@ export type PostgresTopicsOptions = {
   /** A worker removes what is old; a command beside it does not. */
   worker: boolean
   retentionDays?: number
+  /** readers that nobody has a use for: nothing is kept for them */
+  unused?: readonly ReaderName[]
   now?: () => number
 }
 
@@ -64,6 +68,7 @@ export async function postgresTopics({
   log,
   worker,
   retentionDays = 7,
+  unused = ['webhook'],
   now = Date.now,
 }: PostgresTopicsOptions): Promise<Topics> {
   const me = randomUUID()
@@ -235,6 +240,14 @@ export async function postgresTopics({
         )
         return Number(row!.lag)
       },
+      async oldest() {
+        const [row] = await ask(
+          `SELECT at FROM topics."${topic}" WHERE "offset" > (SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2)
+           ORDER BY "offset" LIMIT 1`,
+          here,
+        )
+        return row && Number(row.at)
+      },
     }
   }
 
@@ -260,8 +273,9 @@ export async function postgresTopics({
         db.query(
           `DELETE FROM topics."${topic}" WHERE "offset" IN (
              SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
-             WHERE at < $1 AND "offset" <= (SELECT min("offset") FROM topics.position WHERE topic = $2)) RETURNING 1`,
-          [now() - retentionDays * DAY, topic],
+             WHERE at < $1 AND "offset" <= (
+               SELECT min("offset") FROM topics.position WHERE topic = $2 AND reader <> ALL ($3))) RETURNING 1`,
+          [now() - retentionDays * DAY, topic, unused],
         )
       while ((await old()).length === BITE);
     }
@@ -320,6 +334,7 @@ function openSession(db: Postgres, notified: () => void) {
   let opening: Promise<Session> | undefined
   let former: unknown[] | undefined
   let broke: number | undefined
+  let othersFrom = 0
 
   async function open(): Promise<Session> {
     const client = await db.connect()
@@ -354,7 +369,8 @@ function openSession(db: Postgres, notified: () => void) {
     client.on('notification', notified).on('end', lost)
     if (broke !== undefined) {
       const now = performance.now()
-      opened.othersFrom = now + Math.min(2 * (now - broke), 60_000) + 1000
+      othersFrom = Math.max(othersFrom, now + Math.min(2 * (now - broke), 60_000) + 1000) // it may have broken again
+      opened.othersFrom = othersFrom
     }
     session = opened
     return opened

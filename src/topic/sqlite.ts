@@ -11,6 +11,7 @@ import {
   onlyTurn,
   READERS,
   type Reader,
+  type ReaderName,
   type Records,
   TOPICS,
   type TopicName,
@@ -31,6 +32,8 @@ export type SqliteTopicsOptions = {
   /** The worker holds the file alone; commands that only look, or put dead letters back, do not hold it. */
   exclusive?: boolean
   retentionDays?: number
+  /** readers that nobody has a use for: nothing is kept for them */
+  unused?: readonly ReaderName[]
   now?: () => number
 }
 
@@ -42,6 +45,7 @@ export async function sqliteTopics({
   path,
   exclusive = false,
   retentionDays = 7,
+  unused = ['webhook'],
   now = Date.now,
 }: SqliteTopicsOptions): Promise<Topics> {
   using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
@@ -53,6 +57,7 @@ export async function sqliteTopics({
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
   )
   const setPosition = db.prepare('UPDATE position SET offset = ? WHERE topic = ? AND reader = ?')
+  const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
   const setNote = db.prepare(
     'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
@@ -77,6 +82,7 @@ export async function sqliteTopics({
 
   function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
     const position = () => (getPosition.get(topic, name) as { offset: number }).offset
+    if (!getPosition.get(topic, name)) firstPosition.run(topic, name) // the file is older than this reader
     let cursor = position()
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
@@ -113,6 +119,10 @@ export async function sqliteTopics({
         const sql = `SELECT count(*) AS n FROM "${topic}" WHERE offset > ?`
         return (db.prepare(sql).get(position()) as { n: number }).n
       },
+      async oldest() {
+        const sql = `SELECT at FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1`
+        return (db.prepare(sql).get(position()) as { at: number } | undefined)?.at
+      },
     }
   }
 
@@ -138,8 +148,8 @@ export async function sqliteTopics({
         db
           .prepare(`DELETE FROM "${topic}" WHERE offset IN (
             SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
-            WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ?))`)
-          .run(now() - retentionDays * DAY, topic)
+            WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`)
+          .run(now() - retentionDays * DAY, topic, JSON.stringify(unused))
       while (db.isOpen && old().changes === BITE) await setImmediate()
     }
   }

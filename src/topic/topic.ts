@@ -1,7 +1,7 @@
 import { type Json, parse } from '../json.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
-/** A dead letter that was put back: it stays in the log, crossed out by its id. */
+/** A dead letter that was put back, or discarded: it stays in the log, crossed out by its id. */
 export type Retried = { retried: string; at: number }
 
 /** What each topic holds. */
@@ -16,12 +16,16 @@ export type Writes = { readonly [T in TopicName]?: readonly Records[T][] }
 /** Small values that outlive the process, by key; JSON. The last one wins. */
 export type Notes = { readonly [key: string]: unknown }
 
-/** Who reads what. A record is kept until every reader of its topic has passed it; without readers, for ever. */
+/**
+ * Who reads what. A record is kept until every reader of its topic has passed it, those left out that the worker has no
+ * use for; without readers, for ever.
+ */
 export const READERS = {
   transactions: ['score'],
-  predictions: ['alert', 'record'],
+  predictions: ['alert', 'webhook', 'record'],
   'dead-letters': [],
 } as const satisfies { [T in TopicName]: readonly string[] }
+export type ReaderName = (typeof READERS)[TopicName][number]
 export const TOPICS = Object.keys(READERS) as TopicName[]
 
 /** Work outside the topics that one process does at a time: calling the producer, at its rate. */
@@ -72,6 +76,8 @@ export type Reader<T> = Turn & {
   rewind(): void
   /** How many records are after the position. */
   lag(): Promise<number>
+  /** When the oldest record after the position was appended, in ms since 1970; undefined when there is none. */
+  oldest(): Promise<number | undefined>
 }
 
 export type Batch<T> = {

@@ -3,8 +3,9 @@ import type { AddressInfo, Socket } from 'node:net'
 import { simpleParser } from 'mailparser'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import { describe, expect, test, vi } from 'vitest'
-import { composeAlarm, type Mail } from '../../src/alert/alert.ts'
-import { type Channel, MailError, outbox, smtp } from '../../src/alert/email.ts'
+import { compose, type Mail } from '../../src/alert/alert.ts'
+import { type Channel, outbox, smtp } from '../../src/alert/email.ts'
+import { SendError } from '../../src/alert/way.ts'
 import type { SmtpServer } from '../../src/config.ts'
 import { prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
@@ -13,14 +14,17 @@ vi.setConfig({ testTimeout: 20_000 })
 
 const LONG = 600_000
 const alarm = (n: number, to = ['analyst@example.com']) =>
-  composeAlarm(prediction(n, { prediction: 1 }), { from: 'Fraud desk <fraud@example.com>', to })
+  compose(
+    { at: 0, frauds: [prediction(n, { prediction: 1 })] },
+    { from: 'Fraud desk <fraud@example.com>', to, operators: [] },
+  )
 const never = new AbortController().signal
 const failure = async (sent: Promise<string>) => {
   const error = await sent.then(
     (done) => new Error(`was sent: ${done}`),
     (error) => error,
   )
-  if (!(error instanceof MailError)) throw error
+  if (!(error instanceof SendError)) throw error
   return error
 }
 /** A channel that is closed in the end. */
@@ -358,7 +362,10 @@ describe('the outbox', () => {
   })
   test('stays in its folder, whatever a transaction is called', async () => {
     await using dir = await tempDir()
-    const mail = await composeAlarm(prediction(1, { trans_num: '../../etc/pass\0wd' }), { from: 'a@b', to: ['c@d'] })
+    const mail = await compose(
+      { at: 0, frauds: [prediction(1, { trans_num: '../../etc/pass\0wd' })] },
+      { from: 'a@b', to: ['c@d'], operators: [] },
+    )
     await outbox(dir.file('out')).send(mail, never)
     expect(await readdir(dir.path)).toEqual(['out'])
     expect(await readdir(dir.file('out'))).toEqual(['2026-01-02T03_04_06.678Z_.._.._etc_pass_wd.eml'])

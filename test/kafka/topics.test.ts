@@ -394,7 +394,7 @@ describe('other programs', () => {
     expect([letter!.stage, letter!.reason, bytes]).toEqual(['fetch', why, value ? Buffer.byteLength(value) : 0])
     expect(letter!.at).toBeCloseTo(Date.now(), -5)
     expect(body === (value?.toString() ?? '').slice(0, 65_536)).toBe(true)
-    expect(text()).toBe(`a message of ${named('transactions')} is set aside in dead-letters: ${why}`)
+    expect(text()).toBe(`${why}; set aside in dead-letters`)
     expect(text()).not.toContain(String(LONG_CARD))
   })
 
@@ -685,6 +685,18 @@ describe('retention', () => {
     const rest = numbers(await drain(cleaned.reader('predictions', 'record'), 25))
     expect(unread).toEqual(expect.arrayContaining(rest))
     expect(await cleaned.reader('predictions', 'record').lag()).toBe(0)
+  })
+
+  test('keeps for the webhook what that has not passed, if there is one', async () => {
+    const { open, named } = place()
+    const topics = await open()
+    await topics.append({ predictions: predictions(0, 4) })
+    for (const name of ['alert', 'record'] as const) await drain(topics.reader('predictions', name), 4)
+    await topics.close()
+    await open({ now: later, unused: [] })
+    expect((await ends(named('predictions'))).first).toEqual([0])
+    await open({ now: later })
+    expect((await ends(named('predictions'))).first).toEqual([4])
   })
 
   test('does not wait for a process that was killed while it moved its position', async () => {

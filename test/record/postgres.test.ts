@@ -229,6 +229,27 @@ describe('rows', { timeout: 120_000 }, () => {
       `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: permission denied for table predictions`,
     )
   })
+
+  test('that a server fails to write are no refusal', async () => {
+    const url = await server.database()
+    const store = open(url)
+    await store.insert([])
+    await look(
+      url,
+      `CREATE TABLE answer (code text);
+       CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+         RAISE EXCEPTION 'not now' USING ERRCODE = (SELECT code FROM answer);
+       END $$;
+       CREATE TRIGGER fail BEFORE INSERT ON predictions FOR EACH ROW EXECUTE FUNCTION fail()`,
+    )
+    // It only reads since it failed over, is in a conflict with another one, has no room, gives up, is at fault.
+    for (const code of ['25006', '40P01', '53100', '57014', 'XX002']) {
+      await look(url, `DELETE FROM answer; INSERT INTO answer VALUES ('${code}')`)
+      const failure = await store.insert([prediction(1)]).catch((error) => error)
+      expect(failure, code).not.toBeInstanceOf(Refusal)
+      expect(reason(failure), code).toMatch(/^cannot record in PostgreSQL at .*: not now$/)
+    }
+  })
 })
 
 describe('a database that is not there', { timeout: 60_000 }, () => {

@@ -132,21 +132,21 @@ describe('the schema', () => {
     await Promise.all(workers.map((topics, n) => topics.append({ transactions: [transaction(n)] })))
     expect((await kept(workers[0]!, 'transactions')).toSorted()).toEqual(range(0, 10))
     expect(await look(url, "SELECT version FROM client_predict_schema WHERE part = 'topics'")).toEqual([
-      { version: 1n },
+      { version: 2n },
     ])
     await Promise.all(workers.map((topics) => topics.close()))
   })
 
   test('of a newer program is refused, and left as it is', async () => {
     await (await open()).close()
-    await look(url, 'UPDATE client_predict_schema SET version = 2')
+    await look(url, 'UPDATE client_predict_schema SET version = 3')
     const refusal = await failure(open())
     expect(refusal).toBeInstanceOf(NewerSchema)
     expect(reason(refusal)).toBe(
-      'topics has schema version 2 and this program knows version 1: update the program, or use another database',
+      'topics has schema version 3 and this program knows version 2: update the program, or use another database',
     )
     await waitFor('all connections to end', async () => (await connections()).length === 0)
-    await look(url, 'UPDATE client_predict_schema SET version = 1')
+    await look(url, 'UPDATE client_predict_schema SET version = 2')
     await (await open()).close()
   })
 
@@ -610,6 +610,29 @@ describe('one process at a time', () => {
     ])
   })
 
+  test('goes first for a minute at most, however long the outage was', async () => {
+    await using own = await startServer()
+    const where = await own.database()
+    vi.useFakeTimers({ toFake: ['performance'] })
+    try {
+      await using first = await open(where)
+      await using second = await open(where)
+      await score(first).take(soon())
+      const taking = repeat(() => score(second).take(soon()))
+      await second.said(standsBy('score'))
+      await own.stop()
+      await first.close()
+      await sleep(500) // until the second knows
+      vi.advanceTimersByTime(DAY)
+      await own.start()
+      await second.said('the process that had its turn as score before the outage goes first; standing by')
+      vi.advanceTimersByTime(61_000)
+      expect(await taking).toBe(true)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
   test('is not what a command beside it becomes: it has no part in it', async () => {
     await using worker = await open()
     await using command = await open(url, { worker: false })
@@ -754,6 +777,24 @@ describe('a write', () => {
     expect(await topics.noted('key 7')).toBe('7')
   })
 
+  test('to the same topics by two processes, named in opposite orders, is not held up', async () => {
+    await using proxy = await startProxy(server)
+    await using topics = await open(proxy.through(url))
+    await using beside = await open()
+    const half = proxy.freezeBefore((bytes) => bytes.includes('INSERT INTO topics'))
+    const first = topics.append({ predictions: [prediction(1)], transactions: [transaction(1)] })
+    await half
+    const second = beside.append({ transactions: [transaction(2)], predictions: [prediction(2)] })
+    const waits = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE topics.last%'"
+    await waitFor('the second to wait', async () => (await look(url, waits)).length)
+    proxy.thaw()
+    await Promise.all([first, second])
+    expect([await kept(beside, 'transactions'), await kept(beside, 'predictions')]).toEqual([
+      [1, 2],
+      [1, 2],
+    ])
+  })
+
   test('that fails says what, and why', async () => {
     await using topics = await open()
     await refuse('TRIGGER refuse BEFORE INSERT ON topics.transactions')
@@ -830,6 +871,13 @@ describe('retention', () => {
     expect(await kept(topics, 'predictions')).toEqual([1, 2])
     expect(await held(topics, 'dead-letters')).toHaveLength(1)
     expect(numbers((await topics.reader('predictions', 'record').read(9, soon())).records)).toEqual([1, 2])
+  })
+
+  test('keeps for the webhook what that has not passed, if there is one', async () => {
+    await day0()
+    await using topics = await at(7 * DAY + 1, { unused: [] })
+    expect(await kept(topics, 'predictions')).toEqual([0, 1, 2])
+    expect(await kept(topics, 'transactions')).toEqual([2])
   })
 
   test('keeps everything for as many days as it is told', async () => {
@@ -928,6 +976,34 @@ describe('retention', () => {
     await topics.append({ transactions: [transaction(3)] })
     expect(await kept(topics, 'transactions')).toEqual([0, 1, 2, 3])
   })
+
+  test('that fails while the worker runs stops nothing, and is tried again', async () => {
+    await day0()
+    await look(url, 'CREATE SEQUENCE tries') // counts what is rolled back too
+    await look(
+      url,
+      `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'disk is full'; END $$;
+       CREATE TRIGGER refuse BEFORE DELETE ON topics.transactions FOR EACH ROW EXECUTE FUNCTION refuse()`,
+    )
+    const tries = async (count: number) =>
+      waitFor(
+        `${count} tries`,
+        async () => (await look(url, 'SELECT last_value AS n FROM tries'))[0]!.n === BigInt(count),
+      )
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      await using topics = await at(8 * DAY)
+      await tries(1)
+      vi.advanceTimersByTime(600_000)
+      await tries(2)
+      await allow('topics.transactions')
+      vi.advanceTimersByTime(600_000)
+      await waitFor('the old ones to go', async () => (await kept(topics, 'transactions')).length === 1)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
 })
 
 describe('the end', () => {
@@ -954,6 +1030,16 @@ describe('the end', () => {
     await closedAtOnce.close()
     expect(await reading).toBeInstanceOf(Error)
     await waitFor('all connections to end', async () => (await connections()).length === 0)
+  })
+
+  test('is the end of all connections, even if one of them gets no answer to its goodbye', async () => {
+    await using proxy = await startProxy(server)
+    await using topics = await open(proxy.through(url))
+    await topics.turn('fetch').take(soon())
+    proxy.freeze()
+    await topics.close()
+    const late = await failure(topics.append({ transactions: [transaction(1)] }))
+    expect(reason(late)).toMatch(/^cannot write the topics: .*: the connection is closed$/)
   })
 
   test('comes within two seconds, and a read is aborted at once, whatever the server is in', async () => {

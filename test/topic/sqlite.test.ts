@@ -331,6 +331,13 @@ describe('retention', () => {
     expect(numbers((await topics.reader('predictions', 'record').read(9, soon())).records)).toEqual([1, 2])
   })
 
+  test('keeps for the webhook what that has not passed, if there is one', async () => {
+    await day0()
+    await using topics = await at(7 * DAY + 1, { unused: [] })
+    expect(await kept(topics, 'predictions')).toEqual([0, 1, 2])
+    expect(await kept(topics, 'transactions')).toEqual([2])
+  })
+
   test('keeps everything for as many days as it is told', async () => {
     await day0()
     for (const [ms, retentionDays, left] of [

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
@@ -182,6 +183,24 @@ export function topicSuite(
         const again = await reopen()
         expect(await again.reader('predictions', 'alert').lag()).toBe(3)
         expect(await again.reader('predictions', 'record').lag()).toBe(5)
+      })
+
+      test('says when the oldest record after the position was appended', async () => {
+        const { topics } = await start()
+        const reader = topics.reader('predictions', 'alert')
+        expect(await reader.oldest()).toBe(undefined)
+        const before = Date.now()
+        await topics.append({ predictions: predictions(0, 2) })
+        const between = Date.now()
+        await sleep(50)
+        await topics.append({ predictions: predictions(2, 4) })
+        expect(await reader.oldest()).toBeGreaterThanOrEqual(before)
+        expect(await reader.oldest()).toBeLessThanOrEqual(between)
+        const taken = await take(reader, 4)
+        await taken.commit(2)
+        expect(await reader.oldest()).toBeGreaterThan(between)
+        await taken.commit(2)
+        expect(await reader.oldest()).toBe(undefined)
       })
     })
 

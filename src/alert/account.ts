@@ -1,0 +1,178 @@
+import type { Batch } from '../topic/topic.ts'
+import { identity, type Prediction } from '../transaction.ts'
+import { deservesMail } from './alert.ts'
+import type { Letter } from './way.ts'
+
+/** frauds that are noted whole at most, some 700 bytes each: what holds them up does not hold up the position */
+const CARRIED = 500
+/** records that a fraud may hold up before it is carried */
+const HELD_UP = 2000
+/** More records are not read, so that memory and notes stay small: of all, waiting, or sent beyond the position. */
+const MOST = { records: 50_000, waiting: 2000, beyond: 5000 }
+/** letters at most that are found out about by halves */
+const HALVES = 100
+/** refusals after which a single alarm is carried */
+const PATIENCE = 3
+/** ms that a letter of an earlier process waits for its frauds to be read again; they are, unless somebody removed them */
+const READ_AGAIN = 600_000
+
+/**
+ * A record that was read and not passed, `n` in order. `done`: the position may pass it. `carried`: as it is noted whole,
+ * though it is not sent; without a batch an earlier process has.
+ */
+type Item = { n: number; prediction: Prediction; batch?: Batch<Prediction>; done: boolean; carried: boolean }
+/** What a letter is, apart from its frauds; these by name. */
+type Draft = Omit<Letter, 'frauds'> & { of: readonly string[] }
+/**
+ * A letter that is decided and not sent. A fraud is undefined until it is read again. `doubtful`: it may have arrived.
+ * `started` and `due` (sent last; may be sent again) are ms of a clock that nobody sets back.
+ */
+export type Open = Draft & {
+  frauds: (Item | undefined)[]
+  noted: boolean
+  sending: boolean
+  doubtful: boolean
+  started: number
+  failures: number
+  due: number
+}
+/** What outlives the process. `ahead`: done beyond the position; `seen`: how many records beyond it were seen. JSON. */
+export type NotedAccount = {
+  ahead: readonly string[]
+  open?: readonly Draft[]
+  carried?: readonly Prediction[]
+  seen?: number
+}
+
+/**
+ * Where each fraud is between the topic and the way: it waits, or it is in exactly one letter that is decided and not
+ * sent, or it is done. What is noted before a letter is sent is enough to send it again as it was, after a crash.
+ */
+export function openAccount(noted: NotedAccount, steady: () => number) {
+  const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
+  const items: Item[] = [] // read and not passed, in order
+  const waiting: Item[] = [] // frauds in no letter, in order
+  const opens: Open[] = []
+  const missing = new Map<string, { open: Open; i: number }>() // in letters, to be read again
+  const began = steady()
+  let [read, known] = [0, noted.seen ?? 0]
+
+  const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]
+  function place(item: Item) {
+    const name = identity(item.prediction)
+    const at = missing.get(name)
+    if (!at) return waiting.push(item)
+    at.open.frauds[at.i] = item
+    return missing.delete(name)
+  }
+  function add(draft: Draft, frauds: Open['frauds']): Open {
+    const fresh = { noted: false, sending: false, doubtful: false, started: 0, failures: 0, due: 0 }
+    const open = { ...draft, frauds, ...fresh }
+    opens.push(open)
+    return open
+  }
+  for (const draft of noted.open ?? []) {
+    const open = add(
+      draft,
+      draft.of.map(() => undefined),
+    )
+    Object.assign(open, { noted: true, doubtful: true }) // nobody knows how far it came
+    for (const [i, name] of draft.of.entries()) missing.set(name, { open, i })
+  }
+  for (const p of noted.carried ?? [])
+    place({ n: read++, prediction: { ...p, cc_num: BigInt(p.cc_num) }, done: true, carried: true })
+
+  function remove(open: Open) {
+    opens.splice(opens.indexOf(open), 1)
+    for (const name of open.of) missing.delete(name)
+  }
+  function giveBack(open: Open) {
+    remove(open)
+    waiting.push(...open.frauds.filter((fraud) => fraud !== undefined))
+    waiting.sort((a, b) => a.n - b.n)
+  }
+  function carry(frauds: readonly Item[]) {
+    const carried = mine().filter((item) => item.carried).length
+    const more = frauds.filter((item) => !item.carried)
+    if (carried + more.length > CARRIED) return
+    for (const item of more) Object.assign(item, { carried: true, done: true })
+  }
+
+  return {
+    items,
+    waiting,
+    opens,
+    /** frauds that wait or are in letters */
+    held: () => waiting.length + opens.reduce((sum, { of }) => sum + of.length, 0),
+    /** Is it enough for now? */
+    full: () =>
+      items.length >= MOST.records ||
+      waiting.length >= MOST.waiting ||
+      ahead.size + items.filter(({ done, prediction }) => done && deservesMail(prediction)).length >= MOST.beyond,
+    /** Takes in what was read; `fresh` is told of what no process has seen before, `since` (ms since 1970)
+     * what was predicted earlier is of no interest. */
+    take(batch: Batch<Prediction>, fresh: (prediction: Prediction) => void, since = 0) {
+      for (const prediction of batch.records) {
+        const done = !deservesMail(prediction) || prediction.predicted_at < since || ahead.delete(identity(prediction))
+        const item: Item = { n: read++, prediction, batch, done, carried: false }
+        items.push(item)
+        if (known > 0) known--
+        else fresh(prediction)
+        if (!done) place(item)
+      }
+      if (items.length >= HELD_UP && items[0] && !items[0].done) carry(mine())
+      if (missing.size > 0 && steady() - began > READ_AGAIN)
+        for (const open of new Set(Array.from(missing.values(), (at) => at.open))) giveBack(open)
+    },
+    /** Puts the first `size` that wait into a letter. */
+    decide(size: number, draft: Omit<Draft, 'of'>): Open {
+      const frauds = waiting.splice(0, size)
+      return add({ ...draft, of: frauds.map(({ prediction }) => identity(prediction)) }, frauds)
+    },
+    /** The letter, once all of its frauds are here. */
+    letter({ of: _, noted, sending, doubtful, started, failures, due, frauds, ...draft }: Open): Letter | undefined {
+      const predictions = frauds.flatMap((fraud) => fraud?.prediction ?? [])
+      return predictions.length === frauds.length ? { ...draft, frauds: predictions } : undefined
+    },
+    sent(open: Open) {
+      for (const fraud of open.frauds) fraud!.done = true
+      remove(open)
+    },
+    /** It is certain that it has not arrived: its frauds wait again, and may go with others. */
+    dissolve(open: Open) {
+      if (!open.doubtful && !open.notice) giveBack(open)
+    },
+    /** It was refused for what is in it: halves find out what, and what is refused alone holds up no others. */
+    refused(open: Open) {
+      open.failures++
+      const { of, frauds, notice, ...rest } = open
+      if (of.length > (notice ? 0 : 1) && opens.length < HALVES) {
+        const half = Math.ceil(of.length / 2)
+        const bare = { at: rest.at, ...(rest.under && { under: rest.under }) }
+        remove(open)
+        if (notice) add({ ...bare, ...(rest.operators && { operators: true }), notice, of: [] }, [])
+        add({ ...bare, of: of.slice(0, half) }, frauds.slice(0, half))
+        if (half < of.length) add({ ...bare, of: of.slice(half) }, frauds.slice(half))
+      } else if (open.failures >= PATIENCE) carry(frauds.filter((fraud) => fraud !== undefined))
+    },
+    /** What is to be noted when the position passes the first `passed` items. */
+    noted(passed: number): NotedAccount {
+      const beyond = items.slice(passed).filter(({ done, prediction }) => done && deservesMail(prediction))
+      const carried = mine().filter((item) => item.carried)
+      return {
+        ahead: [...ahead, ...beyond.map(({ prediction }) => identity(prediction))],
+        ...(opens.length > 0 && {
+          open: opens.map(({ at, of, notice, under, operators }) => ({
+            at,
+            of,
+            ...(notice && { notice }),
+            ...(under && { under }),
+            ...(operators && { operators }),
+          })),
+        }),
+        ...(carried.length > 0 && { carried: carried.map(({ prediction }) => prediction) }),
+        seen: items.length - passed + known,
+      }
+    },
+  }
+}

@@ -1,0 +1,29 @@
+import type { Notice } from './way.ts'
+
+const percent = (share: number) => `${Number((share * 100).toPrecision(2))} %`
+
+/** What to say when the model stops being credible, and when it is so again. */
+export function verdict(
+  change: 'broken' | 'sound',
+  { flagged, of, usual, chance }: { flagged: number; of: number; usual: number; chance: number },
+  model: string | null,
+): Notice {
+  const named = model ? `The model ${model}` : 'The model'
+  const share = `${named} took ${flagged} of the last ${of} transactions for fraud, ${percent(flagged / of)}; usually it is about ${percent(usual)}.`
+  return change === 'broken'
+    ? {
+        subject: `The model looks broken: ${percent(flagged / of)} taken for fraud`,
+        lines: [
+          share,
+          chance > 0
+            ? `By chance that comes once in ${Math.round(1 / chance).toExponential(0)} times.`
+            : 'That is no chance.',
+          'Until it is plausible again, alarms come as one list every 15 minutes. None is left out.',
+          'Look at the model server: another version, changed columns or units? ALERT_BREAKER=off turns this check off.',
+        ],
+      }
+    : {
+        subject: `The model is plausible again: ${percent(flagged / of)} taken for fraud`,
+        lines: [share, 'Alarms come one by one again.'],
+      }
+}

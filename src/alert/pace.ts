@@ -1,0 +1,68 @@
+import { type Counted, quota } from './quota.ts'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+const DAY = 1440 * MINUTE
+/** frauds in one letter at most: some 2 MB as a mail */
+export const FULL = 2000
+/** ms between letters while the model looks broken: nobody can check what it says, but all of it is there */
+const BROKEN = 15 * MINUTE
+/** With less than this share of the day's letters left, they are stretched. */
+const SCARCE = 0.2
+/** A limit of at least so many keeps one letter for notices: a broken model, an outage. */
+const WORTH_A_RESERVE = 5
+
+/** What outlives the process; JSON. `last`: when a letter went out last, in ms since 1970. */
+export type Paced = { counted: Counted; singles?: Counted; last?: number; collecting?: boolean }
+/** Letters that are decided and may go out at any moment; `since`: when the newest of them was, in ms since 1970. */
+export type Flying = { letters: number; singles: number; since: number }
+export type Why = 'limit' | 'scarce' | 'broken' | 'storm' | undefined
+/** The next letter may be decided in `wait` ms (Infinity: not before one under way has gone), and takes `size` frauds of those that wait. */
+export type Next = { wait: number; size: number; why: Why }
+
+/**
+ * When the next letter goes out, and with how many frauds: each at once in a letter of its own, until more than `burst`
+ * come within 60 s. From then on what comes is collected into one letter a minute, until a minute brings no more than
+ * `burst`. With 80 % of the day's `limit` used, letters are put ever further apart: a day over what is left. While the
+ * model looks broken there is one every 15 minutes.
+ */
+export function pace({ burst, limit }: { burst: number; limit: number }, noted: Paced) {
+  const daily = quota(limit, noted.counted)
+  const singles = quota(burst, noted.singles ?? [], { span: MINUTE, unit: SECOND })
+  let last = noted.last ?? 0
+  let collecting = noted.collecting ?? false
+  const reserve = limit >= WORTH_A_RESERVE ? 1 : 0
+
+  return {
+    /** For a letter with frauds, of which so many wait. */
+    next(waiting: number, now: number, flying: Flying, broken: boolean): Next {
+      const wait = daily.wait(now, reserve)
+      if (wait > 0) return { wait, size: 0, why: 'limit' }
+      const left = daily.left(now) - flying.letters
+      if (left <= reserve) return { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
+      const scarce = left <= limit * SCARCE
+      const single = singles.left(now) - flying.singles > 0
+      if (!single && !scarce && !broken) collecting = true
+      if (!collecting && !scarce && !broken) return { wait: 0, size: 1, why: undefined }
+      const period = Math.max(
+        MINUTE,
+        broken && waiting < FULL ? BROKEN : 0, // a full letter waits for nothing more
+        scarce ? DAY / (left - reserve) : 0,
+      )
+      const since = Math.min(Math.max(last, flying.since), now) // the clock may have been set back
+      const why = scarce ? 'scarce' : broken ? 'broken' : 'storm'
+      return { wait: Math.max(0, since + period - now), size: Math.min(waiting, FULL), why }
+    },
+    /** ms until a letter that is decided already, or a notice, may go out; Infinity: not before one that is under way */
+    wait: (now: number, flying: Flying): number =>
+      daily.left(now) - flying.letters > 0 ? 0 : daily.wait(now) || Number.POSITIVE_INFINITY,
+    /** A letter with so many frauds went out, or may have. */
+    sent(size: number, now: number) {
+      daily.count(now)
+      if (size === 1 && !collecting) singles.count(now)
+      else if (size <= burst) collecting = false
+      last = now
+    },
+    noted: (): Paced => ({ counted: daily.counted(), singles: singles.counted(), last, collecting }),
+  }
+}

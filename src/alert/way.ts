@@ -1,0 +1,57 @@
+import { createHash } from 'node:crypto'
+import { identity, type Prediction } from '../transaction.ts'
+
+/** Says something of the whole, before the frauds in the letter or instead of any. */
+export type Notice = { subject: string; lines: readonly string[] }
+
+/**
+ * One message to people, once it is decided: whatever is made of it follows from this alone, to the byte. A fraud is in
+ * one letter only. `at` is when it was decided, in ms since 1970; `under` the key of the letter it belongs to in a thread.
+ */
+export type Letter = {
+  at: number
+  /** oldest first; one alone, without a notice, is a single alarm */
+  frauds: readonly Prediction[]
+  notice?: Notice
+  under?: string
+  /** for those who run the worker, not for those who check payments */
+  operators?: boolean
+}
+
+/** Names a letter; that of a single alarm follows from the transaction alone. 32 hex digits. */
+export function letterKey({ at, frauds, notice }: Letter): string {
+  const names = frauds.map(identity)
+  const alone = names.length === 1 && !notice
+  return createHash('sha256')
+    .update(alone ? names[0]! : [at, notice?.subject, ...names].join('\n'))
+    .digest('hex')
+    .slice(0, 32)
+}
+
+/** Where letters go. */
+export type Way = {
+  /**
+   * Resolves once the other side has taken the letter over, with what was done with it, for the log. Rejects with
+   * SendError when it has not, or when nobody can know. An aborted signal cuts it short.
+   */
+  send(letter: Letter, signal: AbortSignal): Promise<string>
+  close(): void
+}
+
+/**
+ * `pause`: the way is blocked for every letter. `own`: this letter may be the cause itself. `uncertain`: it may have
+ * arrived all the same. `wait`: ms to wait at least, as the other side has said.
+ */
+export class SendError extends Error {
+  readonly pause: boolean
+  readonly own: boolean
+  readonly uncertain: boolean
+  readonly wait: number
+  constructor(message: string, { pause = false, own = false, uncertain = false, wait = 0 }) {
+    super(message)
+    this.pause = pause
+    this.own = own
+    this.uncertain = uncertain
+    this.wait = wait
+  }
+}

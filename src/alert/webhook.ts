@@ -1,0 +1,155 @@
+import { createHmac } from 'node:crypto'
+import { isHtml, request } from '../http.ts'
+import { isBug, reason } from '../stage.ts'
+import { lastFour, maskCards, type Prediction } from '../transaction.ts'
+import { type Letter, letterKey, SendError, type Way } from './way.ts'
+
+/** ms until the whole answer must be there: less makes doubles */
+const DEADLINE = 60_000
+const MAX_ANSWER = 1024 * 1024
+const MAX_FRAUDS = 2000
+/** Discord refuses more. All three count code points, as it does (its staff in discord-api-docs, issue 1315). */
+const MAX_CONTENT = 2000
+const MAX_LINE = 500
+const MAX_VALUE = 200
+
+type Options = { url: URL; secret?: string | undefined; deadline?: number }
+
+/**
+ * Posts each letter as JSON: `text` for Slack and `content` for Discord say the same, cut to what Discord takes; the
+ * other fields are for machines. The body follows from the letter alone, so a repeat is the same to the byte and has the
+ * same `Idempotency-Key`. With a secret, `X-Signature` is the HMAC-SHA256 of the body in hex. Messages show the host
+ * alone: the rest of such a URL is a password. Nobody is named in it: a channel has more readers than a mail.
+ */
+export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
+  const { host } = url
+  return {
+    async send(letter, signal) {
+      if (signal.aborted) throw new SendError(`stopped before it was posted to ${host}`, {})
+      const body = bodyOf(letter)
+      const headers = {
+        'idempotency-key': letterKey(letter),
+        ...(secret && { 'x-signature': createHmac('sha256', secret).update(body).digest('hex') }),
+      }
+      const answer = await request({ url, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch((error) => {
+        if (signal.aborted) throw new SendError(`stopped while it was posted to ${host}`, { uncertain: true })
+        throw isBug(error) ? error : unanswered(error, host)
+      })
+      const { status, text, retryAfter: wait } = answer
+      const why = SLACK_WORD.test(text) ? ` (${text})` : ''
+      const [said, meaning] = failureOf(status, isHtml(text)) ?? []
+      if (meaning) throw new SendError(`${host} answered ${status}${why}${said}`, { ...meaning, wait })
+      return `posted to ${host}`
+    },
+    close() {},
+  }
+}
+
+/** Slack's reason, e.g. `no_service`: all that is shown of an answer. */
+const SLACK_WORD = /^[a-z]{2,20}(_[a-z]{2,20}){1,4}$/
+/** Errors of a connection that was never made. */
+const NOT_SENT = /^(connect|getaddrinfo) |certificate|TLS|SSL/
+
+const BLOCKED = { pause: true }
+const UNKNOWN = { pause: true, own: true, uncertain: true }
+
+function unanswered(error: Error, host: string): SendError {
+  if (NOT_SENT.test(error.message)) return new SendError(`cannot reach ${host}: ${reason(error)}`, BLOCKED)
+  return new SendError(`no answer from ${host}, it may arrive twice: ${reason(error)}`, UNKNOWN)
+}
+
+/** What is wrong and whom it concerns; undefined when the letter has been taken. */
+function failureOf(status: number, html: boolean): [string, ConstructorParameters<typeof SendError>[1]] | undefined {
+  if (status < 300)
+    return html ? [' with a web page, so it is no webhook: check ALERT_WEBHOOK_URL', BLOCKED] : undefined
+  if (status < 400) return [', a redirect, not followed: ALERT_WEBHOOK_URL has moved', BLOCKED]
+  if (status === 401 || status === 403)
+    return [': check that ALERT_WEBHOOK_URL is whole and may still post, and ALERT_WEBHOOK_SECRET', BLOCKED]
+  if (status === 404 || status === 405 || status === 410)
+    return [': check that ALERT_WEBHOOK_URL is whole, and that its webhook and channel still exist', BLOCKED]
+  if (status === 400 || status === 413 || status === 422) return [': it does not take this letter', { own: true }]
+  if (status === 429) return [', its rate limit is reached', BLOCKED]
+  return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { pause: true, own: true }]
+}
+
+function bodyOf(letter: Letter): string {
+  const { at, notice } = letter
+  const frauds = letter.frauds.map(shown)
+  const subject = cut(notice ? maskCards(oneLine(notice.subject)) : subjectOf(frauds), MAX_VALUE)
+  const said = notice?.lines.map((line) => cut(maskCards(oneLine(line)), MAX_LINE)) ?? []
+  const lines = fitting(subject, [...said, ...frauds.map(lineOf)])
+  return JSON.stringify({
+    text: lines.map(forSlack).join('\n'),
+    mrkdwn: false,
+    parse: 'none',
+    unfurl_links: false,
+    unfurl_media: false,
+    content: lines.map(forDiscord).join('\n'),
+    allowed_mentions: { parse: [] },
+    id: letterKey(letter),
+    at: new Date(at).toISOString(),
+    kind: notice ? 'notice' : frauds.length === 1 ? 'alarm' : 'digest',
+    subject,
+    frauds: frauds.slice(0, MAX_FRAUDS),
+  })
+}
+
+/** What may be seen of a fraud. The card's number is in no text of it, in pieces neither. */
+function shown(p: Prediction) {
+  const card = new RegExp([...String(p.cc_num)].join('[\\W_]?'), 'g')
+  const name = (value: string) => cut(oneLine(value).replace(card, `****${lastFour(p.cc_num)}`), MAX_VALUE)
+  const text = (value?: string | null) => (value ? name(maskCards(oneLine(value))) : null)
+  return {
+    trans_num: name(p.trans_num),
+    event_time: p.event_time,
+    trans_date_trans_time: p.trans_date_trans_time,
+    amt: p.amt,
+    merchant: text(p.merchant?.replace(/^fraud_/, '')),
+    category: text(p.category),
+    card_last4: lastFour(p.cc_num),
+    score: p.score,
+    model: p.model && name(p.model),
+  }
+}
+type Shown = ReturnType<typeof shown>
+
+const DOLLARS = { minimumFractionDigits: 2, maximumFractionDigits: 2 }
+const dollars = (amt: number) => `$${amt.toLocaleString('en-US', DOLLARS)}`
+const what = ({ amt, merchant, category }: Shown) =>
+  `${dollars(amt)} at ${merchant ?? 'unknown merchant'} (${category ?? 'unknown category'})`
+
+function subjectOf(frauds: readonly Shown[]): string {
+  const mark = frauds.some(({ model }) => model === 'simulated') ? '[simulated] ' : ''
+  if (frauds.length === 1) return `${mark}Fraud alert: ${what(frauds[0]!)}`
+  return `${mark}${frauds.length} fraud alerts, ${dollars(frauds.reduce((sum, { amt }) => sum + amt, 0))} in all`
+}
+
+function lineOf(fraud: Shown): string {
+  const score = fraud.score === null ? '' : ` · score ${(fraud.score * 100).toFixed(1)} %`
+  return `${fraud.trans_date_trans_time} UTC · ${what(fraud)} · card ends in ${fraud.card_last4}${score} · ${fraud.trans_num}`
+}
+
+/** The subject, the lines that Discord takes, and how many there are more. */
+function fitting(subject: string, lines: readonly string[]): string[] {
+  let room = MAX_CONTENT - '\n… and 1000000 more'.length - length(forDiscord(subject))
+  const fit = lines.findIndex((line) => {
+    room -= 1 + length(forDiscord(line))
+    return room < 0
+  })
+  return fit < 0 ? [subject, ...lines] : [subject, ...lines.slice(0, fit), `… and ${lines.length - fit} more`]
+}
+
+const length = (text: string) => [...text].length
+const cut = (text: string, most: number) => (length(text) > most ? `${[...text].slice(0, most - 1).join('')}…` : text)
+/** Neither lines that we did not write nor right-to-left tricks. */
+const oneLine = (text: string) =>
+  text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
+    .trim()
+
+/** Slack gives `<…>` a meaning, servers like it `@…` too: the space without width ends a name before it begins. */
+const forSlack = (text: string) =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('@', '@\u200b')
+/** Nothing is Markdown, link, name or emoji to Discord; the colon in a time never is. */
+const forDiscord = (text: string) => text.replace(/[\\*_~`|>#[\]()<@]|:(?!\d)/g, '\\$&')
