@@ -162,7 +162,8 @@ function fromText(value: string): number {
 export const lastFour = (cc_num: bigint) => String(cc_num).slice(-4)
 
 /** In one piece, or as printed on a card: 4-4-4-4, 4-4-4-4-3, 4-6-5. First what is none: a transaction's number, in hex. */
-const CARD = /\b(?=\d*[a-f])[\da-f]{32}\b|\d{11,}|\d{4}([ -])(?:\d{4}\1\d{4}\1\d{1,7}(?:\1\d{1,3})?|\d{6}\1\d{4,5})/g
+const CARD =
+  /(?<![a-z\d])(?=\d*[a-f])[\da-f]{32}(?![a-z\d])|\d{11,}|\d{4}([ -])(?:\d{4}\1\d{4}\1\d{1,7}(?:\1\d{1,3})?|\d{6}\1\d{4,5})/g
 /** Takes whatever could be a card number out of a text from outside, all but its last four digits. */
 export const maskCards = (value: string) =>
   value.replace(CARD, (found) => (/[a-f]/.test(found) ? found : `…${found.replace(/\D/g, '').slice(-4)}`))

@@ -1,5 +1,8 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import { readConfig } from '../src/config.ts'
 import { openPipeline } from '../src/pipeline.ts'
 import { disposable, isFraud, outside, someRows } from './outside.ts'
@@ -104,6 +107,39 @@ describe('the whole flow', () => {
       await waitFor('all mailed', () => rows.filter(isFraud).every((r) => mailed(r.trans_num)), 30_000)
       expect(rows.filter(isFraud).map((r) => mailed(r.trans_num))).toEqual([1, 1, 1, 1])
     })
+  })
+
+  test('posts each fraud to the webhook too, which is down for a while and delays no mail', async () => {
+    const rows = someRows(20)
+    await using dir = await tempDir()
+    await using world = await outside(rows, dir.path)
+    let down = true
+    const posted: string[] = []
+    const server = createServer((req, res) => {
+      let text = ''
+      req.on('data', (part) => {
+        text += part
+      })
+      req.on('end', () => {
+        if (!down) posted.push(...JSON.parse(text).frauds.map((f: { trans_num: string }) => f.trans_num))
+        res.writeHead(down ? 404 : 200).end('ok')
+      })
+    })
+    await once(server.listen(0, '127.0.0.1'), 'listening')
+    onTestFinished(() => void server.close())
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/T0/secret`
+    const flow = await start(world, { ALERT_WEBHOOK_URL: url }, dir.path)
+    try {
+      const wanted = rows.filter(isFraud).map((r) => String(r.trans_num))
+      await waitFor('all mails', () => wanted.every((name) => world.mailed(name)))
+      expect(posted).toEqual([])
+      down = false
+      await waitFor('all posts', () => posted.length >= wanted.length)
+      expect(posted.toSorted()).toEqual(wanted.toSorted())
+      expect(flow.text()).not.toContain('T0/secret')
+    } finally {
+      await flow.stop()
+    }
   })
 
   test('a database that is locked delays no alarm, and gets every row when it is free', async () => {

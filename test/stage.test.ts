@@ -1,11 +1,12 @@
 import { getEventListeners } from 'node:events'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import {
   backoff,
   consume,
   eventually,
   forever,
   grace,
+  type Health,
   insist,
   isBug,
   Outage,
@@ -143,6 +144,44 @@ describe('forever', () => {
     const step = failing(0)
     await forever(given, step)
     expect(step.calls).toEqual([])
+  })
+
+  test('tells since when it has failed, and why at last, until it works', async () => {
+    const { stage: given, stop } = stage()
+    const health: Health = {}
+    const seen: unknown[] = []
+    const before = Date.now()
+    await forever({ ...given, health }, async () => {
+      seen.push(health.failing)
+      if (seen.length < 3) throw new Error(`down ${seen.length}`)
+      if (seen.length === 4) stop()
+    })
+    expect(seen).toEqual([
+      undefined,
+      { since: expect.any(Number), reason: 'down 1' },
+      { since: (seen[1] as { since: number }).since, reason: 'down 2' },
+      undefined,
+    ])
+    expect((seen[1] as { since: number }).since).toBeGreaterThanOrEqual(before)
+  })
+
+  test('begins with a short pause again when a step has lasted: it has worked in between', async () => {
+    const { stage: given, stop, warnings } = stage()
+    vi.spyOn(performance, 'now').mockImplementation(() => now)
+    onTestFinished(() => void vi.restoreAllMocks())
+    let [now, steps] = [0, 0]
+    await forever(given, async () => {
+      if (++steps === 5) return stop()
+      if (steps === 4) now += 60_001
+      throw new Error('down')
+    })
+    expect(warnings().map((line) => Number(/in ([\d.]+) s/.exec(line)![1]))).toEqual([
+      expect.closeTo(0.2, 0),
+      expect.closeTo(0.4, 0),
+      expect.closeTo(0.8, 0),
+      expect.closeTo(0.2, 0),
+    ])
+    expect(Number(/in ([\d.]+) s/.exec(warnings()[3]!)![1])).toBeLessThanOrEqual(0.25)
   })
 
   test('says each failure in one line, what happens next with it, and when it works again', async () => {
@@ -338,6 +377,38 @@ describe('consume', () => {
     )
     expect(batches).toEqual([[0, 1, 2], [1, 2, 3], [4]])
     expect(world.warnings()).toHaveLength(1)
+  })
+
+  test('tells that its work fails, until it is done', async () => {
+    await using world = await consuming()
+    const health: Health = {}
+    const seen: (string | undefined)[] = []
+    await consume(
+      { ...world.stage, health },
+      world.reader,
+      () => 3,
+      async (batch) => {
+        seen.push(health.failing?.reason)
+        if (seen.length < 3) throw new Error('down')
+        await batch.commit(batch.records.length)
+        if (seen.length === 4) world.stop()
+      },
+    )
+    expect(seen).toEqual([undefined, 'down', 'down', undefined])
+    const silent = async () => {
+      throw new Error('the topics are away')
+    }
+    await using other = await consuming()
+    const ended = consume(
+      { ...other.stage, health },
+      { ...other.reader, read: silent },
+      () => 3,
+      async () => {},
+    )
+    await waitFor('a failure', () => other.warnings().length > 0)
+    other.stop()
+    await ended
+    expect(health.failing).toBe(undefined)
   })
 
   test('whose turn is over leaves the batch to the next process, and stands by', async () => {

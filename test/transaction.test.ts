@@ -333,6 +333,7 @@ test.for([
   '39.7817, -89.6501',
   '$1,234.56',
   'transaction 8a6f929443574835541dc4c9542f5f1b is no card',
+  'outbox/2026-01-02T03_04_05.678Z_fa07f929443574835541dc4c9542f5f1.eml',
 ])('leaves %o as it is', (text) => {
   expect(maskCards(text)).toBe(text)
 })

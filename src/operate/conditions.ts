@@ -1,8 +1,8 @@
 import type { Condition } from '../alert/health.ts'
 import type { StageName } from '../config.ts'
-import type { Health } from '../stage.ts'
-import { plural } from '../stage.ts'
+import { type Health, plural } from '../stage.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
+import { openLetters } from './dead-letters.ts'
 
 const MINUTE = 60_000
 /** ms after the last dead letter during which that still counts as trouble */
@@ -41,9 +41,8 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
   async function deadLetters(): Promise<Condition> {
     const began = performance.now()
     if (began >= scanned.until) {
-      const times: number[] = []
-      for await (const { record } of topics.scan('dead-letters'))
-        if ('stage' in record && now() - record.at < RECENT) times.push(record.at)
+      const open = [...(await openLetters(topics)).values()]
+      const times = open.map(({ at }) => at).filter((at) => now() - at < RECENT)
       const took = performance.now() - began
       scanned = { until: began + took * 100, newest: Math.max(0, ...times), count: times.length }
     }
