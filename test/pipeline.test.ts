@@ -121,7 +121,8 @@ describe('the whole flow', () => {
         text += part
       })
       req.on('end', () => {
-        if (!down) posted.push(...JSON.parse(text).frauds.map((f: { trans_num: string }) => f.trans_num))
+        const { kind, frauds } = JSON.parse(text)
+        if (!down) posted.push(`${kind} ${frauds[0].trans_num}`)
         res.writeHead(down ? 404 : 200).end('ok')
       })
     })
@@ -130,8 +131,8 @@ describe('the whole flow', () => {
     const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/T0/secret`
     const flow = await start(world, { ALERT_WEBHOOK_URL: url }, dir.path)
     try {
-      const wanted = rows.filter(isFraud).map((r) => String(r.trans_num))
-      await waitFor('all mails', () => wanted.every((name) => world.mailed(name)))
+      const wanted = rows.filter(isFraud).map((r) => `alarm ${r.trans_num}`)
+      await waitFor('all mails', () => rows.filter(isFraud).every((r) => world.mailed(r.trans_num)))
       expect(posted).toEqual([])
       down = false
       await waitFor('all posts', () => posted.length >= wanted.length)

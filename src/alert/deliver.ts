@@ -33,7 +33,9 @@ const CLOCK: Clock = {
   sleep: (ms, signal) => sleep(ms, undefined, signal && { signal }).catch(() => {}),
 }
 
-type Noted = NotedAccount & Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; since?: number }
+type Told = { notice: Notice; operators?: true }
+type Noted = NotedAccount &
+  Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; notices?: Told[]; since?: number }
 /** The letter that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
 type Thread = { key: string; last: number }
 
@@ -105,7 +107,7 @@ async function turn(
   const health = patience(noted.health)
   const since = fromNow ? (noted.since ?? clock.now()) : undefined
   let thread = noted.thread
-  const notices: { notice: Notice; operators?: true }[] = [] // to be sent as soon as the limit lets them
+  const notices: Told[] = [...(noted.notices ?? [])] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
   let blocked = UNBLOCKED // failures in a row, when the last one was, when the way is tried again
   let held: Why // why letters wait, as far as it was said
@@ -121,7 +123,13 @@ async function turn(
     const fresh = opens.filter(({ noted }) => !noted)
     const all = (passed: number) => {
       const state = { ...account.noted(passed), ...paced.noted(), health: health.noted() }
-      const more = { ...(watched && { breaker: watched.state() }), ...(thread && { thread }), ...(since && { since }) }
+      const told = notices.length > 0 && { notices }
+      const more = {
+        ...told,
+        ...(watched && { breaker: watched.state() }),
+        ...(thread && { thread }),
+        ...(since && { since }),
+      }
       return { [name]: { ...state, ...more } satisfies Noted }
     }
     if (items.length === 0) await topics.note(all(0))
@@ -192,6 +200,7 @@ async function turn(
       waiting.length > 0
         ? paced.next(waiting.length, now, flying(), watched?.broken() ?? false)
         : { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
+    if (stage.health && waiting.length + opens.length === 0) stage.health.held = undefined
     if (wait < Number.POSITIVE_INFINITY && (wait > 0 || !why)) heldBack(why, wait)
     if (wait > 0) return Math.min(wait, ...rest.map((open) => open.due - steady))
     return decide(size)
@@ -206,7 +215,7 @@ async function turn(
     return open
   }
   /** With the frauds that wait, if it is about them. */
-  function announce({ notice, operators }: (typeof notices)[number]): Open {
+  function announce({ notice, operators }: Told): Open {
     const at = clock.now()
     if (operators) return account.decide(0, { at, notice, operators })
     const under = watched?.broken() ? undefined : thread?.key
