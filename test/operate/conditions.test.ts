@@ -83,7 +83,9 @@ test('so is that of another reader', async () => {
 test('dead letters are trouble while one is younger than half an hour; what was put back is none', async () => {
   await using p = await place()
   const letter = (at: number) => ({ stage: 'fetch' as const, at, reason: 'bad', record: {} })
-  await p.topics.append({ 'dead-letters': [letter(p.now() - 31 * MINUTE), letter(p.now()), { retried: '2', at: p.now() }] })
+  await p.topics.append({
+    'dead-letters': [letter(p.now() - 31 * MINUTE), letter(p.now()), { retried: '2', at: p.now() }],
+  })
   expect(await p.wrong()).toEqual({})
   await p.topics.append({ 'dead-letters': [letter(p.now()), letter(p.now())] })
   await expect.poll(p.wrong).toEqual({ 'dead letters': ['2 rows were set aside in the last 30 minutes.', undefined] })
