@@ -142,8 +142,8 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     dissolve(open: Open) {
       if (!open.doubtful && !open.notice) giveBack(open)
     },
-    /** It was refused for what is in it: halves find out what, and what is refused alone holds up no others. */
-    refused(open: Open) {
+    /** It was refused for what is in it: halves find out what, and what is refused alone holds up no others. True if it was halved. */
+    refused(open: Open): boolean {
       open.failures++
       const { of, frauds, notice, ...rest } = open
       if (of.length > (notice ? 0 : 1) && opens.length < HALVES) {
@@ -153,7 +153,10 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
         if (notice) add({ ...bare, ...(rest.operators && { operators: true }), notice, of: [] }, [])
         add({ ...bare, of: of.slice(0, half) }, frauds.slice(0, half))
         if (half < of.length) add({ ...bare, of: of.slice(half) }, frauds.slice(half))
-      } else if (open.failures >= PATIENCE) carry(frauds.filter((fraud) => fraud !== undefined))
+        return true
+      }
+      if (open.failures >= PATIENCE) carry(frauds.filter((fraud) => fraud !== undefined))
+      return false
     },
     /** What is to be noted when the position passes the first `passed` items. */
     noted(passed: number): NotedAccount {

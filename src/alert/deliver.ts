@@ -23,6 +23,8 @@ const FIRST_PAUSE = 2000
 const OVERLAP = 1000
 /** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
 const NOTED_WITHIN = 5000
+/** So many letters that fail for themselves, none arriving in between, are no chance: it is the way. */
+const IN_A_ROW = 5
 const UNBLOCKED = { failures: 0, at: 0, until: 0 }
 
 /** Two clocks in ms: since 1970, as people may set it, and one that nobody sets back. */
@@ -109,6 +111,7 @@ async function turn(
   let thread = noted.thread
   const notices: Told[] = [...(noted.notices ?? [])] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
+  const inARow = new Set<Open>() // that failed for themselves since one arrived
   let blocked = UNBLOCKED // failures in a row, when the last one was, when the way is tried again
   let held: Why // why letters wait, as far as it was said
   let wake = () => {}
@@ -116,7 +119,7 @@ async function turn(
 
   /** Notes where everything is, one call after the other. */
   function settle(): Promise<void> {
-    settling = settling.then(() => insist(stage, commit))
+    settling = settling.then(() => insist({ log, stop: stage.stop }, commit))
     return settling
   }
   async function commit() {
@@ -188,6 +191,10 @@ async function turn(
     if (hold > 0) return hold
     const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
     const due = rest.find((open) => open.due <= steady)
+    if (due && due.failures > 0 && blocked.failures > 0 && waiting.length > 0) {
+      const other = paced.next(waiting.length, now, flying(), watched?.broken() ?? false)
+      if (other.wait === 0) return decide(other.size) // what failed for itself is no probe while there is another one
+    }
     if (due || notices.length > 0) {
       const others = flying()
       if (due && !due.doubtful) others.letters--
@@ -294,6 +301,8 @@ async function turn(
       return
     }
     log.info(sent)
+    inARow.clear()
+    if (stage.health) stage.health.failing = undefined
     if (blocked.failures > 0 && open.started > blocked.at) {
       log.info('alarms go out again')
       blocked = UNBLOCKED
@@ -303,8 +312,10 @@ async function turn(
     await settle()
   }
 
-  function putOff(open: Open, { message, pause, own, uncertain, wait }: SendError) {
+  function putOff(open: Open, { message, pause: blocks, own, uncertain, wait }: SendError) {
     const now = clock.steady()
+    if (own) inARow.add(open)
+    const pause = blocks || inARow.size >= IN_A_ROW
     const { of } = open
     const which =
       of.length === 0
@@ -313,17 +324,21 @@ async function turn(
           ? `transaction ${open.frauds[0]!.prediction.trans_num}`
           : `${of.length} frauds`
     const known = pause && open.started <= blocked.at // one failure, and one line, for all that were under way
-    if (own && !uncertain && !pause) account.refused(open)
-    else if (own) open.failures++
-    else if (!uncertain) account.dissolve(open)
+    const halved = own && !uncertain && !blocks && account.refused(open)
+    if (own && (uncertain || blocks)) open.failures++
+    if (!own && !uncertain) account.dissolve(open)
     if (own) open.due = now + Math.max(backoff(open.failures, firstPause), wait)
     if (known) return
     const failures = blocked.failures + 1
     if (pause) blocked = { failures, at: now, until: now + Math.max(backoff(failures, firstPause), wait) }
-    const next = seconds((pause ? blocked.until : open.due) - now)
-    log.warn(
-      `${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; retrying in ${next} s`,
-    )
+    if (pause && own) open.due = Math.max(open.due, blocked.until + firstPause) // better probe with another one
+    if (pause && stage.health) {
+      const since = stage.health.failing?.since ?? clock.now()
+      stage.health.failing = { since, reason: message }
+    }
+    const next =
+      halved && !pause ? 'sending it in halves' : `retrying in ${seconds((pause ? blocked.until : open.due) - now)} s`
+    log.warn(`${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; ${next}`)
   }
 
   await together(stage.stop, [reading, dispatching, ...(conditions ? [watching] : [])])

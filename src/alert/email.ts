@@ -75,17 +75,26 @@ export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = F
         clearTimeout(timer)
         timer = within(finalAnswer, 'it said nothing')
       }
+      const sendTo = (who: readonly string[]): Promise<Sent> =>
+        session.sendMail({ raw, envelope: { from, to: [...who] }, onHandedOver } as object)
       signal.addEventListener('abort', cut, { once: true })
       try {
         signal.throwIfAborted()
-        const { accepted, rejected, rejectedErrors } = await session.sendMail({
-          raw,
-          envelope: { from, to: [...to] },
-          onHandedOver,
-        } as object)
+        const mailed: string[] = []
+        const missed: string[] = []
+        for (let left: readonly string[] = to; left.length > 0; ) {
+          const { accepted, rejected, rejectedErrors } = await sendTo(left).catch((error: SmtpFailure): Sent => {
+            if (mailed.length === 0) throw error
+            return { accepted: [], rejected: left, rejectedErrors: left.map(() => error) }
+          })
+          mailed.push(...accepted)
+          const tooMany = (i: number) => accepted.length > 0 && rejectedErrors?.[i]?.responseCode === TOO_MANY
+          for (const [i, who] of rejected.entries())
+            if (!tooMany(i)) missed.push(`${who} (${oneLine(rejectedErrors?.[i]?.response ?? '')})`)
+          left = rejected.filter((_, i) => tooMany(i))
+        }
         idle.push(session)
-        const missed = rejected.length > 0 ? `, not to ${rejected.join(', ')} (${rejectedErrors?.[0]?.response})` : ''
-        return `mailed to ${accepted.join(', ')}${missed}`
+        return `mailed to ${mailed.join(', ')}${missed.length > 0 ? `, not to ${missed.join(', ')}` : ''}`
       } catch (error) {
         cut()
         throw explain(error as SmtpFailure, handedOver, late)
@@ -100,32 +109,48 @@ export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = F
   }
 }
 
+/** to more recipients than it takes at once: the others are to get the mail in another one (RFC 5321, 4.5.3.1.10) */
+const TOO_MANY = 452
+type Sent = { accepted: readonly string[]; rejected: readonly string[]; rejectedErrors?: SmtpFailure[] }
 type Session = ReturnType<typeof createTransport> & { close(options?: { force?: boolean }): void }
-type SmtpFailure = Error & { code?: string; response?: string; responseCode?: number }
+type SmtpFailure = Error & { code?: string; command?: string; response?: string; responseCode?: number }
 
 async function* reportEnd(mail: Readable, report?: () => void) {
   yield* mail
   report?.()
 }
 
+const oneLine = (text: string) => text.replace(/\s+/g, ' ')
+/** What was refused, by the command that was answered. */
+const WHAT: Record<string, string> = {
+  CONN: 'the connection',
+  'MAIL FROM': 'the sender (ALERT_FROM)',
+  'RCPT TO': 'every recipient (ALERT_TO)',
+}
 /** What an SMTP failure means for this mail and for the others. */
 function explain(
-  { message, code, response = '', responseCode = 0 }: SmtpFailure,
+  { message, code, command = '', response = '', responseCode = 0 }: SmtpFailure,
   handedOver: boolean,
   late?: string,
 ): SendError {
   const blocked = (what: string) => new SendError(what, { pause: true })
-  const said = (response || message).replace(/\s+/g, ' ').replace(/^Reached maximum number of retries after /, '')
+  const said = oneLine(response || message).replace(/^Reached maximum number of retries after /, '')
   if (code === 'EAUTH' && (responseCode >= 500 || responseCode === 0))
     return blocked(`the mail server refused the login (${responseCode || code}): check user and password in SMTP_URL`)
+  if (code === 'EAUTH') return blocked(`the mail server put the login off (${responseCode})`) // it may repeat the password
+  if (responseCode === 530)
+    return blocked(`the mail server demands a login: check user and password in SMTP_URL (${said})`)
   if (code === 'ETLS') return blocked(`the way to the mail server cannot be encrypted: ${said}`)
-  if (/\b5\.4\.5\b/.test(response))
+  if (/certificate|altnames/i.test(said) && responseCode === 0)
+    return blocked(`the mail server's certificate cannot be trusted: ${said.replace(/; if the root CA.*/, '')}`)
+  if (/^5\d\d[ -]5\.4\.5\b/m.test(response))
     return blocked('the mail server says that its daily sending limit is reached (550 5.4.5)')
   // Sender and recipients are the same for every mail: only the answer to the final dot is about this one.
   const own = code === 'EMESSAGE'
+  const what = WHAT[command] ?? 'the mail'
   if (responseCode >= 500 && responseCode !== 503)
-    return new SendError(`the mail server refused the mail: ${said}`, { pause: !own, own })
-  if (responseCode >= 400) return new SendError(`the mail server put the mail off: ${said}`, { pause: true, own })
+    return new SendError(`the mail server refused ${what}: ${said}`, { pause: !own, own })
+  if (responseCode >= 400) return new SendError(`the mail server put ${what} off: ${said}`, { pause: true, own })
   if (handedOver)
     return new SendError(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
       own: true,

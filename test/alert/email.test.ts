@@ -145,6 +145,23 @@ test('a recipient that the server refuses is named, the others get the mail', as
   expect(fake.seen[0]?.to).toContain('here@example.com')
 })
 
+test('recipients beyond what the server takes at once get the same mail in another one', async () => {
+  let inThis = 0
+  await using fake = await scriptedSmtp(({ verb, line }) => {
+    if (verb === 'MAIL') inThis = 0
+    if (verb !== 'RCPT') return undefined
+    if (/gone/.test(line)) return '550 5.1.1 no such user'
+    return ++inThis > 2 ? '452 4.5.3 too many recipients' : undefined
+  })
+  using mails = channel(fake.server)
+  const to = ['a', 'b', 'gone', 'c', 'd', 'e'].map((name) => `${name}@example.com`)
+  expect(await mails.send(await alarm(1, to), never)).toBe(
+    'mailed to a@example.com, b@example.com, c@example.com, d@example.com, e@example.com, not to gone@example.com (550 5.1.1 no such user)',
+  )
+  expect(new Set(fake.seen.map(({ raw }) => raw.toString())).size).toBe(1)
+  expect(fake.seen).toHaveLength(3)
+})
+
 describe.concurrent('a failure says whether the way is blocked, whether it is about this mail, and whether that may have arrived', () => {
   const BLOCKED = { pause: true, own: false, uncertain: false }
   const EITHER = { pause: true, own: true, uncertain: false }
@@ -156,24 +173,44 @@ describe.concurrent('a failure says whether the way is blocked, whether it is ab
       asked.verb === verb ? reply : OFFERS_LOGIN(asked)
 
   test.for<[string, Script, typeof BLOCKED, string | RegExp]>([
-    ['busy at the greeting', at('greeting', '421 4.3.2 busy'), BLOCKED, /put the mail off: 421 4\.3\.2 busy$/],
+    ['busy at the greeting', at('greeting', '421 4.3.2 busy'), BLOCKED, /put the connection off: 421 4\.3\.2 busy$/],
     [
       'shut out at the greeting',
       at('greeting', '554 5.7.1 go away'),
       BLOCKED,
-      /refused the mail: 554 5\.7\.1 go away$/,
+      /refused the connection: 554 5\.7\.1 go away$/,
     ],
     ['cut before the greeting', at('greeting', reset), BLOCKED, /cannot reach the mail server: .*ECONNRESET/],
     ['closed before the greeting', at('greeting', hangUp), BLOCKED, /cannot reach the mail server: .*closed/],
     ['wrong password', at('AUTH', '535 5.7.8 no'), BLOCKED, /refused the login \(535\)/],
     ['two-line refusal', at('AUTH', '534-5.7.9 app\r\n534 5.7.9 password'), BLOCKED, /refused the login \(534\)/],
-    ['login not possible now', at('AUTH', '454 4.7.0 later'), BLOCKED, /put the mail off: 454 4\.7\.0 later$/],
-    ['login demanded', at('MAIL', '530 5.7.0 log in first'), BLOCKED, /refused the mail: 530 5\.7\.0 log in first$/],
-    ['sender refused', at('MAIL', '550 5.7.1 not you'), BLOCKED, /refused the mail: 550 5\.7\.1 not you$/],
+    ['login not possible now', at('AUTH', '454 4.7.0 later'), BLOCKED, /put the login off \(454\)$/],
+    [
+      'login demanded',
+      at('MAIL', '530 5.7.0 log in first'),
+      BLOCKED,
+      /demands a login: check user and password in SMTP_URL \(530 5\.7\.0 log in first\)$/,
+    ],
+    [
+      'sender refused',
+      at('MAIL', '550 5.7.1 not you'),
+      BLOCKED,
+      /refused the sender \(ALERT_FROM\): 550 5\.7\.1 not you$/,
+    ],
     ['daily limit', at('MAIL', '550-5.4.5 Daily user\r\n550 5.4.5 limit'), BLOCKED, /daily sending limit/],
     ['daily limit at the dot', at('dot', '550 5.4.5 limit'), BLOCKED, /daily sending limit/],
-    ['recipient refused', at('RCPT', '550 5.1.1 no such user'), BLOCKED, /refused the mail: 550 5\.1\.1 no such user$/],
-    ['recipient put off', at('RCPT', '450 4.2.1 too fast'), BLOCKED, /put the mail off: 450 4\.2\.1 too fast$/],
+    [
+      'recipient refused',
+      at('RCPT', '550 5.1.1 no such user'),
+      BLOCKED,
+      /refused every recipient \(ALERT_TO\): 550 5\.1\.1 no such user$/,
+    ],
+    [
+      'recipient put off',
+      at('RCPT', '450 4.2.1 too fast'),
+      BLOCKED,
+      /put every recipient \(ALERT_TO\) off: 450 4\.2\.1 too fast$/,
+    ],
     ['cut at DATA', at('DATA', reset), BLOCKED, /cannot reach the mail server: .*ECONNRESET/],
     ['closed at DATA', at('DATA', hangUp), BLOCKED, /cannot reach the mail server/],
     [
