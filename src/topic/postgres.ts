@@ -9,6 +9,7 @@ import {
   type Batch,
   decode,
   type Notes,
+  openArrivals,
   READERS,
   type Reader,
   type ReaderName,
@@ -79,11 +80,11 @@ export async function postgresTopics({
     await db.close()
     throw error
   }
-  const waiting = new Set<() => void>()
+  const arrivals = openArrivals()
   let news = 0
   const wakeAll = () => {
     news++
-    for (const wake of waiting) wake()
+    arrivals.announce()
   }
   const session = openSession(db, wakeAll)
   const ask: Query = (text, values) => db.query(text, values).catch(failing('cannot read the topics'))
@@ -202,7 +203,7 @@ export async function postgresTopics({
           cursor = rows.at(-1)!.offset as bigint
           return batch(rows as { offset: bigint; record: string }[], readIn)
         }
-        if (news === heard) await appended(signal)
+        if (news === heard) await arrivals.wait(LOOK_AGAIN, signal)
       }
     }
     function batch(rows: { offset: bigint; record: string }[], readIn: object): Batch<Records[T]> {
@@ -249,21 +250,6 @@ export async function postgresTopics({
         return row && Number(row.at)
       },
     }
-  }
-
-  /** Resolves when something may have been appended, here or by another process. */
-  function appended(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', wake)
-        waiting.delete(wake)
-        resolve()
-      }
-      const timer = setTimeout(wake, LOOK_AGAIN)
-      signal.addEventListener('abort', wake)
-      waiting.add(wake)
-    })
   }
 
   /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */

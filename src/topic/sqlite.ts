@@ -9,6 +9,7 @@ import {
   decode,
   type Notes,
   onlyTurn,
+  openArrivals,
   READERS,
   type Reader,
   type ReaderName,
@@ -63,7 +64,7 @@ export async function sqliteTopics({
     'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
   )
   const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
-  const waiting = new Set<() => void>()
+  const arrivals = openArrivals()
 
   /** One transaction: all or nothing, durable when it returns. */
   function write(writes: Writes, notes: Notes, position?: () => void) {
@@ -77,7 +78,7 @@ export async function sqliteTopics({
       if (db.isTransaction) db.exec('ROLLBACK')
       throw new Error(`cannot write the topics in ${path}`, { cause: error })
     }
-    for (const wake of waiting) wake()
+    arrivals.announce()
   }
 
   function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
@@ -93,7 +94,7 @@ export async function sqliteTopics({
           cursor = rows.at(-1)!.offset
           return batch(rows)
         }
-        await appended(signal)
+        await arrivals.wait(LOOK_AGAIN, signal)
       }
     }
     function batch(rows: { offset: number; record: string }[]): Batch<Records[T]> {
@@ -124,21 +125,6 @@ export async function sqliteTopics({
         return (db.prepare(sql).get(position()) as { at: number } | undefined)?.at
       },
     }
-  }
-
-  /** Resolves when something may have been appended, here or by another process. */
-  function appended(signal: AbortSignal): Promise<void> {
-    return new Promise((resolve) => {
-      const wake = () => {
-        clearTimeout(timer)
-        signal.removeEventListener('abort', wake)
-        waiting.delete(wake)
-        resolve()
-      }
-      const timer = setTimeout(wake, LOOK_AGAIN)
-      signal.addEventListener('abort', wake)
-      waiting.add(wake)
-    })
   }
 
   /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */

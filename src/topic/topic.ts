@@ -104,6 +104,30 @@ export function onlyTurn(): Turn {
   }
 }
 
+/** For readers of this process that wait for something to be appended. */
+export function openArrivals() {
+  const waiting = new Set<() => void>()
+  return {
+    announce() {
+      for (const wake of waiting) wake()
+    },
+    /** Resolves at the next announcement, when aborted, or after `ms`: another process may have appended. */
+    wait(ms: number, signal: AbortSignal): Promise<void> {
+      return new Promise((resolve) => {
+        const wake = () => {
+          clearTimeout(timer)
+          signal.removeEventListener('abort', wake)
+          waiting.delete(wake)
+          resolve()
+        }
+        const timer = setTimeout(wake, ms)
+        signal.addEventListener('abort', wake)
+        waiting.add(wake)
+      })
+    },
+  }
+}
+
 /** A record as it is stored, read again. A card number is a bigint however short it is. */
 export function decode<T extends TopicName>(text: string): Records[T] {
   const record = parse(text) as { cc_num?: Json }
