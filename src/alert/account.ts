@@ -7,20 +7,27 @@ import type { Letter } from './way.ts'
 const CARRIED = 500
 /** records that a fraud may hold up before it is carried */
 const HELD_UP = 2000
-/** More records are not read, so that memory and notes stay small: of all, waiting, or sent beyond the position. */
-const MOST = { records: 50_000, waiting: 2000, beyond: 5000 }
+/**
+ * More records are not read, so that memory and notes stay small: of all, waiting, in letters too, or sent beyond the
+ * position. */
+const MOST = { records: 50_000, waiting: 2000, held: 6000, beyond: 5000 }
 /** letters at most that are found out about by halves */
-const HALVES = 100
+const HALVES = 500
 /** refusals after which a single alarm is carried */
 const PATIENCE = 3
-/** ms that a letter of an earlier process waits for its frauds to be read again; they are, unless somebody removed them */
-const READ_AGAIN = 600_000
 
 /**
  * A record that was read and not passed, `n` in order. `done`: the position may pass it. `carried`: as it is noted whole,
- * though it is not sent; without a batch an earlier process has.
+ * though it is not sent; without a batch an earlier process has. `early`: one of those that may be old.
  */
-type Item = { n: number; prediction: Prediction; batch?: Batch<Prediction>; done: boolean; carried: boolean }
+type Item = {
+  n: number
+  prediction: Prediction
+  batch?: Batch<Prediction>
+  done: boolean
+  carried: boolean
+  early?: boolean
+}
 /** What a letter is, apart from its frauds; these by name. */
 type Draft = Omit<Letter, 'frauds'> & { of: readonly string[] }
 /**
@@ -36,26 +43,32 @@ export type Open = Draft & {
   failures: number
   due: number
 }
+/**
+ * What was there before anybody wanted it, beyond the position: so many records at most, that were predicted before then
+ * (ms since 1970). Kafka counts its own marks too, and a clock may be set back.
+ */
+type Old = { records: number; until: number }
 /** What outlives the process. `ahead`: done beyond the position; `seen`: how many records beyond it were seen. JSON. */
 export type NotedAccount = {
   ahead: readonly string[]
   open?: readonly Draft[]
   carried?: readonly Prediction[]
   seen?: number
+  old?: Old
 }
 
 /**
  * Where each fraud is between the topic and the way: it waits, or it is in exactly one letter that is decided and not
  * sent, or it is done. What is noted before a letter is sent is enough to send it again as it was, after a crash.
  */
-export function openAccount(noted: NotedAccount, steady: () => number) {
+export function openAccount(noted: NotedAccount) {
   const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
   const items: Item[] = [] // read and not passed, in order
   const waiting: Item[] = [] // frauds in no letter, in order
   const opens: Open[] = []
   const missing = new Map<string, { open: Open; i: number }>() // in letters, to be read again
-  const began = steady()
   let [read, known] = [0, noted.seen ?? 0]
+  let oldRecords = noted.old?.records ?? 0
 
   const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]
   function place(item: Item) {
@@ -65,10 +78,11 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     at.open.frauds[at.i] = item
     return missing.delete(name)
   }
-  function add(draft: Draft, frauds: Open['frauds']): Open {
+  function add(draft: Draft, frauds: Open['frauds'], first = false): Open {
     const fresh = { noted: false, sending: false, doubtful: false, started: 0, failures: 0, due: 0 }
     const open = { ...draft, frauds, ...fresh }
-    opens.push(open)
+    if (first) opens.unshift(open)
+    else opens.push(open)
     return open
   }
   for (const draft of noted.open ?? []) {
@@ -93,8 +107,10 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
   }
   function carry(frauds: readonly Item[]) {
     const carried = mine().filter((item) => item.carried).length
-    const more = frauds.filter((item) => !item.carried)
-    if (carried + more.length > CARRIED) return
+    const more = frauds
+      .filter((item) => !item.carried)
+      .sort((a, b) => a.n - b.n)
+      .slice(0, Math.max(0, CARRIED - carried))
     for (const item of more) Object.assign(item, { carried: true, done: true })
   }
 
@@ -106,22 +122,26 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     held: () => waiting.length + opens.reduce((sum, { of }) => sum + of.length, 0),
     /** Is it enough for now? */
     full: () =>
-      items.length >= MOST.records ||
-      waiting.length >= MOST.waiting ||
-      ahead.size + items.filter(({ done, prediction }) => done && deservesMail(prediction)).length >= MOST.beyond,
-    /** Takes in what was read; `fresh` is told of what no process has seen before, `since` (ms since 1970)
-     * what was predicted earlier is of no interest. */
-    take(batch: Batch<Prediction>, fresh: (prediction: Prediction) => void, since = 0) {
+      known === 0 && // what an earlier process has read is read again, however much it is
+      (items.length >= MOST.records ||
+        waiting.length >= MOST.waiting ||
+        mine().length >= MOST.held ||
+        items.filter(({ done, prediction }) => done && deservesMail(prediction)).length >= MOST.beyond),
+    /** Takes in what was read; `fresh` is told of what no process has seen before. */
+    take(batch: Batch<Prediction>, fresh: (prediction: Prediction) => void) {
       for (const prediction of batch.records) {
-        const done = !deservesMail(prediction) || prediction.predicted_at < since || ahead.delete(identity(prediction))
-        const item: Item = { n: read++, prediction, batch, done, carried: false }
+        const early = oldRecords > 0 && oldRecords-- > 0
+        const old = early && prediction.predicted_at <= noted.old!.until
+        const done = !deservesMail(prediction) || old || ahead.delete(identity(prediction))
+        const item: Item = { n: read++, prediction, batch, done, carried: false, early }
         items.push(item)
         if (known > 0) known--
         else fresh(prediction)
         if (!done) place(item)
       }
       if (items.length >= HELD_UP && items[0] && !items[0].done) carry(mine())
-      if (missing.size > 0 && steady() - began > READ_AGAIN)
+      if (missing.size > 0 && known === 0)
+        // somebody has removed them
         for (const open of new Set(Array.from(missing.values(), (at) => at.open))) giveBack(open)
     },
     /** Puts the first `size` that wait into a letter. */
@@ -150,9 +170,10 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
         const half = Math.ceil(of.length / 2)
         const bare = { at: rest.at, ...(rest.under && { under: rest.under }) }
         remove(open)
-        if (notice) add({ ...bare, ...(rest.operators && { operators: true }), notice, of: [] }, [])
-        add({ ...bare, of: of.slice(0, half) }, frauds.slice(0, half))
-        if (half < of.length) add({ ...bare, of: of.slice(half) }, frauds.slice(half))
+        // Before the others, so that it is not taken into more and more parts at once.
+        if (half < of.length) add({ ...bare, of: of.slice(half) }, frauds.slice(half), true)
+        add({ ...bare, of: of.slice(0, half) }, frauds.slice(0, half), true)
+        if (notice) add({ ...bare, ...(rest.operators && { operators: true }), notice, of: [] }, [], true)
         return true
       }
       if (open.failures >= PATIENCE) carry(frauds.filter((fraud) => fraud !== undefined))
@@ -175,6 +196,9 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
         }),
         ...(carried.length > 0 && { carried: carried.map(({ prediction }) => prediction) }),
         seen: items.length - passed + known,
+        ...(noted.old && {
+          old: { ...noted.old, records: oldRecords + items.slice(passed).filter(({ early }) => early).length },
+        }),
       }
     },
   }

@@ -23,9 +23,13 @@ const FIRST_PAUSE = 2000
 const OVERLAP = 1000
 /** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
 const NOTED_WITHIN = 5000
+/** ms after the next letter of a storm was due, after which what is collected is another storm */
+const LULL = 15 * MINUTE
+/** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
+const LONGEST = 60 * MINUTE
 /** So many letters that fail for themselves, none arriving in between, are no chance: it is the way. */
 const IN_A_ROW = 5
-const UNBLOCKED = { failures: 0, at: 0, until: 0 }
+const UNBLOCKED = { failures: 0, at: 0, until: 0, byRow: false }
 
 /** Two clocks in ms: since 1970, as people may set it, and one that nobody sets back. */
 export type Clock = { now(): number; steady(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> }
@@ -36,8 +40,7 @@ const CLOCK: Clock = {
 }
 
 type Told = { notice: Notice; operators?: true }
-type Noted = NotedAccount &
-  Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; notices?: Told[]; since?: number }
+type Noted = NotedAccount & Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; notices?: Told[] }
 /** The letter that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
 type Thread = { key: string; last: number }
 
@@ -102,17 +105,21 @@ async function turn(
     return ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
   })
   if (!noted) return
-  const account = openAccount(noted, clock.steady)
+  if (fromNow && noted.old === undefined) {
+    noted.old = { records: await reader.lag(), until: clock.now() }
+    await insist({ log, stop: stage.stop }, () => topics.note({ [name]: noted })) // or what comes now would be old after a crash
+  }
+  const account = openAccount(noted)
   const { items, waiting, opens } = account
   const paced = pace({ burst, limit: dailyLimit }, noted)
   const watched = impossible === undefined ? undefined : breaker(impossible, noted.breaker)
   const health = patience(noted.health)
-  const since = fromNow ? (noted.since ?? clock.now()) : undefined
   let thread = noted.thread
   const notices: Told[] = [...(noted.notices ?? [])] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
   const inARow = new Set<Open>() // that failed for themselves since one arrived
   let blocked = UNBLOCKED // failures in a row, when the last one was, when the way is tried again
+  let fresh = Number.NEGATIVE_INFINITY // when a letter was decided last, of the clock that nobody sets back
   let held: Why // why letters wait, as far as it was said
   let wake = () => {}
   let settling = Promise.resolve()
@@ -131,7 +138,6 @@ async function turn(
         ...told,
         ...(watched && { breaker: watched.state() }),
         ...(thread && { thread }),
-        ...(since && { since }),
       }
       return { [name]: { ...state, ...more } satisfies Noted }
     }
@@ -152,7 +158,7 @@ async function turn(
       while (account.full() && !stop.aborted) await clock.sleep(1000, stop)
       const batch = await reader.read(READ, stop)
       if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
-      account.take(batch, judge, since)
+      account.take(batch, judge)
       if (items[0]?.done || notices.length > 0) await settle()
       wake()
     })
@@ -168,18 +174,23 @@ async function turn(
     forever({ log, stop }, async () => {
       await clock.sleep(MINUTE, stop)
       if (stop.aborted) return
-      const told = health.saw(await conditions!(), clock.now())
-      for (const notice of told) notices.push({ notice, operators: true })
-      if (told.length > 0) await settle()
+      const found = await conditions!()
+      const before = JSON.stringify(health.noted())
+      for (const notice of health.saw(found, clock.now())) notices.push({ notice, operators: true })
+      if (JSON.stringify(health.noted()) === before) return
+      await settle()
       wake()
     })
 
   /** Letters that may go out at any moment, and are not counted yet. */
   function flying() {
-    const mine = opens.filter(({ doubtful }) => !doubtful)
-    const singles = mine.filter(({ of }) => of.length === 1).length
+    const mine = opens.filter(({ sending }) => sending)
+    const singles = mine.filter(({ of, notice }) => of.length === 1 && !notice).length
     return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ at }) => at)) }
   }
+  const broken = () => watched?.broken() ?? false
+  /** May a letter be decided that has not been tried yet? */
+  const another = () => waiting.length > 0 && paced.next(waiting.length, clock.now(), flying(), broken()).wait === 0
   /** The next letter, or the ms until there may be one. */
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
@@ -188,44 +199,42 @@ async function turn(
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
     )
     if (sending.size >= SESSIONS) return Number.POSITIVE_INFINITY
-    if (hold > 0) return hold
+    if (hold > 0 && !(blocked.byRow && steady - fresh > MINUTE && another())) return hold
     const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
     const due = rest.find((open) => open.due <= steady)
-    if (due && due.failures > 0 && blocked.failures > 0 && waiting.length > 0) {
-      const other = paced.next(waiting.length, now, flying(), watched?.broken() ?? false)
-      if (other.wait === 0) return decide(other.size) // what failed for itself is no probe while there is another one
+    if (blocked.failures > 0 && (!due || due.failures > 0) && another()) {
+      const { size, period } = paced.next(waiting.length, now, flying(), broken())
+      return decide(size, period) // what failed for itself is no probe while there is another one
     }
     if (due || notices.length > 0) {
-      const others = flying()
-      if (due && !due.doubtful) others.letters--
-      const wait = paced.wait(now, others)
+      const wait = paced.wait(now, flying())
       if (wait === Number.POSITIVE_INFINITY) return wait
       if (wait > 0) return heldBack('limit', wait)
       return due ?? announce(notices.shift()!)
     }
-    const { wait, size, why } =
-      waiting.length > 0
-        ? paced.next(waiting.length, now, flying(), watched?.broken() ?? false)
-        : { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
+    const { wait, size, why, period } = paced.next(waiting.length, now, flying(), broken())
     if (stage.health && waiting.length + opens.length === 0) stage.health.held = undefined
-    if (wait < Number.POSITIVE_INFINITY && (wait > 0 || !why)) heldBack(why, wait)
+    const never = wait === Number.POSITIVE_INFINITY
+    if (waiting.length === 0 ? never && held : !never && (wait > 0 || !why)) heldBack(why, wait)
     if (wait > 0) return Math.min(wait, ...rest.map((open) => open.due - steady))
-    return decide(size)
+    return decide(size, period)
   }
   /** Frauds that come soon after one another, and notices of one matter, are a thread. */
-  function decide(size: number): Open {
+  function decide(size: number, period?: number): Open {
     const at = clock.now()
-    const under = held && thread?.key
+    const goesOn = thread && at - thread.last <= (period === undefined ? MINUTE : period + LULL)
+    const under = period !== undefined && goesOn && thread!.key
     const open = account.decide(size, { at, ...(under && { under }) })
-    if (!thread || (!held && at - thread.last > MINUTE)) begin(open, at)
+    if (!goesOn) begin(open, at)
     thread!.last = at
+    fresh = clock.steady()
     return open
   }
   /** With the frauds that wait, if it is about them. */
   function announce({ notice, operators }: Told): Open {
     const at = clock.now()
     if (operators) return account.decide(0, { at, notice, operators })
-    const under = watched?.broken() ? undefined : thread?.key
+    const under = broken() ? undefined : thread?.key
     const open = account.decide(FULL, { at, notice, ...(under && { under }) })
     begin(open, at)
     return open
@@ -294,10 +303,11 @@ async function turn(
       if (!(error instanceof SendError)) throw error
       open.sending = false
       if (error.uncertain) {
-        paced.sent(size, clock.now())
+        paced.sent(size, clock.now(), open.doubtful)
         open.doubtful = true
       }
       if (!stop.aborted) putOff(open, error)
+      if (error.uncertain) await settle()
       return
     }
     log.info(sent)
@@ -307,7 +317,7 @@ async function turn(
       log.info('alarms go out again')
       blocked = UNBLOCKED
     }
-    paced.sent(size, clock.now())
+    paced.sent(size, clock.now(), open.doubtful)
     account.sent(open)
     await settle()
   }
@@ -327,10 +337,11 @@ async function turn(
     const halved = own && !uncertain && !blocks && account.refused(open)
     if (own && (uncertain || blocks)) open.failures++
     if (!own && !uncertain) account.dissolve(open)
-    if (own) open.due = now + Math.max(backoff(open.failures, firstPause), wait)
+    if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), wait)
     if (known) return
     const failures = blocked.failures + 1
-    if (pause) blocked = { failures, at: now, until: now + Math.max(backoff(failures, firstPause), wait) }
+    const until = now + Math.max(backoff(failures, firstPause), wait)
+    if (pause) blocked = { failures, at: now, until, byRow: !blocks }
     if (pause && own) open.due = Math.max(open.due, blocked.until + firstPause) // better probe with another one
     if (pause && stage.health) {
       const since = stage.health.failing?.since ?? clock.now()

@@ -17,8 +17,12 @@ export type Paced = { counted: Counted; singles?: Counted; last?: number; collec
 /** Letters that are decided and may go out at any moment; `since`: when the newest of them was, in ms since 1970. */
 export type Flying = { letters: number; singles: number; since: number }
 export type Why = 'limit' | 'scarce' | 'broken' | 'storm' | undefined
-/** The next letter may be decided in `wait` ms (Infinity: not before one under way has gone), and takes `size` frauds of those that wait. */
-export type Next = { wait: number; size: number; why: Why }
+/**
+ * The next letter may be decided in `wait` ms (Infinity: not before one under way has gone), and takes
+ * `size` frauds of those that wait; `period` is between letters, where they are collected. */
+export type Next = { wait: number; size: number; why: Why; period?: number }
+
+const NOTHING: Next = { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
 
 /**
  * When the next letter goes out, and with how many frauds: each at once in a letter of its own, until more than `burst`
@@ -31,37 +35,46 @@ export function pace({ burst, limit }: { burst: number; limit: number }, noted: 
   const singles = quota(burst, noted.singles ?? [], { span: MINUTE, unit: SECOND })
   let last = noted.last ?? 0
   let collecting = noted.collecting ?? false
+  let began: number | undefined // what came before is not known until it is read
   const reserve = limit >= WORTH_A_RESERVE ? 1 : 0
 
   return {
     /** For a letter with frauds, of which so many wait. */
     next(waiting: number, now: number, flying: Flying, broken: boolean): Next {
+      if (waiting === 0 && !collecting) return NOTHING
       const wait = daily.wait(now, reserve)
-      if (wait > 0) return { wait, size: 0, why: 'limit' }
+      if (wait > 0) {
+        if (waiting === 0) return NOTHING
+        collecting = true // the letter that is free then takes all that waits
+        return { wait, size: 0, why: 'limit' }
+      }
       const left = daily.left(now) - flying.letters
-      if (left <= reserve) return { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
-      const scarce = left <= limit * SCARCE
+      if (left <= reserve) return NOTHING
+      const scarce = limit - left >= limit * (1 - SCARCE)
       const single = singles.left(now) - flying.singles > 0
-      if (!single && !scarce && !broken) collecting = true
+      if (waiting > 0 && !single && !scarce && !broken) collecting = true
       if (!collecting && !scarce && !broken) return { wait: 0, size: 1, why: undefined }
       const period = Math.max(
         MINUTE,
         broken && waiting < FULL ? BROKEN : 0, // a full letter waits for nothing more
         scarce ? DAY / (left - reserve) : 0,
       )
-      const since = Math.min(Math.max(last, flying.since), now) // the clock may have been set back
-      const why = scarce ? 'scarce' : broken ? 'broken' : 'storm'
-      return { wait: Math.max(0, since + period - now), size: Math.min(waiting, FULL), why }
+      last = Math.min(last, now) // the clock may have been set back
+      began = Math.min(began ?? now, now)
+      const since = Math.max(last, Math.min(flying.since, now), waiting > 0 ? 0 : began)
+      const rest = Math.max(0, since + period - now)
+      if (rest === 0 && waiting <= burst) collecting = false // the minute has brought no more
+      if (rest === 0 && waiting === 0) return NOTHING
+      return { wait: rest, size: Math.min(waiting, FULL), why: scarce ? 'scarce' : broken ? 'broken' : 'storm', period }
     },
     /** ms until a letter that is decided already, or a notice, may go out; Infinity: not before one that is under way */
     wait: (now: number, flying: Flying): number =>
       daily.left(now) - flying.letters > 0 ? 0 : daily.wait(now) || Number.POSITIVE_INFINITY,
-    /** A letter with so many frauds went out, or may have. */
-    sent(size: number, now: number) {
+    /** A letter with so many frauds went out, or may have; `again`: and may have before. */
+    sent(size: number, now: number, again = false) {
       daily.count(now)
       if (size === 1 && !collecting) singles.count(now)
-      else if (size <= burst) collecting = false
-      last = now
+      if (size > 0 && !again) last = now
     },
     noted: (): Paced => ({ counted: daily.counted(), singles: singles.counted(), last, collecting }),
   }

@@ -289,7 +289,7 @@ describe.concurrent('while the server is down', () => {
     expect(sorted(w.fake.taken())).toEqual(names(9))
   })
 
-  test('not more than some 2,000 frauds are read ahead', async () => {
+  test('not more than some 2,000 frauds are read ahead', { timeout: 90_000 }, async () => {
     let [down, read, most] = [true, 0, 0]
     await using w = await world(frauds(4100), ({ verb }) =>
       verb === 'greeting' && down ? '421 4.3.2 busy' : undefined,
@@ -304,7 +304,7 @@ describe.concurrent('while the server is down', () => {
     await waitFor('three failures', () => only.warnings().length === 3)
     expect(read).toBeGreaterThanOrEqual(2000)
     down = false
-    await waitFor('more to be read', () => read > 3000)
+    await waitFor('more to be read', () => read > 3000, 60_000)
     expect(most).toBeLessThan(2600)
   })
 })

@@ -394,7 +394,7 @@ describe.concurrent.for<Own>([
 
 test.concurrent('a blocked way is tried by one mail at a time once those under way have failed, which is one line', async () => {
   await using w = await world({ ill: at('greeting', '421 4.3.2 busy') })
-  await using only = await w.worker({ overlap: 0 })
+  await using only = await w.worker({ overlap: 0, firstPause: 200 })
   await only.warnings(4)
   const [sessions, warnings] = [w.fake.sessions, only.said('warn').length]
   expect(sessions).toBeGreaterThanOrEqual(5 + warnings - 1)
