@@ -8,22 +8,21 @@ export function verdict(
   { flagged, of, usual, chance }: { flagged: number; of: number; usual: number; chance: number },
   model: string | null,
 ): Notice {
+  const mark = model === 'simulated' ? '[simulated] ' : ''
   const named = model ? `The model ${model}` : 'The model'
   const share = `${named} took ${flagged} of the last ${of} transactions for fraud, ${percent(flagged / of)}; usually it is about ${percent(usual)}.`
   return change === 'broken'
     ? {
-        subject: `The model looks broken: ${percent(flagged / of)} taken for fraud`,
+        subject: `${mark}The model looks broken: ${percent(flagged / of)} taken for fraud`,
         lines: [
           share,
-          chance > 0
-            ? `By chance that comes once in ${Math.round(1 / chance).toExponential(0)} times.`
-            : 'That is no chance.',
+          `By chance so many come once in 10^${Math.floor(-Math.log10(Math.max(chance, 1e-300)))} times.`,
           'Until it is plausible again, alarms come as one list every 15 minutes. None is left out.',
           'Look at the model server: another version, changed columns or units? ALERT_BREAKER=off turns this check off.',
         ],
       }
     : {
-        subject: `The model is plausible again: ${percent(flagged / of)} taken for fraud`,
+        subject: `${mark}The model is plausible again: ${percent(flagged / of)} taken for fraud`,
         lines: [share, 'Alarms come one by one again.'],
       }
 }

@@ -54,7 +54,7 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
     }
   }
   return async (): Promise<Condition[]> => [
-    ...failing('the producer', 'fetch', 'Look at PRODUCER_URL. Nothing new comes in, and what it sends now is gone.'),
+    ...failing('the producer', 'fetch', 'Look at PRODUCER_URL. Nothing new comes in meanwhile.'),
     ...failing('the model', 'score', 'Look at MODEL_URL. Transactions are fetched and wait.'),
     ...failing('the database', 'record', 'Look at DATABASE_URL. Alarms go out, and the rows wait.'),
     ...(await Promise.all(Object.entries(readers).map(([stage, reader]) => backlog(stage, reader)))),
