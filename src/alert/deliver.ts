@@ -4,6 +4,7 @@ import { type Reader, TakenOver, type Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { type NotedAccount, type Open, openAccount } from './account.ts'
 import { deservesMail } from './alert.ts'
+import { blockade } from './blockade.ts'
 import { type BreakerState, breaker } from './breaker.ts'
 import { type Condition, type NotedHealth, patience } from './health.ts'
 import { verdict } from './notice.ts'
@@ -27,9 +28,6 @@ const NOTED_WITHIN = 5000
 const LULL = 15 * MINUTE
 /** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
 const LONGEST = 60 * MINUTE
-/** So many letters that fail for themselves, none arriving in between, are no chance: it is the way. */
-const IN_A_ROW = 5
-const UNBLOCKED = { failures: 0, at: 0, until: 0, byRow: false }
 
 /** Two clocks in ms: since 1970, as people may set it, and one that nobody sets back. */
 export type Clock = { now(): number; steady(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> }
@@ -102,13 +100,13 @@ async function turn(
   const noted = await eventually(stage, async () => {
     await reader.take(stage.stop)
     reader.rewind()
-    return ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
+    const found = ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
+    if (!fromNow || found.old) return found
+    const begun: Noted = { ...found, old: { records: await reader.lag(), until: clock.now() } }
+    await topics.note({ [name]: begun }) // or what comes now would be old after a crash
+    return begun
   })
   if (!noted) return
-  if (fromNow && noted.old === undefined) {
-    noted.old = { records: await reader.lag(), until: clock.now() }
-    await insist({ log, stop: stage.stop }, () => topics.note({ [name]: noted })) // or what comes now would be old after a crash
-  }
   const account = openAccount(noted)
   const { items, waiting, opens } = account
   const paced = pace({ burst, limit: dailyLimit }, noted)
@@ -117,8 +115,7 @@ async function turn(
   let thread = noted.thread
   const notices: Told[] = [...(noted.notices ?? [])] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
-  const inARow = new Set<Open>() // that failed for themselves since one arrived
-  let blocked = UNBLOCKED // failures in a row, when the last one was, when the way is tried again
+  const block = blockade(firstPause)
   let fresh = Number.NEGATIVE_INFINITY // when a letter was decided last, of the clock that nobody sets back
   let held: Why // why letters wait, as far as it was said
   let wake = () => {}
@@ -195,14 +192,14 @@ async function turn(
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
     const hold = Math.max(
-      blocked.until - steady,
+      block.until() - steady,
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
     )
     if (sending.size >= SESSIONS) return Number.POSITIVE_INFINITY
-    if (hold > 0 && !(blocked.byRow && steady - fresh > MINUTE && another())) return hold
+    if (hold > 0 && !(block.byRow() && steady - fresh > MINUTE && another())) return hold
     const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
     const due = rest.find((open) => open.due <= steady)
-    if (blocked.failures > 0 && (!due || due.failures > 0) && another()) {
+    if (block.blocked() && (!due || due.failures > 0) && another()) {
       const { size, period } = paced.next(waiting.length, now, flying(), broken())
       return decide(size, period) // what failed for itself is no probe while there is another one
     }
@@ -253,13 +250,13 @@ async function turn(
       }
     if (why === held) return wait
     held = why
-    const minutes = `${Math.ceil(wait / MINUTE)} min`
-    const some = `${account.held()} held back, next one in ${minutes}`
-    if (why === 'limit') log.warn(`${dailyLimit} mails in 24 h (ALERT_DAILY_LIMIT): ${some}`)
-    else if (why === 'scarce') log.warn(`80 % of ALERT_DAILY_LIMIT is used, alarms are collected: ${some}`)
-    else if (why === 'storm')
-      log.warn(`more than ${plural(burst, 'fraud')} in 60 s (ALERT_BURST), alarms are collected: ${some}`)
-    else if (why === 'broken') log.warn(`the model looks broken, alarms are collected: ${some}`)
+    const reasons = {
+      limit: `${dailyLimit} mails in 24 h (ALERT_DAILY_LIMIT)`,
+      scarce: '80 % of ALERT_DAILY_LIMIT is used, alarms are collected',
+      storm: `more than ${plural(burst, 'fraud')} in 60 s (ALERT_BURST), alarms are collected`,
+      broken: 'the model looks broken, alarms are collected',
+    }
+    if (why) log.warn(`${reasons[why]}: ${account.held()} held back, next one in ${Math.ceil(wait / MINUTE)} min`)
     else log.info('alarms go out one by one again')
     return wait
   }
@@ -269,7 +266,7 @@ async function turn(
     while (!stop.aborted) {
       const chosen = next()
       if (typeof chosen !== 'number') {
-        if (blocked.failures > 0) blocked.until = clock.steady() + backoff(blocked.failures, firstPause)
+        block.tries(clock.steady())
         const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
         sending.add(sent)
       } else {
@@ -311,21 +308,17 @@ async function turn(
       return
     }
     log.info(sent)
-    inARow.clear()
     if (stage.health) stage.health.failing = undefined
-    if (blocked.failures > 0 && open.started > blocked.at) {
-      log.info('alarms go out again')
-      blocked = UNBLOCKED
-    }
+    if (block.arrived(open.started)) log.info('alarms go out again')
     paced.sent(size, clock.now(), open.doubtful)
     account.sent(open)
     await settle()
   }
 
-  function putOff(open: Open, { message, pause: blocks, own, uncertain, wait }: SendError) {
+  function putOff(open: Open, error: SendError) {
+    const { message, pause, own, uncertain, wait } = error
     const now = clock.steady()
-    if (own) inARow.add(open)
-    const pause = blocks || inARow.size >= IN_A_ROW
+    const others = block.failed(open, open.started, error, now)
     const { of } = open
     const which =
       of.length === 0
@@ -333,22 +326,17 @@ async function turn(
         : of.length === 1
           ? `transaction ${open.frauds[0]!.prediction.trans_num}`
           : `${of.length} frauds`
-    const known = pause && open.started <= blocked.at // one failure, and one line, for all that were under way
-    const halved = own && !uncertain && !blocks && account.refused(open)
-    if (own && (uncertain || blocks)) open.failures++
+    const halved = own && !uncertain && !pause && account.refused(open)
+    if (own && (uncertain || pause)) open.failures++
     if (!own && !uncertain) account.dissolve(open)
     if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), wait)
-    if (known) return
-    const failures = blocked.failures + 1
-    const until = now + Math.max(backoff(failures, firstPause), wait)
-    if (pause) blocked = { failures, at: now, until, byRow: !blocks }
-    if (pause && own) open.due = Math.max(open.due, blocked.until + firstPause) // better probe with another one
-    if (pause && stage.health) {
-      const since = stage.health.failing?.since ?? clock.now()
-      stage.health.failing = { since, reason: message }
-    }
-    const next =
-      halved && !pause ? 'sending it in halves' : `retrying in ${seconds((pause ? blocked.until : open.due) - now)} s`
+    if (others === 'known') return // one failure, and one line, for all that were under way
+    const blocked = others === 'blocked'
+    if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one
+    if (blocked && stage.health)
+      stage.health.failing = { since: stage.health.failing?.since ?? clock.now(), reason: message }
+    const again = seconds((blocked ? block.until() : open.due) - now)
+    const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
     log.warn(`${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; ${next}`)
   }
 

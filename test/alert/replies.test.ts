@@ -358,6 +358,7 @@ describe.concurrent.for<Own>([
     await using w = await world({ ill })
     await using only = await w.worker({ ...tuning, burst: 0 })
     await only.warnings(uncertain ? 2 : 5)
+    if (!uncertain) await waitFor('the other halves', () => only.mailed().length === 3)
     await only.topics.append({ predictions: [fraud(COUNT + 1)] })
     only.skip(60_000)
     await waitFor('the others', () => w.told().length === (uncertain ? 1 : COUNT))

@@ -921,6 +921,26 @@ test('a webhook hears of each fraud from then on, though the lag counts more tha
   await w.time.pass(MINUTE)
   expect(contents(w.arrivals)).toEqual([[4], [5]])
 })
+test('a webhook begins when the topics can be asked, if they cannot at first', async () => {
+  await using w = await world({ name: 'webhook', fromNow: true })
+  await w.append(1, 3)
+  const { reader } = w.topics()
+  let failures = 0
+  w.topics().reader = (topic, name) => {
+    const read = reader(topic, name)
+    const lag = async () => {
+      if (failures++ < 2) throw new Error('the server is away')
+      return read.lag()
+    }
+    return { ...read, lag }
+  }
+  await w.start()
+  await vi.waitFor(() => expect(failures).toBe(3), 10_000)
+  await w.time.pass(MINUTE)
+  await w.append(1)
+  await w.time.pass(MINUTE)
+  expect(contents(w.arrivals)).toEqual([[4]])
+})
 test('a webhook hears of each fraud although the clock was set back', async () => {
   await using w = await world({ name: 'webhook', fromNow: true })
   await w.append(1, 3)
