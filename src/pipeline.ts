@@ -95,7 +95,8 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
         if (!hook) return forgetWebhook({ log: stage.log, stop }, topics)
         const way = webhook({ url: config.ALERT_WEBHOOK_URL!, secret: config.ALERT_WEBHOOK_SECRET })
         const common = { topics, name: 'webhook', burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
-        await alertStage({ log: stage.log, stop }, { ...common, reader: hook, way, fromNow: true })
+        const log = stage.log.child({}, { msgPrefix: 'webhook: ' })
+        await alertStage({ log, stop }, { ...common, reader: hook, way, fromNow: true })
       }
       await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting])
     },

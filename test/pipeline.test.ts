@@ -137,6 +137,7 @@ describe('the whole flow', () => {
       down = false
       await waitFor('all posts', () => posted.length >= wanted.length)
       expect(posted.toSorted()).toEqual(wanted.toSorted())
+      expect(flow.text()).toContain('webhook: posted to 127.0.0.1:')
       expect(flow.text()).not.toContain('T0/secret')
     } finally {
       await flow.stop()

@@ -26,7 +26,8 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
   return {
     async send(letter, signal) {
       if (signal.aborted) throw new SendError(`stopped before it was posted to ${host}`, {})
-      const body = bodyOf(letter)
+      const content = contentOf(letter)
+      const body = JSON.stringify(content)
       const headers = {
         'idempotency-key': letterKey(letter),
         ...(secret && { 'x-signature': createHmac('sha256', secret).update(body).digest('hex') }),
@@ -39,7 +40,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
       const why = SLACK_WORD.test(text) ? ` (${text})` : ''
       const [said, meaning] = failureOf(status, isHtml(text)) ?? []
       if (meaning) throw new SendError(`${host} answered ${status}${why}${said}`, { ...meaning, wait })
-      return `posted to ${host}`
+      return `posted to ${host}: ${content.subject}`
     },
     close() {},
   }
@@ -72,13 +73,13 @@ function failureOf(status: number, html: boolean): [string, ConstructorParameter
   return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { pause: true, own: true }]
 }
 
-function bodyOf(letter: Letter): string {
+function contentOf(letter: Letter) {
   const { at, notice } = letter
   const frauds = letter.frauds.map(shown)
   const subject = cut(notice ? maskCards(oneLine(notice.subject)) : subjectOf(frauds), MAX_VALUE)
   const said = notice?.lines.map((line) => cut(maskCards(oneLine(line)), MAX_LINE)) ?? []
   const lines = fitting(subject, [...said, ...frauds.map(lineOf)])
-  return JSON.stringify({
+  return {
     text: lines.map(forSlack).join('\n'),
     mrkdwn: false,
     parse: 'none',
@@ -91,7 +92,7 @@ function bodyOf(letter: Letter): string {
     kind: notice ? 'notice' : frauds.length === 1 ? 'alarm' : 'digest',
     subject,
     frauds: frauds.slice(0, MAX_FRAUDS),
-  })
+  }
 }
 
 /** What may be seen of a fraud. The card's number is in no text of it, in pieces neither. */
