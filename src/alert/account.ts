@@ -13,6 +13,11 @@ const HELD_UP = 2000
 const MOST = { records: 50_000, waiting: 2000, held: 6000, beyond: 5000 }
 /** letters at most that are found out about by halves */
 const HALVES = 500
+/**
+ * ms until frauds of an earlier process's letters count as removed, once as many records are read as it had read: Kafka
+ * may hand out the partitions in another order
+ */
+const READ_AGAIN = 600_000
 /** refusals after which a single alarm is carried */
 const PATIENCE = 3
 
@@ -61,7 +66,7 @@ export type NotedAccount = {
  * Where each fraud is between the topic and the way: it waits, or it is in exactly one letter that is decided and not
  * sent, or it is done. What is noted before a letter is sent is enough to send it again as it was, after a crash.
  */
-export function openAccount(noted: NotedAccount) {
+export function openAccount(noted: NotedAccount, steady: () => number) {
   const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
   const items: Item[] = [] // read and not passed, in order
   const waiting: Item[] = [] // frauds in no letter, in order
@@ -69,6 +74,8 @@ export function openAccount(noted: NotedAccount) {
   const missing = new Map<string, { open: Open; i: number }>() // in letters, to be read again
   let [read, known] = [0, noted.seen ?? 0]
   let oldRecords = noted.old?.records ?? 0
+
+  let giveUpAt: number | undefined
 
   const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]
   function place(item: Item) {
@@ -123,6 +130,7 @@ export function openAccount(noted: NotedAccount) {
     /** Is it enough for now? */
     full: () =>
       known === 0 && // what an earlier process has read is read again, however much it is
+      missing.size === 0 &&
       (items.length >= MOST.records ||
         waiting.length >= MOST.waiting ||
         mine().length >= MOST.held ||
@@ -140,8 +148,12 @@ export function openAccount(noted: NotedAccount) {
         if (!done) place(item)
       }
       if (items.length >= HELD_UP && items[0] && !items[0].done) carry(mine())
-      if (missing.size > 0 && known === 0)
-        // somebody has removed them
+    },
+    /** Letters of an earlier process whose frauds somebody has removed from the topic: the rest of them waits again. */
+    abandon() {
+      if (missing.size === 0 || known > 0) return
+      giveUpAt ??= steady() + READ_AGAIN
+      if (steady() >= giveUpAt)
         for (const open of new Set(Array.from(missing.values(), (at) => at.open))) giveBack(open)
     },
     /** Puts the first `size` that wait into a letter. */

@@ -107,7 +107,7 @@ async function turn(
     return begun
   })
   if (!noted) return
-  const account = openAccount(noted)
+  const account = openAccount(noted, clock.steady)
   const { items, waiting, opens } = account
   const paced = pace({ burst, limit: dailyLimit }, noted)
   const watched = impossible === undefined ? undefined : breaker(impossible, noted.breaker)
@@ -191,6 +191,7 @@ async function turn(
   /** The next letter, or the ms until there may be one. */
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
+    account.abandon()
     const hold = Math.max(
       block.until() - steady,
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),

@@ -907,6 +907,18 @@ describe('a letter of which nobody knows whether it has arrived', () => {
   })
 })
 
+test('a letter of an earlier process waits for what is late, and goes without what was removed', async () => {
+  await using w = await world()
+  const [first] = await w.append(1)
+  const of = [identity(row(1, 1, w.time.now())), 'removed@0']
+  expect(of[0]).toContain(first)
+  await w.topics().note({ alert: { ahead: [], counted: [], open: [{ at: 1, of }] } })
+  await w.start()
+  await w.time.pass(9 * MINUTE)
+  expect(w.arrivals).toEqual([])
+  await w.time.pass(2 * HOUR)
+  expect(contents(w.arrivals)).toEqual([[1]])
+})
 test('a webhook hears of each fraud from then on, though the lag counts more than there is', async () => {
   await using w = await world({ name: 'webhook', fromNow: true })
   await w.append(1, 3)
