@@ -63,6 +63,7 @@ function program(options: { transactionalId?: string } = {}) {
   const producer = new Producer<Buffer, Buffer, Buffer, Buffer>({
     clientId: 'test',
     bootstrapBrokers: kafka.brokers,
+    retries: 200,
     retryDelay: 20, // until the transaction before is over
     ...(options.transactionalId && { idempotent: true, ...options }),
   })
