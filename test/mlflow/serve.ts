@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { delimiter, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { freePort } from '../rows.ts'
 import { type Environment, quiet, run } from './environment.ts'
 
 const START = 120_000 // ms; the first import of MLflow compiles hundreds of files
@@ -60,13 +60,4 @@ async function ready(url: string, child: ChildProcess) {
     if (response?.ok) return
   }
   throw new Error(`no answer to /ping within ${START / 1000} s`)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
