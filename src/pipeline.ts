@@ -118,8 +118,8 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
       alert: await alert.lag(),
       record: await record.lag(),
     }
-    const all = config.STAGES.map((name) => [name, lags[name] ?? 0] as const)
-    if (hook && config.STAGES.includes('alert')) all.push(['webhook' as StageName, await hook.lag()])
+    const all: [string, number][] = config.STAGES.map((name) => [name, lags[name] ?? 0])
+    if (hook && config.STAGES.includes('alert')) all.push(['webhook', await hook.lag()])
     return all.filter(([, lag]) => lag > 0)
   }
   /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */

@@ -9,7 +9,8 @@ const CARRIED = 500
 const HELD_UP = 2000
 /**
  * More records are not read, so that memory and notes stay small: of all, waiting, in letters too, or sent beyond the
- * position. */
+ * position.
+ */
 const MOST = { records: 50_000, waiting: 2000, held: 6000, beyond: 5000 }
 /** letters at most that are found out about by halves */
 const HALVES = 500
@@ -74,7 +75,6 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
   const missing = new Map<string, { open: Open; i: number }>() // in letters, to be read again
   let [read, known] = [0, noted.seen ?? 0]
   let oldRecords = noted.old?.records ?? 0
-
   let giveUpAt: number | undefined
 
   const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]

@@ -145,11 +145,13 @@ function announcement(notice: Notice, frauds: readonly Prediction[], speaker: Sp
   return { ...rest, ...said, facts: [['Payments', `${big}, ${below}`], ...facts] }
 }
 
-const mark = (frauds: readonly Prediction[]) => (frauds.some((p) => p.model === 'simulated') ? '[simulated] ' : '')
+/** What a stand-in had a hand in is marked. */
+export const mark = (frauds: readonly { model: string | null }[]) =>
+  frauds.some((p) => p.model === 'simulated') ? '[simulated] ' : ''
 const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
 const dollars = (amount: number) => cut(DOLLARS.format(amount), 40)
 const percent = (score: number) => `${(score * 100).toFixed(1)} %`
-const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
+export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 
 type Speaker = ReturnType<typeof speakerFor>
 /** Makes texts from outside fit to be shown in a letter about these frauds: in one line that is not too long. */

@@ -186,8 +186,11 @@ async function turn(
     return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ at }) => at)) }
   }
   const broken = () => watched?.broken() ?? false
-  /** May a letter be decided that has not been tried yet? */
-  const another = () => waiting.length > 0 && paced.next(waiting.length, clock.now(), flying(), broken()).wait === 0
+  /** What a letter that has not been tried yet takes, if one may be decided now. */
+  function another() {
+    const next = waiting.length > 0 ? paced.next(waiting.length, clock.now(), flying(), broken()) : undefined
+    return next?.wait === 0 ? next : undefined
+  }
   /** The next letter, or the ms until there may be one. */
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
@@ -200,10 +203,8 @@ async function turn(
     if (hold > 0 && !(block.byRow() && steady - fresh > MINUTE && another())) return hold
     const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
     const due = rest.find((open) => open.due <= steady)
-    if (block.blocked() && (!due || due.failures > 0) && another()) {
-      const { size, period } = paced.next(waiting.length, now, flying(), broken())
-      return decide(size, period) // what failed for itself is no probe while there is another one
-    }
+    const probe = block.blocked() && (!due || due.failures > 0) ? another() : undefined
+    if (probe) return decide(probe.size, probe.period) // what failed for itself is none while there is another one
     if (due || notices.length > 0) {
       const wait = paced.wait(now, flying())
       if (wait === Number.POSITIVE_INFINITY) return wait

@@ -1,3 +1,4 @@
+import { mark } from './alert.ts'
 import type { Notice } from './way.ts'
 
 const percent = (share: number) => `${Number((share * 100).toPrecision(2))} %`
@@ -8,12 +9,12 @@ export function verdict(
   { flagged, of, usual, chance }: { flagged: number; of: number; usual: number; chance: number },
   model: string | null,
 ): Notice {
-  const mark = model === 'simulated' ? '[simulated] ' : ''
+  const marked = mark([{ model }])
   const named = model ? `The model ${model}` : 'The model'
   const share = `${named} took ${flagged} of the last ${of} transactions for fraud, ${percent(flagged / of)}; usually it is about ${percent(usual)}.`
   return change === 'broken'
     ? {
-        subject: `${mark}The model looks broken: ${percent(flagged / of)} taken for fraud`,
+        subject: `${marked}The model looks broken: ${percent(flagged / of)} taken for fraud`,
         lines: [
           share,
           `By chance so many come once in 10^${Math.floor(-Math.log10(Math.max(chance, 1e-300)))} times.`,
@@ -22,7 +23,7 @@ export function verdict(
         ],
       }
     : {
-        subject: `${mark}The model is plausible again: ${percent(flagged / of)} taken for fraud`,
+        subject: `${marked}The model is plausible again: ${percent(flagged / of)} taken for fraud`,
         lines: [share, 'Alarms come one by one again.'],
       }
 }

@@ -2,6 +2,7 @@ import { createHmac } from 'node:crypto'
 import { isHtml, request } from '../http.ts'
 import { isBug, reason } from '../stage.ts'
 import { lastFour, maskCards, type Prediction } from '../transaction.ts'
+import { mark, merchantOf } from './alert.ts'
 import { type Letter, letterKey, SendError, type Way } from './way.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
@@ -105,7 +106,7 @@ function shown(p: Prediction) {
     event_time: p.event_time,
     trans_date_trans_time: p.trans_date_trans_time,
     amt: p.amt,
-    merchant: text(p.merchant?.replace(/^fraud_/, '')),
+    merchant: text(merchantOf(p)),
     category: text(p.category),
     card_last4: lastFour(p.cc_num),
     score: p.score,
@@ -120,9 +121,8 @@ const what = ({ amt, merchant, category }: Shown) =>
   `${dollars(amt)} at ${merchant ?? 'unknown merchant'} (${category ?? 'unknown category'})`
 
 function subjectOf(frauds: readonly Shown[]): string {
-  const mark = frauds.some(({ model }) => model === 'simulated') ? '[simulated] ' : ''
-  if (frauds.length === 1) return `${mark}Fraud alert: ${what(frauds[0]!)}`
-  return `${mark}${frauds.length} fraud alerts, ${dollars(frauds.reduce((sum, { amt }) => sum + amt, 0))} in all`
+  if (frauds.length === 1) return `${mark(frauds)}Fraud alert: ${what(frauds[0]!)}`
+  return `${mark(frauds)}${frauds.length} fraud alerts, ${dollars(frauds.reduce((sum, { amt }) => sum + amt, 0))} in all`
 }
 
 function lineOf(fraud: Shown): string {

@@ -77,12 +77,14 @@ export async function retryLetters(
     }
     const { body } = record as { body?: string }
     if (first.startsWith(FOREIGN)) {
+      let transaction: Transaction
       try {
-        await topics.append({ transactions: [foreignTransaction(body ?? '', Date.now())], ...retried })
-        return undefined
+        transaction = foreignTransaction(body ?? '', Date.now())
       } catch (error) {
         return reason(error)
       }
+      await topics.append({ transactions: [transaction], ...retried })
+      return undefined
     }
     const again = readDocument(body ?? stringify(record), Date.now())
     const problem = again.letters[0]?.reason
