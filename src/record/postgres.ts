@@ -2,8 +2,8 @@ import type { Logger } from 'pino'
 import { Refusal } from '../isolate.ts'
 import { stringify } from '../json.ts'
 import { shownServer } from '../place.ts'
-import { migrate, openPostgres } from '../postgres.ts'
-import type { Prediction } from '../transaction.ts'
+import { migrate, openPostgres, type Rows } from '../postgres.ts'
+import { identity, type Prediction } from '../transaction.ts'
 import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
 
 const TYPES: Record<string, string> = {
@@ -15,8 +15,8 @@ const TYPES: Record<string, string> = {
 }
 const type = (column: string) =>
   TYPES[column] ?? (INTEGERS.includes(column) ? 'bigint' : REALS.includes(column) ? 'double precision' : 'text')
-const MIGRATIONS = [
-  `CREATE TABLE predictions (
+const migrations = (table: string) => [
+  `CREATE TABLE ${table} (
     ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n    ')},
     PRIMARY KEY (trans_num, event_time)
   )`,
@@ -26,7 +26,7 @@ const isTime = (column: string) => type(column) === 'timestamptz'
 /** rows in one statement: each is to be done well within its deadline, on a slow server too */
 const STATEMENT_ROWS = 5000
 /** Times have no zone in the rows: they are UTC. */
-const INSERT = `INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
+const insertInto = (table: string) => `INSERT INTO ${table} (${PREDICTION_COLUMNS.join(', ')})
   SELECT ${PREDICTION_COLUMNS.map((c) => (isTime(c) ? `${c} AT TIME ZONE 'UTC'` : c)).join(', ')}
   FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${isTime(c) ? 'timestamp' : type(c)}`).join(', ')})
   ORDER BY trans_num COLLATE "C", event_time
@@ -36,25 +36,57 @@ const INSERT = `INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
 const byKey = (a: Prediction, b: Prediction) =>
   a.trans_num === b.trans_num ? a.event_time - b.event_time : a.trans_num < b.trans_num ? -1 : 1
 
-/** The table `predictions` in a PostgreSQL database. It is connected to, and the table created, with the first insert. */
-export function postgresStore(url: URL, log?: Logger): Store {
+/** The table, in a PostgreSQL database. It is connected to, and the table created, with the first use. */
+export function postgresStore(url: URL, log?: Logger, table = 'predictions'): Store {
   const db = openPostgres(url, { connections: 1, ...(log && { log }) })
+  const insert = insertInto(table)
   let migrated = false
+  async function ready() {
+    if (!migrated) await migrate(db, table, migrations(table))
+    migrated = true
+  }
   return {
     async insert(rows: readonly Prediction[]) {
       try {
-        if (!migrated) await migrate(db, 'predictions', MIGRATIONS)
-        migrated = true
+        await ready()
         const ordered = rows.toSorted(byKey)
         await db.transaction(async (query) => {
           for (let i = 0; i < ordered.length; i += STATEMENT_ROWS)
-            await query(INSERT, [stringify(ordered.slice(i, i + STATEMENT_ROWS))])
+            await query(insert, [stringify(ordered.slice(i, i + STATEMENT_ROWS))])
         })
       } catch (error) {
         if (migrated && isOfRows(error)) throw new Refusal(`the database refused the row: ${said(error)}`)
         migrated = false // it may be another database when it is back
         throw new Error(`cannot record in ${shownServer(url)}`, { cause: (error as Error).cause ?? error })
       }
+    },
+    async missing(rows) {
+      await ready()
+      const found = await db.query(
+        `SELECT trans_num, event_time FROM ${table} JOIN unnest($1::text[], $2::bigint[]) AS wanted (trans_num, event_time)
+         USING (trans_num, event_time)`,
+        [rows.map(({ trans_num }) => trans_num), rows.map(({ event_time }) => event_time)],
+      )
+      const there = new Set(found.map(({ trans_num, event_time }) => `${trans_num}@${event_time}`))
+      return rows.filter((row) => !there.has(identity(row)))
+    },
+    async probe(row) {
+      await ready()
+      let found: Rows | undefined
+      const back = new Error('taken back')
+      await db
+        .transaction(async (query) => {
+          await query(insert, [stringify([row])])
+          found = await query(`SELECT * FROM ${table} WHERE trans_num = $1 AND event_time = $2`, [
+            row.trans_num,
+            row.event_time,
+          ])
+          throw back
+        })
+        .catch((error) => {
+          if (error !== back) throw error
+        })
+      return found![0]!
     },
     close: () => db.close(),
   }

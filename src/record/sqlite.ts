@@ -39,6 +39,14 @@ export function sqliteStore(path: string): Store {
         throw new Error(`cannot record in ${path}`, { cause: error })
       }
     },
+    async missing(rows) {
+      connection ??= connect(path)
+      return rows.filter(connection.misses)
+    },
+    async probe(row) {
+      connection ??= connect(path)
+      return connection.probe(row)
+    },
     async close() {
       connection?.close()
     },
@@ -49,18 +57,30 @@ function connect(path: string) {
   const db = openSqlite(path, SCHEMA_VERSION, SCHEMA)
   const statement = db.prepare(`INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
     VALUES (${PREDICTION_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
+  const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
+  find.setReadBigInts(true)
+  const put = (row: Prediction) => statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null))
+  const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
+  /** What `work` writes is there as a whole, or not at all. */
+  function transaction<T>(work: () => T, end: 'COMMIT' | 'ROLLBACK' = 'COMMIT'): T {
+    try {
+      db.exec('BEGIN IMMEDIATE')
+      const result = work()
+      db.exec(end)
+      return result
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw error
+    }
+  }
   return {
-    /** All of the rows or none. */
-    insert(rows: readonly Prediction[]) {
-      try {
-        db.exec('BEGIN IMMEDIATE')
-        for (const row of rows) statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null))
-        db.exec('COMMIT')
-      } catch (error) {
-        if (db.isTransaction) db.exec('ROLLBACK')
-        throw error
-      }
-    },
+    insert: (rows: readonly Prediction[]) => transaction(() => rows.forEach(put)),
+    misses: (row: Prediction) => get(row) === undefined,
+    probe: (row: Prediction) =>
+      transaction(() => {
+        put(row)
+        return get(row)!
+      }, 'ROLLBACK'),
     close: () => db.close(),
   }
 }

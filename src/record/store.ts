@@ -47,5 +47,9 @@ export type Store = {
    * refuses what is in the rows, any other error when it cannot be asked; none of the rows is there then.
    */
   insert(rows: readonly Prediction[]): Promise<void>
+  /** Those of the rows that are not there, by their identity. */
+  missing(rows: readonly Prediction[]): Promise<Prediction[]>
+  /** Inserts the row, reads it back as the database has it, and takes it back: nothing stays, and nobody sees it. */
+  probe(row: Prediction): Promise<Record<string, unknown>>
   close(): Promise<void>
 }

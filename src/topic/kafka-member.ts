@@ -108,6 +108,7 @@ export function openMember<P>(
       }
       return consumer
     },
+    standsBy: () => standing,
     /** Resolves when partitions come or go. */
     changed: () => changed.promise,
     /** Leaves the group; the next use joins again, and finds every partition new. */

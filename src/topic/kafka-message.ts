@@ -28,7 +28,7 @@ export function openMessages({ named, now, log }: { named: Named; now: () => num
       topic: named('notes'),
       partition: 0,
       key: Buffer.from(key),
-      value: Buffer.from(stringify(value)),
+      ...(value !== null && { value: Buffer.from(stringify(value)) }), // none: compaction forgets the key
     })),
   ]
   function message(topic: TopicName, record: Records[TopicName]): Message {

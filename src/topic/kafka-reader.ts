@@ -281,12 +281,24 @@ export function kafkaReader<T extends TopicName>(
       for (const part of fresh) seen.add(part)
       return fresh.length > 0
     },
+    standsBy: () => made?.standsBy() ?? false,
     read,
     rewind() {
       for (const part of parts()) part.read = 0
     },
     lag: () => kafka.named(lag()),
     oldest: () => kafka.named(oldest()),
+    async passed() {
+      const [partitions, at] = await kafka.named(committed())
+      return (id) => {
+        const [partition, offset] = partitions.length > 1 ? id.split('-') : ['0', id]
+        return BigInt(offset!) < (at.get(Number(partition)) ?? 0n)
+      }
+    },
+  }
+  async function committed() {
+    const partitions = (await kafka.leaders(kafka.admin, named(topic))).map((_, partition) => partition)
+    return [partitions, await kafka.positions(group(name), named(topic), partitions)] as const
   }
   async function lag(): Promise<number> {
     const rest = await unread()
@@ -307,8 +319,7 @@ export function kafkaReader<T extends TopicName>(
   }
   /** What is after the position of each partition that has anything there. */
   async function unread(): Promise<Extent[]> {
-    const partitions = (await kafka.leaders(kafka.admin, named(topic))).map((_, partition) => partition)
-    const at = await kafka.positions(group(name), named(topic), partitions)
+    const [, at] = await committed()
     const extents = await kafka.extents(named(topic)) // after the positions: none is beyond the end then
     const rest = extents.map((extent) => {
       const next = at.get(extent.partition)

@@ -91,6 +91,7 @@ export async function kafkaTopics({
     const member = join(name, named('notes'), () => ({}))
     let held: object | undefined
     return {
+      standsBy: member.standsBy,
       async take(signal) {
         for (;;) {
           await orAborted(signal, kafka.named(member.joined()))

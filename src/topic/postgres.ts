@@ -92,9 +92,11 @@ export async function postgresTopics({
   /** One transaction: all or nothing, durable when it resolves. `position` goes first: it tells whose turn it is. */
   async function write(writes: Writes, notes: Notes, position?: (query: Query) => Promise<void>) {
     const appended = TOPICS.map((topic) => ({ topic, texts: (writes[topic] ?? []).map((record) => stringify(record)) }))
-    const values = Object.values(notes).map((value) => stringify(value))
     const fresh = appended.filter(({ texts }) => texts.length > 0)
-    if (fresh.length === 0 && values.length === 0 && !position) return
+    const keys = Object.keys(notes)
+    if (fresh.length === 0 && keys.length === 0 && !position) return
+    const forgotten = keys.filter((key) => notes[key] === null)
+    const noted = keys.filter((key) => notes[key] !== null)
     await db
       .transaction(async (query) => {
         await position?.(query)
@@ -108,11 +110,12 @@ export async function postgresTopics({
             [last!.before, now(), texts],
           )
         }
-        if (values.length > 0)
+        if (forgotten.length > 0) await query('DELETE FROM topics.note WHERE key = ANY ($1)', [forgotten])
+        if (noted.length > 0)
           await query(
             `INSERT INTO topics.note SELECT key, value::json FROM unnest($1::text[], $2::text[]) AS new (key, value)
              ORDER BY key ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
-            [Object.keys(notes), values],
+            [noted, noted.map((key) => stringify(notes[key]))],
           )
         if (fresh.length > 0) await query('NOTIFY topics')
       })
@@ -123,10 +126,12 @@ export async function postgresTopics({
   function makeTurn(name: string, taken: () => Promise<boolean>) {
     let held: Session | undefined // what it was held with last, unless another process has had it since
     let fresh = false
+    let standing = false
     async function hold(signal: AbortSignal) {
       for (let told = ''; ; ) {
         const current = await orAborted(signal, session.get())
         if (held === current) return
+        standing = true
         let state = `the process that had its turn as ${name} before the outage goes first; standing by`
         if (held || performance.now() >= current.othersFrom) {
           const [lock] = await orAborted(
@@ -138,6 +143,7 @@ export async function postgresTopics({
               (another) => {
                 fresh ||= another
                 held = current
+                standing = false
               },
               failing(`cannot take over as ${name}`),
             )
@@ -158,6 +164,7 @@ export async function postgresTopics({
       lose() {
         held = undefined
       },
+      standsBy: () => standing,
       async take(signal: AbortSignal) {
         await hold(signal)
         const was = fresh
@@ -171,7 +178,7 @@ export async function postgresTopics({
     let term = {} // from taking the position over to losing it; batches of an earlier one are void
     let cursor: bigint | undefined // the end of the last read; undefined: the position
     const here = [topic, name]
-    const { hold, take, lose } = makeTurn(name, () =>
+    const { hold, take, lose, standsBy } = makeTurn(name, () =>
       db.transaction(async (query) => {
         const moved = await query(
           `UPDATE topics.position SET holder = $3
@@ -229,6 +236,7 @@ export async function postgresTopics({
     }
     return {
       take,
+      standsBy,
       read,
       rewind() {
         cursor = undefined
@@ -248,6 +256,10 @@ export async function postgresTopics({
           here,
         )
         return row && Number(row.at)
+      },
+      async passed() {
+        const [row] = await ask('SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2', here)
+        return (id) => BigInt(id) <= (row!.offset as bigint)
       },
     }
   }
@@ -273,7 +285,10 @@ export async function postgresTopics({
   return {
     append: (writes) => write(writes, {}),
     reader,
-    turn: (name): Turn => ({ take: makeTurn(name, async () => true).take }),
+    turn(name): Turn {
+      const { take, standsBy } = makeTurn(name, async () => true)
+      return { take, standsBy }
+    },
     async *scan(topic) {
       for (let offset = 0n; ; ) {
         const rows = await ask(

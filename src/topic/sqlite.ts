@@ -63,6 +63,7 @@ export async function sqliteTopics({
   const setNote = db.prepare(
     'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
   )
+  const forget = db.prepare('DELETE FROM note WHERE key = ?')
   const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
   const arrivals = openArrivals()
 
@@ -71,7 +72,8 @@ export async function sqliteTopics({
     try {
       db.exec('BEGIN IMMEDIATE')
       for (const topic of TOPICS) for (const record of writes[topic] ?? []) insert[topic].run(now(), stringify(record))
-      for (const [key, value] of Object.entries(notes)) setNote.run(key, stringify(value))
+      for (const [key, value] of Object.entries(notes))
+        value === null ? forget.run(key) : setNote.run(key, stringify(value))
       position?.()
       db.exec('COMMIT')
     } catch (error) {
@@ -123,6 +125,10 @@ export async function sqliteTopics({
       async oldest() {
         const sql = `SELECT at FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1`
         return (db.prepare(sql).get(position()) as { at: number } | undefined)?.at
+      },
+      async passed() {
+        const at = position()
+        return (id) => Number(id) <= at
       },
     }
   }

@@ -13,7 +13,7 @@ export type Records = {
 export type TopicName = keyof Records
 /** Records for one topic or several, durable together. */
 export type Writes = { readonly [T in TopicName]?: readonly Records[T][] }
-/** Small values that outlive the process, by key; JSON. The last one wins. */
+/** Small values that outlive the process, by key; JSON. The last one wins, and null forgets the key. */
 export type Notes = { readonly [key: string]: unknown }
 
 /**
@@ -57,6 +57,8 @@ export type Turn = {
    * worked, and noted, in between. Rejects with the signal's reason when it is aborted.
    */
   take(signal: AbortSignal): Promise<boolean>
+  /** Is it another process's turn, as far as was last seen? */
+  standsBy(): boolean
 }
 
 /** A commit came too late: another process reads under this name now, and has what was in hand here. */
@@ -78,6 +80,8 @@ export type Reader<T> = Turn & {
   lag(): Promise<number>
   /** When the oldest record after the position was appended, in ms since 1970; undefined when there is none. */
   oldest(): Promise<number | undefined>
+  /** Tells of any record, by its id, whether it is before the position, as that is now. */
+  passed(): Promise<(id: string) => boolean>
 }
 
 export type Batch<T> = {
@@ -101,6 +105,7 @@ export function onlyTurn(): Turn {
       fresh = false
       return was
     },
+    standsBy: () => false,
   }
 }
 

@@ -258,7 +258,10 @@ test.concurrent('calls nobody while it is another process’s turn, and keeps th
   await using w = await world(rows(1), rows(2))
   const mine = Promise.withResolvers<boolean>()
   const turns = [mine.promise]
-  const over: Topics = { ...w.topics, turn: () => ({ take: async () => (await turns.shift()) ?? false }) }
+  const over: Topics = {
+    ...w.topics,
+    turn: () => ({ take: async () => (await turns.shift()) ?? false, standsBy: () => false }),
+  }
   w.start({ ratePerMin: 120, over })
   await sleep(200)
   expect(w.asked).toEqual([])

@@ -149,6 +149,25 @@ export function storeSuite(database: string, makePlace: () => Promise<Place>) {
       })
     })
 
+    test('tells which rows are not there', async () => {
+      const { store } = await start()
+      const { trans_num, event_time } = prediction(1)
+      expect(await store.missing([prediction(1)])).toEqual([prediction(1)])
+      await store.insert(predictions(2))
+      const others = [prediction(3, { trans_num }), prediction(4, { event_time }), prediction(5)]
+      expect(await store.missing([...predictions(2), ...others])).toEqual(others)
+      expect(await store.missing([])).toEqual([])
+    })
+
+    test('a probe reads a row back as it was written, and leaves nothing', async () => {
+      const { store, sql } = await start()
+      const row = prediction(1, { cc_num: LONG_CARD })
+      expect(await store.probe(row)).toMatchObject({ cc_num: LONG_CARD, trans_num: row.trans_num, amt: row.amt })
+      expect(await sql(ALL)).toEqual([])
+      await store.insert([row])
+      expect(await sql(ALL)).toHaveLength(1)
+    })
+
     test('a database that cannot take any row is no refusal, and is used again when it can', async () => {
       const { store, sql } = await start()
       await sql('ALTER TABLE predictions RENAME TO elsewhere')

@@ -185,6 +185,20 @@ export function topicSuite(
         expect(await again.reader('predictions', 'record').lag()).toBe(5)
       })
 
+      test('tells of each record whether it is before it', async () => {
+        const { topics, reopen } = await start()
+        await topics.append({ predictions: predictions(0, 5) })
+        const reader = topics.reader('predictions', 'record')
+        const ids = (await all(topics, 'predictions')).map(({ id }) => id)
+        const asItWas = await reader.passed()
+        await (await take(reader, 4)).commit(2)
+        const passed = await reader.passed()
+        expect(ids.map(passed)).toEqual([true, true, false, false, false])
+        expect(ids.map(asItWas)).toEqual([false, false, false, false, false])
+        const again = await (await reopen()).reader('predictions', 'record').passed()
+        expect(ids.map(again)).toEqual([true, true, false, false, false])
+      })
+
       test('says when the oldest record after the position was appended', async () => {
         const { topics } = await start()
         const reader = topics.reader('predictions', 'alert')
@@ -411,6 +425,19 @@ export function topicSuite(
         expect(await again.noted('c')).toBe(undefined)
         await again.note({ a: 0 })
         expect(await (await reopen()).noted('a')).toBe(0)
+      })
+
+      test('are forgotten by null', async () => {
+        const { topics, reopen } = await start()
+        await topics.note({ a: 1, b: 2 })
+        await topics.note({ a: null, b: 3, c: null })
+        expect([await topics.noted('a'), await topics.noted('b'), await topics.noted('c')]).toEqual([
+          undefined,
+          3,
+          undefined,
+        ])
+        const again = await reopen()
+        expect([await again.noted('a'), await again.noted('b')]).toEqual([undefined, 3])
       })
 
       test('are all there or none', async () => {
