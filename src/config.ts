@@ -270,12 +270,27 @@ export const SETTINGS = {
   HOST: {
     schema: z.string().regex(/^\S+$/, 'a host name or address'),
     default: '127.0.0.1',
-    meaning: 'reserved for the status server',
+    meaning: 'the address that the status page listens on; any but a loopback address wants STATUS_TOKEN',
   },
   PORT: {
     schema: whole('a port, 0 to 65535', 0, 65_535),
     default: '8080',
-    meaning: 'reserved for the status server; 0 takes a free port',
+    meaning: 'the port of the status page; 0 takes a free one',
+  },
+  STATUS_TOKEN: {
+    schema: z.string().regex(/^[!-~]+$/, 'ASCII characters without blanks'),
+    secret: true,
+    meaning: 'who sends it (Authorization: Bearer …, or as the password) may see the status page and the metrics',
+  },
+  DISK_RESERVE_MB: {
+    schema: whole('a whole number of MB, 0 to 1000000000', 0, 1_000_000_000),
+    default: '200',
+    meaning: 'MB to be left free on the disk of a SQLite file, beyond what the waiting records need: else no fetching',
+  },
+  ALLOW_EPHEMERAL: {
+    schema: z.enum(['0', '1'], wants('1 or 0')).transform((text) => text === '1'),
+    default: '0',
+    meaning: '1: keep SQLite files on a disk that is lost at every restart (a dyno of Heroku), to try it out',
   },
   LOG_LEVEL: {
     schema: z.enum(
@@ -342,6 +357,9 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
       mistakes.push((error as Error).message)
     }
   }
+  const onDyno = Boolean(env.DYNO?.trim()) // Heroku's mark: what is on the disk is gone at the next restart
+  if (onDyno && unset.has('TOPICS_URL') && (config as Partial<Config>).DATABASE_URL?.engine === 'postgres')
+    config.TOPICS_URL = config.DATABASE_URL
   const { STAGES: stages = [], NODE_ENV, TOPICS_URL, DATABASE_URL } = config as Partial<Config>
   if (TOPICS_URL?.engine === 'sqlite' && DATABASE_URL?.engine === 'sqlite') {
     if (resolve(TOPICS_URL.path) === resolve(DATABASE_URL.path))
@@ -350,6 +368,11 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
   if (!unset.has('ALERT_WEBHOOK_SECRET') && unset.has('ALERT_WEBHOOK_URL'))
     mistakes.push('ALERT_WEBHOOK_SECRET: got "***", wants ALERT_WEBHOOK_URL beside it')
   if (TOPICS_URL?.engine === 'kafka') mistakes.push(...kafkaMistakes(config as Partial<Config>, TOPICS_URL, unset, env))
+  if (working && onDyno) mistakes.push(...dynoMistakes(config as Partial<Config>))
+  if (working && config.HOST && !config.STATUS_TOKEN && !isLoopback(config.HOST as string))
+    mistakes.push(
+      `HOST: got ${shown(config.HOST as string, 'HOST')}, wants STATUS_TOKEN beside it, e.g. from openssl rand -hex 16: others can reach the status page there`,
+    )
   if (working && NODE_ENV === 'production') {
     for (const name of stages.flatMap((stage) => REQUIRED[stage]).filter((needed) => unset.has(needed)))
       mistakes.push(
@@ -362,6 +385,16 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   if (unset.has('PRODUCER_URL') && unset.has('PRODUCER_RATE_PER_MIN')) config.PRODUCER_RATE_PER_MIN = 60
   return config as Config
+}
+
+/** SQLite files would be lost. */
+function dynoMistakes({ TOPICS_URL, DATABASE_URL, STAGES: stages, ALLOW_EPHEMERAL }: Partial<Config>): string[] {
+  const files = { TOPICS_URL, DATABASE_URL: stages?.includes('record') ? DATABASE_URL : undefined }
+  return Object.entries(files).flatMap(([name, place]) =>
+    place?.engine === 'sqlite' && !ALLOW_EPHEMERAL
+      ? `${name}: got ${shown(`sqlite:${place.path}`, name as Name)}, and a dyno loses its disk at every restart (DYNO is set); wants postgres://… (DATABASE_URL alone serves both), or ALLOW_EPHEMERAL=1 to try it out`
+      : [],
+  )
 }
 
 /** What does not go together. Sets what the other settings say of the connection. */

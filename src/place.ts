@@ -70,7 +70,7 @@ export function decodable({ username, password }: URL): boolean {
 }
 
 /** Is this host the machine itself? */
-export const isLoopback = (hostname: string) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/.test(hostname)
+export const isLoopback = (hostname: string) => /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]|::1)$/.test(hostname)
 
 export const list = (text: string) =>
   text

@@ -62,6 +62,8 @@ describe('what is set', () => {
       ONCE_SECONDS: 50,
       HOST: '127.0.0.1',
       PORT: 8080,
+      DISK_RESERVE_MB: 200,
+      ALLOW_EPHEMERAL: false,
       LOG_LEVEL: 'info',
     })
   })
@@ -105,6 +107,9 @@ describe('what is set', () => {
       ONCE_SECONDS: '5',
       HOST: '0.0.0.0',
       PORT: '0',
+      STATUS_TOKEN: 'open-sesame-0123',
+      DISK_RESERVE_MB: '0',
+      ALLOW_EPHEMERAL: '1',
       LOG_LEVEL: 'debug',
       NODE_ENV: 'production',
     })
@@ -153,6 +158,9 @@ describe('what is set', () => {
       ONCE_SECONDS: 5,
       HOST: '0.0.0.0',
       PORT: 0,
+      STATUS_TOKEN: 'open-sesame-0123',
+      DISK_RESERVE_MB: 0,
+      ALLOW_EPHEMERAL: true,
       LOG_LEVEL: 'debug',
       NODE_ENV: 'production',
     })
@@ -257,6 +265,8 @@ describe('a mistake', () => {
     [['ONCE_SECONDS'], count('seconds', 86_400), [...notCounts, '86401']],
     [['PORT'], 'a port, 0 to 65535', ['-1', '65536', '80.5', 'http', '0x50', '9'.repeat(400)]],
     [['HOST'], 'a host name or address', ['two words']],
+    [['DISK_RESERVE_MB'], 'a whole number of MB, 0 to 1000000000', ['-1', '1.5', 'off', '1000000001']],
+    [['ALLOW_EPHEMERAL'], '1 or 0', ['yes', 'true', '2']],
     [['FRAUD_THRESHOLD'], FRACTION, ['-0.1', '1.01', '0,5', '50%', 'half', 'NaN', 'Infinity', '1e400']],
     [['UNIX_TIME_UNIT'], 's or ms', ['S', 'sec', 'us', 's,ms']],
     [['LOG_LEVEL'], LEVELS, ['INFO', 'verbose', '30']],
@@ -340,6 +350,7 @@ describe('a mistake', () => {
     ['RETENTION_DAYS', '1', '36500'],
     ['ONCE_SECONDS', '1', '86400'],
     ['PORT', '0', '65535'],
+    ['DISK_RESERVE_MB', '0', '1000000000'],
     ['FRAUD_THRESHOLD', '0', '1'],
   ] as const)('is not what is at the limit: %s = %s or %s', ([name, ...limits]) => {
     for (const limit of limits) expect(readConfig({ [name]: limit })[name]).toBe(Number(limit))
@@ -548,6 +559,58 @@ describe('a secret in a wrong setting', () => {
   })
 })
 
+describe('a status page that others can reach', () => {
+  const TOKEN = 'HOST: got "0.0.0.0", wants STATUS_TOKEN beside it'
+  test.for(['127.0.0.1', '127.1.2.3', 'localhost', '::1', '[::1]'])('wants no token on %s', (HOST) => {
+    expect(mistakes({ HOST })).toEqual([])
+  })
+  test.for(['0.0.0.0', '::', '192.168.1.7', 'worker.example.com', '127.0.0.1.example.com'])(
+    'wants a token on %s',
+    (HOST) => {
+      expect(mistakes({ HOST })).toEqual([expect.stringContaining(TOKEN.replace('0.0.0.0', HOST))])
+      expect(mistakes({ HOST, STATUS_TOKEN: 'open-sesame-0123' })).toEqual([])
+      expect(mistakes({ HOST }, { working: false })).toEqual([])
+    },
+  )
+  test('wants one that fits into a header, and does not show it', () => {
+    const wrong = 'STATUS_TOKEN: got "***", wants ASCII characters without blanks'
+    expect(mistakes({ STATUS_TOKEN: 'sésame' })).toEqual([wrong])
+    expect(mistakes({ STATUS_TOKEN: 'two words and more' })).toEqual([wrong])
+  })
+})
+
+describe('on a dyno', () => {
+  const DATABASE_URL = 'postgres://user:secret@host:5432/db'
+  const lost = (name: string, file: string) =>
+    `${name}: got "${file}", and a dyno loses its disk at every restart (DYNO is set); wants postgres://… (DATABASE_URL alone serves both), or ALLOW_EPHEMERAL=1 to try it out`
+
+  test('SQLite files are refused, as they would be lost', () => {
+    expect(mistakes({ DYNO: 'worker.1' })).toEqual([
+      lost('TOPICS_URL', 'sqlite:data/topics.db'),
+      lost('DATABASE_URL', 'sqlite:data/fraud.db'),
+    ])
+    const TOPICS_URL = 'sqlite:/app/t.db'
+    expect(mistakes({ DYNO: 'worker.1', TOPICS_URL, DATABASE_URL })).toEqual([lost('TOPICS_URL', 'sqlite:/app/t.db')])
+    expect(mistakes({ DYNO: 'run.1', TOPICS_URL: 'kafka://host' })).toEqual([
+      lost('DATABASE_URL', 'sqlite:data/fraud.db'),
+    ])
+    expect(mistakes({ DYNO: 'run.1', TOPICS_URL: 'kafka://host', STAGES: 'fetch,score' })).toEqual([])
+    expect(mistakes({ DYNO: ' ' })).toEqual([])
+  })
+  test('ALLOW_EPHEMERAL=1 takes the loss', () => {
+    expect(mistakes({ DYNO: 'worker.1', ALLOW_EPHEMERAL: '1' })).toEqual([])
+    expect(mistakes({ DYNO: 'worker.1', ALLOW_EPHEMERAL: '0' })).toHaveLength(2)
+  })
+  test('DATABASE_URL alone serves topics and rows', () => {
+    const { TOPICS_URL, DATABASE_URL: rows } = readConfig({ DYNO: 'worker.1', DATABASE_URL })
+    expect(TOPICS_URL).toEqual({ engine: 'postgres', url: new URL(DATABASE_URL) })
+    expect(rows).toEqual(TOPICS_URL)
+    expect(readConfig({ DYNO: 'run.1', DATABASE_URL }, { working: false }).TOPICS_URL.engine).toBe('postgres')
+    expect(readConfig({ DYNO: 'worker.1', DATABASE_URL, KAFKA_URL: 'kafka://host' }).TOPICS_URL.engine).toBe('kafka')
+    expect(readConfig({ DATABASE_URL }).TOPICS_URL.engine).toBe('sqlite') // elsewhere the disk stays
+  })
+})
+
 describe('NAME_FILE', () => {
   test('gives the value of NAME, its line end taken off', async () => {
     await using dir = await tempDir()
@@ -715,7 +778,10 @@ describe('.env.example', () => {
 
 test('.env of the working folder is read in silence, and the environment wins over it', async () => {
   await using dir = await tempDir()
-  await writeFile(dir.file('.env'), 'PORT=81\nHOST="10.0.0.1"\nMODEL_NAME=from-file\n#LOG_LEVEL=loud\n')
+  await writeFile(
+    dir.file('.env'),
+    'PORT=81\nHOST="10.0.0.1"\nMODEL_NAME=from-file\nSTATUS_TOKEN=open-sesame\n#LOG_LEVEL=loud\n',
+  )
   const code = `const { environment, readConfig } = await import(${JSON.stringify(import.meta.resolve('../src/config.ts'))})
     const { PORT, HOST, MODEL_NAME, LOG_LEVEL } = readConfig(environment())
     process.stdout.write(JSON.stringify({ PORT, HOST, MODEL_NAME, LOG_LEVEL }))`
