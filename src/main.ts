@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
-import { ConfigError, environment, readConfig } from './config.ts'
+import { type Config, ConfigError, environment, readConfig } from './config.ts'
 import { logger, scrub } from './log.ts'
+import { statusServer } from './operate/status.ts'
+import { openWatch } from './operate/watch.ts'
 import { openPipeline, openStore, openTopics } from './pipeline.ts'
 import { shownPlace } from './place.ts'
 import { isBug, plural, reason } from './stage.ts'
@@ -85,8 +87,11 @@ async function work(command: 'run' | 'once'): Promise<number> {
     log.info(
       `${config.STAGES.join(', ')}; topics in ${shownPlace(config.TOPICS_URL)}, predictions in ${shownPlace(config.DATABASE_URL)}; Ctrl-C stops`,
     )
+    const watch = openWatch(config.STAGES)
+    await using _status = command === 'run' ? statusServer({ ...statusOptions(config), log, watch }) : undefined
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
-    await using pipeline = await openPipeline(config, log, command === 'once' ? AbortSignal.any([stop, window]) : stop)
+    const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
+    await using pipeline = await openPipeline(config, log, patient, watch)
     if (command === 'run') await pipeline.run(stop)
     else left = await pipeline.once(stop)
   } catch (error) {
@@ -97,6 +102,17 @@ async function work(command: 'run' | 'once'): Promise<number> {
     stop.aborted ? 'stopped' : left.length > 0 ? 'ended; the next start goes on where this one was' : 'nothing is left',
   )
   process.exit(left.length > 0 && !stop.aborted ? 1 : 0) // kept connections must not hold the process
+}
+
+function statusOptions({ HOST, PORT, STATUS_TOKEN, MODEL_NAME, ...config }: Config) {
+  const about = [
+    ['producer', config.PRODUCER_URL?.host ?? 'simulated'],
+    ['model', config.MODEL_URL ? [config.MODEL_URL.host, MODEL_NAME].filter(Boolean).join(', ') : 'simulated'],
+    ['mail', config.SMTP_URL ? `${config.SMTP_URL.host}:${config.SMTP_URL.port}` : 'files in outbox/'],
+    ['topics', shownPlace(config.TOPICS_URL)],
+    ['predictions', shownPlace(config.DATABASE_URL)],
+  ] as const
+  return { host: HOST, port: PORT, token: STATUS_TOKEN, about }
 }
 
 /** Aborted by the first SIGTERM or Ctrl-C; the second one ends the process at once. */

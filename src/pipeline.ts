@@ -6,7 +6,9 @@ import { webhook } from './alert/webhook.ts'
 import type { Config, StageName } from './config.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { producerApi } from './fetch/producer.ts'
+import { openRoom } from './fetch/room.ts'
 import { conditions } from './operate/conditions.ts'
+import { openWatch } from './operate/watch.ts'
 import type { KafkaCluster } from './place.ts'
 import { NewerSchema } from './postgres.ts'
 import { postgresStore } from './record/postgres.ts'
@@ -15,7 +17,7 @@ import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
 import { mlflow } from './score/mlflow.ts'
 import { scoreStage } from './score/score.ts'
-import { eventually, type Health, type Stage, seconds, together } from './stage.ts'
+import { eventually, type Stage, seconds, together } from './stage.ts'
 import { postgresTopics } from './topic/postgres.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
@@ -37,11 +39,16 @@ export type Pipeline = {
  *
  * Topics on a server that cannot be reached are tried again until they can, or until stopped.
  */
-export async function openPipeline(config: Config, log: Logger, stop: AbortSignal): Promise<Pipeline> {
+export async function openPipeline(
+  config: Config,
+  log: Logger,
+  stop: AbortSignal,
+  watch = openWatch(config.STAGES),
+): Promise<Pipeline> {
   await using opening = new AsyncDisposableStack()
   let cause: unknown
   const reached = await eventually(
-    { log, stop },
+    { log, stop, health: watch.starting },
     () =>
       openTopics(config, log, { worker: true }).catch((error) => {
         cause = error
@@ -50,8 +57,9 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
     (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
   )
   if (!reached) throw new Error('the topics could not be opened in time', { cause })
-  const topics = opening.adopt(reached, (t) => t.close())
-  const store = opening.adopt(openStore(config, log), (s) => s.close())
+  const { metrics, health } = watch
+  const topics = watch.topics(opening.adopt(reached, (t) => t.close()))
+  const store = metrics.store(opening.adopt(openStore(config, log), (s) => s.close()))
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && STAGES.includes('record'))
     log.warn(
@@ -63,19 +71,25 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
   const alert = topics.reader('predictions', 'alert')
   const record = topics.reader('predictions', 'record')
   const hook = config.ALERT_WEBHOOK_URL && topics.reader('predictions', 'webhook')
-  const health = Object.fromEntries(config.STAGES.map((name) => [name, {}])) as Partial<Record<StageName, Health>>
 
   const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
     fetch: async (stage) =>
       fetchStage(stage, {
-        producer: await producer(config, log, opened),
+        producer: { call: metrics.timed('producer', (await producer(config, log, opened)).call) },
         topics,
         ratePerMin: config.PRODUCER_RATE_PER_MIN,
+        room: openRoom({
+          files: [config.TOPICS_URL, config.DATABASE_URL].flatMap((place) =>
+            place.engine === 'sqlite' ? place.path : [],
+          ),
+          reserve: config.DISK_RESERVE_MB,
+          waiting: async () => (await score.lag()) + (await record.lag()),
+        }),
       }),
     score: async (stage) =>
       scoreStage(stage, {
         reader: score,
-        model: await model(config, log, opened),
+        model: { judge: metrics.timed('model', (await model(config, log, opened)).judge) },
         name: modelName(config),
         batchSize: config.SCORE_BATCH_SIZE,
       }),
@@ -85,18 +99,26 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
         reader: alert,
         topics,
         name: 'alert',
-        way: mails(channel(config, log, opened), addresses(config)),
+        way: metrics.way('mail', mails(channel(config, log, opened), addresses(config))),
         burst,
         dailyLimit: config.ALERT_DAILY_LIMIT,
         impossible,
-        conditions: conditions({ topics, health, readers: { score, record }, lagMinutes: config.ALERT_LAG_MINUTES }),
+        conditions: conditions({
+          topics,
+          health: Object.fromEntries(STAGES.map((name) => [name, health[name]])),
+          readers: { score, record },
+          lagMinutes: config.ALERT_LAG_MINUTES,
+        }),
       }
       const posting = async (stop: AbortSignal) => {
         if (!hook) return forgetWebhook({ log: stage.log, stop }, topics)
-        const way = webhook({ url: config.ALERT_WEBHOOK_URL!, secret: config.ALERT_WEBHOOK_SECRET })
+        const way = metrics.way(
+          'webhook',
+          webhook({ url: config.ALERT_WEBHOOK_URL!, secret: config.ALERT_WEBHOOK_SECRET }),
+        )
         const common = { topics, name: 'webhook', burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
         const log = stage.log.child({}, { msgPrefix: 'webhook: ' })
-        await alertStage({ log, stop }, { ...common, reader: hook, way, fromNow: true })
+        await alertStage({ log, stop, health: health.webhook }, { ...common, reader: hook, way, fromNow: true })
       }
       await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting])
     },
@@ -107,7 +129,7 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
       stop,
       names.map(
         (name) => (either: AbortSignal) =>
-          stages[name]({ log: log.child({ stage: name }), stop: either, health: health[name]! }),
+          stages[name]({ log: log.child({ stage: name }), stop: either, health: health[name] }),
       ),
     )
 
@@ -128,7 +150,7 @@ export async function openPipeline(config: Config, log: Logger, stop: AbortSigna
     for (let moved = Date.now(); !stop.aborted && Date.now() - moved < patience; await sleep(100)) {
       const lags = await left()
       if (lags.length === 0) return
-      const collecting = (health.alert?.held?.until ?? 0) > Date.now() && health.alert?.held?.why === 'storm'
+      const collecting = (health.alert.held?.until ?? 0) > Date.now() && health.alert.held?.why === 'storm'
       if (String(lags) !== seen || collecting) moved = Date.now()
       seen = String(lags)
     }

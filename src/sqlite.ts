@@ -58,3 +58,18 @@ function assertVersion(found: string) {
   if (order(found) < order(OLDEST_SQLITE))
     throw new Error(`SQLite ${found} can corrupt a database; Node 24.15 or newer brings ${OLDEST_SQLITE} or newer`)
 }
+
+/** Bytes inside a file that are free to be written again; 0 when that cannot be seen. */
+export function freePages(path: string): number {
+  try {
+    const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT })
+    try {
+      const ask = (pragma: string) => Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get()!)[0])
+      return ask('freelist_count') * ask('page_size')
+    } finally {
+      db.close()
+    }
+  } catch {
+    return 0
+  }
+}

@@ -3,12 +3,18 @@ import type { Logger } from 'pino'
 import { type Batch, type Reader, TakenOver } from './topic/topic.ts'
 
 /**
- * How a stage is, times in ms since 1970: since when it has failed in a row, and why at last; why alarms are held back,
- * since when, and until when.
+ * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
+ * held back, since when, and until when. `last`: the last failure, also when it is over. `topics`: as far as it is about
+ * reading and noting, where that is apart from the work.
  */
 export type Health = {
+  since?: number
   failing?: { since: number; reason: string } | undefined
+  last?: { at: number; reason: string }
   held?: { why: string; since: number; until: number } | undefined
+  topics?: Health
+  /** Is told of each failure that is tried again. */
+  retrying?: (error: unknown) => void
 }
 /** ms after which a step has worked: it waits for something to do */
 const LASTED = 60_000
@@ -69,7 +75,7 @@ export async function forever(stage: Stage, step: () => Promise<void>, atLeast =
     const began = performance.now()
     try {
       await step()
-      if (stage.health) stage.health.failing = undefined
+      works(stage.health)
       if (failures > 1) log.info(`works again after ${failures} failed attempts`)
       failures = 0
     } catch (error) {
@@ -112,7 +118,9 @@ export async function insist(stage: Stage, action: () => Promise<void>): Promise
   const { log, stop } = stage
   for (let failures = 1; ; failures++) {
     try {
-      return await action()
+      await action()
+      if (failures > 1) works(stage.health)
+      return
     } catch (error) {
       if (stop.aborted) {
         log.error(`${reason(error)}; gave up, as the worker is stopping`)
@@ -123,8 +131,20 @@ export async function insist(stage: Stage, action: () => Promise<void>): Promise
   }
 }
 
-const failed = (health: Health | undefined, error: unknown) => {
-  if (health) health.failing = { since: health.failing?.since ?? Date.now(), reason: reason(error) }
+/** `lasting: false`: one piece of work failed, and the rest goes on. */
+export function failed(health: Health | undefined, error: unknown, { lasting = true, now = Date.now() } = {}) {
+  if (!health) return
+  health.last = { at: now, reason: reason(error) }
+  if (lasting) health.failing = { since: health.failing?.since ?? now, reason: reason(error) }
+  health.retrying?.(error)
+}
+export function works(health: Health | undefined) {
+  if (health?.failing) Object.assign(health, { failing: undefined, since: Date.now() })
+}
+/** A stage of which only reading and noting count: they say nothing of its work, nor that of them. */
+export function ofTopics({ log, stop, health }: Stage): Stage {
+  if (health) health.topics ??= health.retrying ? { retrying: health.retrying } : {}
+  return { log, stop, ...(health?.topics && { health: health.topics }) }
 }
 
 async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0) {
@@ -160,12 +180,17 @@ export function consume<T>(
   work: (batch: Batch<T>) => Promise<void>,
 ) {
   let least = 1
+  const reading = ofTopics({ ...stage, ...(health && { health }) }).health
   return forever(stage, async () => {
-    const batch = await reader.read(Math.max(limit(), least), stage.stop)
+    const batch = await reader.read(Math.max(limit(), least), stage.stop).catch((error) => {
+      if (!stage.stop.aborted) failed(reading, error)
+      throw error
+    })
+    works(reading)
     try {
       await work(batch)
       least = 1
-      if (health) health.failing = undefined
+      works(health)
     } catch (error) {
       failed(health, error)
       least = error instanceof Outage && error.alone ? 2 : 1

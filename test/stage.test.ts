@@ -4,6 +4,7 @@ import {
   backoff,
   consume,
   eventually,
+  failed,
   forever,
   grace,
   type Health,
@@ -165,6 +166,24 @@ describe('forever', () => {
     expect((seen[1] as { since: number }).since).toBeGreaterThanOrEqual(before)
   })
 
+  test('keeps its last failure in mind, says since when it works again, and tells of each failure that is tried again', async () => {
+    const { stage: given, stop } = stage()
+    const told: unknown[] = []
+    const health: Health = { since: 1, retrying: (error) => void told.push(reason(error)) }
+    const before = Date.now()
+    const states: Health[] = []
+    await forever({ ...given, health }, async () => {
+      states.push({ ...health })
+      if (states.length === 2 || states.length === 3) throw new Error(`down ${states.length}`)
+      if (states.length === 5) stop()
+    })
+    expect(told).toEqual(['down 2', 'down 3'])
+    expect(states[1]!.since).toBe(1) // it had worked all the time
+    expect(states[4]!.since).toBeGreaterThanOrEqual(before)
+    expect(states[4]!.last).toMatchObject({ reason: 'down 3' })
+    expect(states[4]!.last!.at).toBeGreaterThanOrEqual(before)
+  })
+
   test('begins with a short pause again when a step has lasted: it has worked in between', async () => {
     const { stage: given, stop, warnings } = stage()
     vi.spyOn(performance, 'now').mockImplementation(() => now)
@@ -296,6 +315,16 @@ describe('insist', () => {
     expect(warnings()[1]).toMatch(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)
   })
 
+  test('fails while it tries, and works when it is done; what failed before it goes on to', async () => {
+    const { stage: given } = stage()
+    const health: Health = {}
+    await insist({ ...given, health }, failing(1))
+    expect(health).toMatchObject({ failing: undefined, last: { reason: expect.stringContaining('cannot reach') } })
+    failed(health, new Error('something else'))
+    await insist({ ...given, health }, failing(0))
+    expect(health.failing?.reason).toBe('something else')
+  })
+
   test('tries once even when stopped, as what is at stake exists nowhere else', async () => {
     const { stage: given, stop, lines } = stage()
     stop()
@@ -409,6 +438,36 @@ describe('consume', () => {
     other.stop()
     await ended
     expect(health.failing).toBe(undefined)
+    expect(health.topics).toMatchObject({
+      failing: { reason: 'the topics are away' },
+      last: { reason: 'the topics are away' },
+    })
+  })
+
+  test('that can read again says so, though the work still fails; the stop is no failure', async () => {
+    await using world = await consuming()
+    const health: Health = {}
+    let reads = 0
+    const flaky: typeof world.reader.read = async (limit, signal) => {
+      if (++reads === 1) throw new Error('the topics are away')
+      return world.reader.read(limit, signal)
+    }
+    const ended = consume(
+      { ...world.stage, health },
+      { ...world.reader, read: flaky },
+      () => 5,
+      async (batch) => {
+        expect(health.topics?.failing).toBe(undefined)
+        await batch.commit(5) // and no more to read
+      },
+    )
+    await waitFor('the work', () => reads === 3)
+    const told: unknown[] = []
+    health.retrying = (error) => void told.push(error)
+    world.stop()
+    await ended
+    expect(told).toEqual([])
+    expect(health.topics?.last?.reason).toBe('the topics are away')
   })
 
   test('whose turn is over leaves the batch to the next process, and stands by', async () => {

@@ -6,7 +6,7 @@ export const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
 /** The real process, in a folder of its own, with these settings and none of the surroundings. */
 export function startWorker(folder: string, settings: Record<string, string>, ...args: string[]) {
   const { PATH = '', SystemRoot = '' } = process.env
-  const env = { PATH, SystemRoot, ...settings }
+  const env = { PATH, SystemRoot, PORT: '0', ...settings }
   const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr])

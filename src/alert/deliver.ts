@@ -1,5 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { backoff, eventually, forever, grace, insist, plural, type Stage, seconds, together } from '../stage.ts'
+import {
+  backoff,
+  eventually,
+  failed,
+  forever,
+  grace,
+  insist,
+  ofTopics,
+  plural,
+  type Stage,
+  seconds,
+  together,
+  works,
+} from '../stage.ts'
 import { type Reader, TakenOver, type Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { type NotedAccount, type Open, openAccount } from './account.ts'
@@ -123,7 +136,7 @@ async function turn(
 
   /** Notes where everything is, one call after the other. */
   function settle(): Promise<void> {
-    settling = settling.then(() => insist({ log, stop: stage.stop }, commit))
+    settling = settling.then(() => insist(ofTopics(stage), commit))
     return settling
   }
   async function commit() {
@@ -151,7 +164,7 @@ async function turn(
   }
 
   const reading = (stop: AbortSignal) =>
-    forever({ log, stop }, async () => {
+    forever(ofTopics({ ...stage, stop }), async () => {
       while (account.full() && !stop.aborted) await clock.sleep(1000, stop)
       const batch = await reader.read(READ, stop)
       if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
@@ -310,7 +323,7 @@ async function turn(
       return
     }
     log.info(sent)
-    if (stage.health) stage.health.failing = undefined
+    works(stage.health)
     if (block.arrived(open.started)) log.info('alarms go out again')
     paced.sent(size, clock.now(), open.doubtful)
     account.sent(open)
@@ -335,8 +348,7 @@ async function turn(
     if (others === 'known') return // one failure, and one line, for all that were under way
     const blocked = others === 'blocked'
     if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one
-    if (blocked && stage.health)
-      stage.health.failing = { since: stage.health.failing?.since ?? clock.now(), reason: message }
+    failed(stage.health, error, { lasting: blocked, now: clock.now() })
     const again = seconds((blocked ? block.until() : open.due) - now)
     const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
     log.warn(`${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; ${next}`)

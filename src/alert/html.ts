@@ -71,4 +71,4 @@ function cell(tag: 'td' | 'th', { name, right }: Column, value: string): string 
 }
 
 const shown = (text: string) => escapeHtml(text).replace(/(?<=\d) %/g, '&nbsp;%')
-const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)
+export const escapeHtml = (text: string) => text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`)

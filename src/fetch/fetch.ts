@@ -9,15 +9,20 @@ const GRACE = 5000
 /** ms; a restart takes longer, so a shorter pause need not be remembered over one */
 const WORTH_NOTING = 100
 
+export type FetchOptions = {
+  producer: Producer
+  topics: Topics
+  ratePerMin: number
+  /** Throws when nothing more can be kept. */
+  room?: () => Promise<void>
+}
+
 /**
  * Calls the producer at its rate and makes what it sends durable before the next call. Calls are spread evenly, 1 %
  * further apart than the rate allows, so that no 60 s by any clock hold more of them; the last one is noted before it
  * is made, so that a restart, or the next process in turn, keeps the distance too.
  */
-export async function fetchStage(
-  stage: Stage,
-  { producer, topics, ratePerMin }: { producer: Producer; topics: Topics; ratePerMin: number },
-): Promise<void> {
+export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, room }: FetchOptions): Promise<void> {
   const distance = (60_000 / ratePerMin) * 1.01
   const turn = topics.turn('fetch')
   let calledAt = 0
@@ -30,6 +35,7 @@ export async function fetchStage(
       const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
       calledAt = Math.max(calledAt, noted?.called_at ?? 0)
     }
+    await room?.()
     const wait = untilNext()
     if (wait >= 1) await sleep(wait, undefined, { signal: stage.stop })
     calledAt = Date.now()

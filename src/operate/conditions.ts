@@ -54,7 +54,11 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
     }
   }
   return async (): Promise<Condition[]> => [
-    ...failing('the producer', 'fetch', 'Look at PRODUCER_URL. Nothing new comes in meanwhile.'),
+    ...failing(
+      'the producer',
+      'fetch',
+      'Look at PRODUCER_URL, or at the disk if that is full. Nothing new comes in meanwhile.',
+    ),
     ...failing('the model', 'score', 'Look at MODEL_URL. Transactions are fetched and wait.'),
     ...failing('the database', 'record', 'Look at DATABASE_URL. Alarms go out, and the rows wait.'),
     ...(await Promise.all(Object.entries(readers).map(([stage, reader]) => backlog(stage, reader)))),
