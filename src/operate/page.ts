@@ -25,6 +25,7 @@ type Totals = { fetched: number; scored: number; flagged: number; mailed: number
 const STYLE = `:root{color-scheme:light dark;--bad:#c62828;--good:#2e7d32;--wait:#b26a00;--idle:#757575}
 @media (prefers-color-scheme:dark){:root{--bad:#ff6659;--good:#66bb6a;--wait:#ffb300;--idle:#9e9e9e}}
 body{font:16px/1.45 system-ui,sans-serif;max-width:1080px;margin:0 auto;padding:16px;overflow-wrap:anywhere}
+h1::first-letter{text-transform:uppercase}
 h1{font-size:28px;line-height:1.2;margin:0;padding-left:14px;border-left:6px solid}
 p{margin:8px 0}
 table{border-collapse:collapse;width:100%;margin:20px 0}
@@ -67,7 +68,7 @@ export function pageOf(
 <style>${STYLE}</style></head>
 <body><h1 class="${bad.length > 0 ? 'bad' : ready ? 'good' : 'wait'}">${escapeHtml(title)}</h1>
 <p>client-predict at ${utc(at)}; asks again every ${REFRESH} s</p>
-<table><thead><tr><th>stage</th><th>state</th><th>waiting</th><th>since the start</th><th>last failure</th></tr></thead>
+<table><thead><tr><th>stage</th><th>state</th><th>waiting</th><th>since the start</th><th>why, or the last failure</th></tr></thead>
 <tbody>
 ${rows.map((row) => line(row, totals, at)).join('\n')}
 </tbody></table>

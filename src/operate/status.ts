@@ -51,7 +51,7 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
   const waiting = metrics.gauge('lag_records', 'Records that wait for the stage', ['stage'])
   const oldest = metrics.gauge('lag_seconds', 'For how long the oldest of them has waited', ['stage'])
 
-  const routes: Record<string, () => Promise<Answer>> = {
+  const routes: { [path: string]: (() => Promise<Answer>) | undefined } = {
     '/healthz': async () => plain(200, 'ok'),
     async '/readyz'() {
       const { ready, rows, at } = await watch.report()
@@ -83,7 +83,7 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
 
   async function answer({ method = '', url = '', headers }: IncomingMessage): Promise<Answer> {
     const path = url.split('?')[0]!
-    const route = Object.hasOwn(routes, path) ? routes[path]! : undefined
+    const route = routes[path]
     if (path !== '/healthz') {
       if (token !== undefined && !knows(token, headers.authorization))
         return plain(401, 'wants the STATUS_TOKEN: Authorization: Bearer …, or as the password, with any user', {
@@ -104,7 +104,7 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
     })
     const body = Buffer.from(text)
     response.writeHead(status, { ...HEADERS, ...headers, 'content-type': type, 'content-length': body.length })
-    response.end(request.method === 'HEAD' ? undefined : body)
+    response.end(body) // which the server keeps to itself when HEAD was asked
     request.resume()
   }
   const server = createServer({
@@ -115,7 +115,6 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
     maxHeaderSize: 8192,
   })
   server.maxConnections = MOST_CONNECTIONS
-  server.setTimeout(2 * SLOW, (socket) => socket.destroy())
   server.on('request', (request, response) => void serve(request, response))
 
   let timer: NodeJS.Timeout | undefined

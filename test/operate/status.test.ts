@@ -138,15 +138,40 @@ describe('/readyz', () => {
   })
 
   test('shows no card number, whatever a system says', async () => {
+    const closed = await start({ open: false })
+    failed(closed.watch.starting, new Error(`no topics ${LONG_CARD}`))
+    for (const path of ['/readyz', '/'])
+      expect(await (await fetch(closed.url + path)).text()).toContain('no topics …4184')
     const { url, watch } = await start()
     failed(watch.health.score, new Error(`bad row ${LONG_CARD}`))
-    failed(watch.starting, new Error(`${LONG_CARD}`))
     for (const path of ['/readyz', '/', '/metrics']) {
       const text = await (await fetch(url + path)).text()
       expect(text).not.toContain(String(LONG_CARD))
       if (path !== '/metrics') expect(text).toContain('bad row …4184')
     }
   })
+})
+
+test('what waited is still said for a minute after it can no longer be counted', async () => {
+  let now = Date.now()
+  const watch = openWatch(ALL, () => now)
+  const counts = [3]
+  const lag = async () => counts.shift() ?? Promise.reject(new Error('away'))
+  const reader = { lag, oldest: async () => now - 5000, standsBy: () => false }
+  watch.topics({ reader: () => reader } as never).reader('transactions', 'score')
+  const score = async () => (await watch.report()).rows.find(({ stage }) => stage === 'score')
+  expect(await score()).toMatchObject({ waiting: 3, oldest: 5 })
+  now += 60_000
+  expect(await score()).toMatchObject({ waiting: 3, oldest: 5 })
+  now += 1
+  expect(await score()).not.toHaveProperty('waiting')
+})
+
+test('topics that do not answer hold nobody up', { timeout: 10_000 }, async () => {
+  const watch = openWatch(ALL)
+  const silent = { lag: () => new Promise(() => {}), oldest: async () => 1, standsBy: () => false }
+  watch.topics({ reader: () => silent } as never).reader('transactions', 'score')
+  expect((await watch.report()).ready).toBe(true)
 })
 
 describe('/metrics', () => {
