@@ -1,3 +1,4 @@
+#requires -Version 5.1
 # Runs the worker in a container with the settings of .env. Topics and database live in the volume `client-predict`.
 # Extra arguments go to the worker, e.g.  .\run_client_predict.ps1 dead-letters
 $ErrorActionPreference = 'Stop'
@@ -15,7 +16,7 @@ if (-not (Test-Path -LiteralPath $envFile -PathType Leaf)) {
     Stop-With "There is no $envFile. Copy .env.example to .env and fill in PRODUCER_URL, MODEL_URL, SMTP_URL, ALERT_FROM and ALERT_TO."
 }
 
-# Windows PowerShell 5.1 turns what a program writes to its error stream into an exception while this is 'Stop'.
+# What docker writes to its error stream (5.1) and its exit code (7.4) would be exceptions while this is 'Stop'.
 $ErrorActionPreference = 'Continue'
 docker info *> $null
 if ($LASTEXITCODE -ne 0) {
@@ -26,14 +27,17 @@ if ($LASTEXITCODE -ne 0) {
     Stop-With 'The image client-predict is not there yet. Run .\build_client_predict.ps1 first.'
 }
 
+$options = @()
 # A terminal gets readable lines and Ctrl-C; a pipe or a scheduler gets JSON.
-$terminal = @()
 if (-not [Console]::IsInputRedirected -and -not [Console]::IsOutputRedirected) {
-    $terminal = @('--interactive', '--tty')
+    $options += '--interactive', '--tty'
 }
-$command = @()
-if ($args.Count -gt 0) {
-    $command = @('node', 'src/main.ts') + $args
+if ($args.Count -eq 0) {
+    $options += '--name', 'client-predict'
+    # HOST=0.0.0.0 lets the status page out of the container; from there it goes to this machine alone.
+    if (Select-String -LiteralPath $envFile -Pattern '^HOST=0\.0\.0\.0' -Quiet) {
+        $options += '--publish', '127.0.0.1:8080:8080'
+    }
 }
-docker run --rm @terminal --env-file "$envFile" --volume client-predict:/app/data client-predict @command
+docker run --rm @options --env-file "$envFile" --volume client-predict:/app/data client-predict node src/main.ts @args
 exit $LASTEXITCODE

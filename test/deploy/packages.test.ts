@@ -1,0 +1,88 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, test } from 'vitest'
+import { file } from './repository.ts'
+
+type Package = {
+  version: string
+  dev?: true
+  link?: true
+  resolved?: string
+  integrity?: string
+  hasInstallScript?: true
+}
+type Component = {
+  name: string
+  version: string
+  properties: { name: string }[]
+  hashes: unknown[]
+  licenses: unknown[]
+}
+
+const manifest = JSON.parse(file('package.json'))
+const { '': _root, ...lock } = JSON.parse(file('package-lock.json')).packages as Record<string, Package>
+const nameOf = (path: string) => path.replace(/^.*node_modules\//, '')
+const locked = Object.entries(lock).map(([path, { version, dev }]) => `${nameOf(path)}@${version}${dev ? ' dev' : ''}`)
+
+/** The npm that runs the tests, in this repository. */
+function npm(...args: string[]) {
+  const { npm_execpath: path } = process.env
+  const [command, first] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []]
+  const cwd = fileURLToPath(new URL('../..', import.meta.url))
+  return spawnSync(command, [...first, ...args], { cwd, encoding: 'utf8', shell: command === 'npm' })
+}
+
+describe('the packages', () => {
+  test('stand in package.json in the version that was tried', () => {
+    for (const version of Object.values({ ...manifest.dependencies, ...manifest.devDependencies }))
+      expect(version).toMatch(/^\d+\.\d+\.\d+(-[\w.]+)?$/)
+  })
+
+  test('come from the registry, whatever mirror it is, with the hash that the lock file knows', () => {
+    for (const [path, { link, resolved, integrity }] of Object.entries(lock))
+      expect({ path, link, resolved, integrity }).toEqual({ path, integrity: expect.stringMatching(/^sha512-/) })
+  })
+
+  test('run no script at installation that package.json does not allow', () => {
+    const scripts = Object.keys(lock).filter((path) => lock[path]!.hasInstallScript)
+    expect(scripts.map(nameOf).sort()).toEqual(Object.keys(manifest.allowScripts).sort())
+  })
+})
+
+describe('.npmrc', () => {
+  test('is understood by npm', () => {
+    expect(npm('config', 'list').stderr).not.toContain('Unknown project config')
+  })
+
+  test('lets nothing in that is new or not from the registry', () => {
+    const settings = file('.npmrc').match(/^[^#\n].*$/gm)
+    expect(settings).toEqual([
+      'save-exact=true',
+      'omit-lockfile-registry-resolved=true',
+      'min-release-age=3',
+      'strict-allow-scripts=true',
+      'allow-git=none',
+      'allow-remote=none',
+    ])
+  })
+})
+
+describe('the bill of materials', () => {
+  const { status, stdout, stderr } = npm('sbom', '--package-lock-only', '--sbom-format=cyclonedx')
+  const components = () => JSON.parse(stdout).components as Component[]
+
+  test('has every package of the lock file, no other, and says which are for development', () => {
+    expect(status, stderr).toBe(0)
+    const listed = components().map(({ name, version, properties }) => {
+      const dev = properties.some((property) => property.name === 'cdx:npm:package:development')
+      return `${name}@${version}${dev ? ' dev' : ''}`
+    })
+    expect(listed.sort()).toEqual([...new Set(locked)].sort())
+    for (const [name, version] of Object.entries(manifest.dependencies)) expect(listed).toContain(`${name}@${version}`)
+  })
+
+  test('has the hash and the licence of each', () => {
+    for (const { name, hashes, licenses } of components())
+      expect({ name, hashes: hashes.length, licenses: licenses.length }).toEqual({ name, hashes: 1, licenses: 1 })
+  })
+})
