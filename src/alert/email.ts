@@ -1,5 +1,5 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
 import type { SmtpServer } from '../config.ts'
@@ -31,27 +31,42 @@ const HAND_OVER = 60_000
 /** ms to wait for the answer to the final dot (RFC 5321, 4.5.3.2.6): less makes doubles */
 const FINAL_ANSWER = 600_000
 
-/** Mails through an SMTP server. Sessions are kept and used again; STARTTLS is demanded unless the host is loopback. */
+/** How every session is made. STARTTLS is demanded unless the host is loopback. */
+const sessionOptions = (server: SmtpServer, { patience = 30_000, silence = FINAL_ANSWER + 60_000 }) => ({
+  pool: true as const,
+  maxConnections: 1, // a session each, so that one can be cut without the others
+  maxRequeues: 1, // only what was certainly not sent goes out again by itself
+  host: server.host,
+  port: server.port,
+  secure: server.secure,
+  requireTLS: !server.secure && !server.loopback,
+  ...(server.loopback && { opportunisticTLS: true, tls: { rejectUnauthorized: false } }), // it never leaves this machine
+  connectionTimeout: patience,
+  greetingTimeout: patience,
+  socketTimeout: silence,
+  disableFileAccess: true,
+  disableUrlAccess: true,
+  ...(server.user !== undefined && { auth: { user: server.user, pass: server.pass ?? '' } }),
+})
+
+/** Connects, encrypts and logs in as for a mail, and sends none. Rejects with SendError, after `patience` ms of silence. */
+export async function tryLogin(server: SmtpServer, patience: number): Promise<void> {
+  const session = createTransport(sessionOptions(server, { patience, silence: patience }))
+  try {
+    await session.verify()
+  } catch (error) {
+    throw explain(error as SmtpFailure, false)
+  } finally {
+    session.close()
+  }
+}
+
+/** Mails through an SMTP server. Sessions are kept and used again. */
 export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = FINAL_ANSWER } = {}): Channel {
   const idle: Session[] = []
 
   const connect = () =>
-    createTransport({
-      pool: true,
-      maxConnections: 1, // a session each, so that one can be cut without the others
-      maxRequeues: 1, // only what was certainly not sent goes out again by itself
-      host: server.host,
-      port: server.port,
-      secure: server.secure,
-      requireTLS: !server.secure && !server.loopback,
-      ...(server.loopback && { opportunisticTLS: true, tls: { rejectUnauthorized: false } }), // it never leaves this machine
-      connectionTimeout: 30_000,
-      greetingTimeout: 30_000,
-      socketTimeout: finalAnswer + 60_000,
-      disableFileAccess: true,
-      disableUrlAccess: true,
-      ...(server.user !== undefined && { auth: { user: server.user, pass: server.pass ?? '' } }),
-    }).use('stream', (mail, done) => {
+    createTransport(sessionOptions(server, { silence: finalAnswer + 60_000 })).use('stream', (mail, done) => {
       const { onHandedOver } = mail.data as { onHandedOver?: () => void }
       // The last stream before the socket: nobody reads it ahead, the session does once the server has said 354.
       mail.message.processFunc((input) => Readable.from(reportEnd(input, onHandedOver), { objectMode: false }))
@@ -170,7 +185,10 @@ export function outbox(folder: string): Channel {
         await rename(`${name}.part`, name)
         return `written to ${name}`
       } catch (error) {
-        throw new SendError(`cannot write ${name}: ${(error as Error).message}`, { pause: true })
+        throw new SendError(
+          `cannot write ${name}: ${(error as Error).message}; set SMTP_URL, or let this user write into ${resolve(folder)}`,
+          { pause: true },
+        )
       }
     },
     close() {},

@@ -1,40 +1,44 @@
-import { TRAINING_COLUMNS } from '../transaction.ts'
+import { FEATURES, type Feature, TRAINING_COLUMNS } from '../transaction.ts'
 
 /** The names of our columns that a text holds, in training order: all of it that is safe to show. */
 const columnsIn = (text: string) =>
   TRAINING_COLUMNS.filter((column) => new RegExp(`\\b${column}\\b`).test(text)).join(', ') || 'none that we know'
 
+const MISSING_INPUTS = /Model is missing inputs (\[[^\]]*\])/
+const UNSEEN = /Feature names unseen at fit time:((?:\n- [^\n"]*)*)/
+const NOW_MISSING = /Feature names seen at fit time, yet now missing:((?:\n- [^\n"]*)*)/
+const OTHER_ORDER = /must be in the same order as they were in fit/
+const NOT_CONVERTED = /Failed to convert column (\w+) to type '?(\w+)/
+const INCOMPATIBLE = /Incompatible input types for column (\w+)/
+
 /** What MLflow 2.14 to 3.17 and scikit-learn say, what it means, and the setting or the step that cures it. */
 const CAUSES: readonly [RegExp, (found: string) => string][] = [
   [
-    /Model is missing inputs (\[[^\]]*\])/,
+    MISSING_INPUTS,
     (found) =>
       `Model is missing inputs (${columnsIn(found)}): its signature asks for columns that MODEL_FEATURES does not send. ` +
       'Set MODEL_FEATURES=all, or, if the model was not fitted on these columns, log it again with the signature of those it was fitted on',
   ],
   [
-    /Feature names unseen at fit time:((?:\n- [^\n"]*)*)/,
+    UNSEEN,
     (found) =>
       `feature names unseen at fit time (${columnsIn(found)}, …): MODEL_FEATURES sends columns that the model was not fitted on. ` +
       'Set MODEL_FEATURES to the columns it was fitted on (e.g. numeric); if it then misses inputs, its signature is wrong: ' +
       'log it again with the signature of the columns it was fitted on',
   ],
   [
-    /Feature names seen at fit time, yet now missing:((?:\n- [^\n"]*)*)/,
+    NOW_MISSING,
     (found) =>
       `the model was fitted on columns that MODEL_FEATURES does not send (${columnsIn(found)}): add them to MODEL_FEATURES`,
   ],
+  [OTHER_ORDER, () => 'the columns have another order than in fit: list them in that order in MODEL_FEATURES'],
   [
-    /must be in the same order as they were in fit/,
-    () => 'the columns have another order than in fit: list them in that order in MODEL_FEATURES',
-  ],
-  [
-    /Failed to convert column (\w+) to type '?(\w+)/,
+    NOT_CONVERTED,
     (found) =>
       `wrong type: a value of column ${columnsIn(found)} does not fit the model's signature (an integer column refuses an empty value)`,
   ],
   [
-    /Incompatible input types for column (\w+)/,
+    INCOMPATIBLE,
     (found) =>
       `wrong type: column ${columnsIn(found)} has another type in the model's signature: check UNIX_TIME_UNIT, or log the model again with the types of the training file`,
   ],
@@ -61,3 +65,39 @@ export function diagnose(text: string): string {
   const code = /"error_code"\s*:\s*"([A-Z_]{1,40})"/.exec(text)?.[1]
   return `${code ?? 'no MLflow error'}, for a reason not known here (the model server's log says it; its answer is not repeated, as it may hold the rows)`
 }
+
+/** What a refusal says of columns, ours alone, in training order. Scikit-learn names five at most of each kind. */
+export type RefusedColumns = {
+  /** what the model wants and did not get */
+  missing: readonly Feature[]
+  /** what it got and was not fitted on */
+  unseen: readonly Feature[]
+  /** whose values do not have its type */
+  mistyped: readonly Feature[]
+  /** they are the right ones, in another order */
+  disordered: boolean
+  /** the signature: the type of each column in MLflow's words; `foreign` of its columns are none of ours */
+  signature: ReadonlyMap<Feature, string> | undefined
+  foreign: number
+}
+
+export function refusedColumns(text: string): RefusedColumns {
+  const message = text.replaceAll('\\n', '\n')
+  const named = (...patterns: RegExp[]) => {
+    const found = patterns.map((pattern) => pattern.exec(message)?.[1] ?? '').join(' ')
+    return ours.filter((column) => new RegExp(`\\b${column}\\b`).test(found))
+  }
+  const schema = /with schema '(\[.*?\])'\. Error: /s.exec(message)?.[1]
+  const columns = [...(schema ?? '').matchAll(/'([^']*)': (\w+) \(/g)].map(([, name, type]) => [name!, type!] as const)
+  const types = new Map(columns)
+  const signature = new Map(ours.filter((column) => types.has(column)).map((column) => [column, types.get(column)!]))
+  return {
+    missing: named(MISSING_INPUTS, NOW_MISSING),
+    unseen: named(UNSEEN),
+    mistyped: named(NOT_CONVERTED, INCOMPATIBLE),
+    disordered: OTHER_ORDER.test(message),
+    signature: schema === undefined ? undefined : signature,
+    foreign: types.size - signature.size,
+  }
+}
+const ours = FEATURES as readonly Feature[]

@@ -5,6 +5,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { stringify } from '../../src/json.ts'
 import { NUMERIC_FEATURES } from '../../src/transaction.ts'
+import { consultOn } from '../operate/doctor/consult.ts'
 import { disposable, fakeProducer, fakeSmtp, recorded } from '../outside.ts'
 import { tempDir, waitFor } from '../rows.ts'
 import { MAIN, startWorker } from '../worker.ts'
@@ -93,6 +94,30 @@ describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
       expect(world.deadLetters()).toBe(0)
       expect(world.mails).toEqual([])
       expect(cardsIn(world.text())).toEqual([])
+    },
+    5 * MINUTE,
+  )
+
+  test.each([
+    { variant: 'nine', features: 'numeric', states: ['ok', 'note'], cure: undefined },
+    {
+      variant: 'nine',
+      features: 'amt,zip',
+      states: ['wrong'],
+      cure: /^set MODEL_FEATURES=numeric: with that it answers$/,
+    },
+    { variant: 'none', features: 'all', states: ['wrong'], cure: /^set MODEL_FEATURES=numeric: with that it answers$/ },
+    { variant: 'mismatch', features: 'numeric', states: ['wrong'], cure: /^log it again with the signature of/ },
+    { variant: 'mismatch', features: 'all', states: ['wrong'], cure: /^log it again with the signature of/ },
+  ])(
+    'the doctor finds what cures it: $variant, asked with $features columns',
+    async ({ variant, features, states, cure }) => {
+      await using model = await serve(env, `${models}/${variant}`)
+      const { all, text, lines } = await consultOn('model', { MODEL_URL: model.url, MODEL_FEATURES: features })
+      expect(all.map(({ state }) => state)).toEqual(states)
+      if (cure) expect(all[0]!.cure).toMatch(cure)
+      else expect(text).toContain(`MLflow ${env.version}, 120 rows in`)
+      expect(lines.join()).not.toMatch(/\d{11,}/)
     },
     5 * MINUTE,
   )

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { diagnose } from '../../src/score/diagnose.ts'
+import { diagnose, refusedColumns } from '../../src/score/diagnose.ts'
 import { FEATURES, NUMERIC_FEATURES } from '../../src/transaction.ts'
 import { LONG_CARD } from '../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
@@ -72,4 +72,31 @@ test('names that are none of ours are not repeated: they may be anything', () =>
     expect(diagnosis).toMatch(/none that we know/)
     expect(diagnosis).not.toMatch(/age,|Marilyn/)
   }
+})
+
+test('reads which columns were refused, and the signature with its types', () => {
+  const signature = { cc_num: 'integer', amt: 'double', age: 'long', unix_time: 'long' }
+  expect(refusedColumns(refusals.wantsMore(signature, 'unix_time', 'age'))).toEqual({
+    missing: ['unix_time'],
+    unseen: [],
+    mistyped: [],
+    disordered: false,
+    signature: new Map([
+      ['cc_num', 'integer'],
+      ['amt', 'double'],
+      ['unix_time', 'long'],
+    ]),
+    foreign: 1,
+  })
+  const nothing = { missing: [], unseen: [], mistyped: [], disordered: false, signature: undefined, foreign: 0 }
+  expect(refusedColumns(refusals.unseen(['job', 'city', '...'], ['zip', 'amt']))).toEqual({
+    ...nothing,
+    missing: ['amt', 'zip'],
+    unseen: ['city', 'job'],
+  })
+  expect(refusedColumns(refusals.notConverted('city_pop'))).toEqual({ ...nothing, mistyped: ['city_pop'] })
+  expect(refusedColumns(refusals.incompatibleTypes('zip'))).toMatchObject({ mistyped: ['zip'], missing: [] })
+  expect(refusedColumns(refusals.otherOrder())).toEqual({ ...nothing, disordered: true })
+  expect(refusedColumns(refusals.unknown())).toEqual(nothing)
+  expect(refusedColumns('')).toEqual(nothing)
 })

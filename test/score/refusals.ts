@@ -15,10 +15,17 @@ const MISMATCH = 'The feature names should match those that were passed during f
 const lines = (names: readonly string[]) => names.map((name) => `- ${name}\n`).join('')
 
 /** MLflow itself refuses: no stack trace, the rows in the message. */
-const enforced = (error: string) =>
+const enforced = (
+  error: string,
+  signature: Record<string, string> = { trans_date_trans_time: 'string', cc_num: 'long', amt: 'double' },
+) =>
   JSON.stringify({
     error_code: 'INVALID_PARAMETER_VALUE',
-    message: `Failed to predict data '${ROWS}'. \nError: Failed to enforce schema of data '${ROWS}' with schema '['trans_date_trans_time': string (required), 'cc_num': long (required), 'amt': double (required)]'. Error: ${error}`,
+    message: `Failed to predict data '${ROWS}'. \nError: Failed to enforce schema of data '${ROWS}' with schema '[${Object.entries(
+      signature,
+    )
+      .map(([name, type]) => `'${name}': ${type} (required)`)
+      .join(', ')}]'. Error: ${error}`,
     sqlstate: 'KAM01',
     error_class: 'SCHEMA_ENFORCEMENT_FAILED',
   })
@@ -42,8 +49,10 @@ const raised = (error: string) =>
 export const refusals = {
   missingInputs: (...names: string[]) =>
     enforced(`Model is missing inputs [${names.map((name) => `'${name}'`).join(', ')}].`),
-  incompatibleTypes: (column: string) =>
-    enforced(`Incompatible input types for column ${column}. Can not safely convert int64 to int32.`),
+  wantsMore: (signature: Record<string, string>, ...names: string[]) =>
+    enforced(`Model is missing inputs [${names.map((name) => `'${name}'`).join(', ')}].`, signature),
+  incompatibleTypes: (column: string, signature?: Record<string, string>) =>
+    enforced(`Incompatible input types for column ${column}. Can not safely convert int64 to int32.`, signature),
   unseen: (names: string[], missing: string[] = []) =>
     raised(
       `${MISMATCH}Feature names unseen at fit time:\n${lines(names)}${missing.length > 0 ? `Feature names seen at fit time, yet now missing:\n${lines(missing)}` : ''}`,

@@ -1,0 +1,56 @@
+import { reason } from '../../stage.ts'
+
+/** What was found: `note` is worth knowing and no failure, `skipped` was not tried. `text` and `cure` fit into one line. */
+export type Finding = { state: 'ok' | 'note' | 'wrong' | 'skipped'; text: string; cure?: string }
+export type Check = { name: string } & Finding
+
+/** One system outside, and how it is tried: an aborted signal ends the waiting. What it throws is wrong with it. */
+export type Subject = {
+  name: string
+  /** ms until it has to be known how it is */
+  within: number
+  look(signal: AbortSignal, within: number): Promise<Finding[]>
+}
+
+/** What a person does about an error of connecting, or of opening a place; `setting` says where. */
+export function wrong(error: unknown, setting: string, what = ''): Finding {
+  const said = plainly(error)
+  const text = said.includes(what) ? said : `${what}: ${said}`
+  const cure = CURES.find(([pattern]) => pattern.test(text))?.[1] ?? 'check %'
+  return { state: 'wrong', text, cure: cure.replaceAll('%', setting) }
+}
+
+/** Why, with only what a person can read of OpenSSL's errors. */
+export const plainly = (error: unknown) =>
+  reason(error).replace(/[\dA-F]+:error:[\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/, 'TLS: $1')
+
+/** The first that fits. Errors of the system, of TLS, PostgreSQL, Kafka and SQLite. */
+const CURES: readonly [RegExp, string][] = [
+  [/ENOTFOUND|EAI_AGAIN/, 'no such host is known: check the host in %, and the DNS of this machine'],
+  [/ECONNREFUSED|all attempts to connect/i, 'nothing listens there: is it up? Check host and port in %'],
+  [/EHOSTUNREACH|ENETUNREACH/, 'no way leads there from here: check the host in %, and the network'],
+  [/certificate|altnames/i, 'the host in % must be the one that its certificate names, and this machine must trust it'],
+  [
+    /wrong version number|packet length too long|EPROTO/,
+    'one side speaks TLS, the other does not: check the scheme and port in %',
+  ],
+  [/Kafka at .*(SASL|authenticat)/i, 'check KAFKA_USERNAME, KAFKA_PASSWORD and KAFKA_MECHANISM'],
+  [/password|SASL|authentication failed/i, 'check user and password in %'],
+  [/pg_hba/, 'the server does not let this user in from here (its pg_hba.conf): check user and sslmode in %'],
+  [/does not support SSL/, 'the server has no TLS: take sslmode out of %'],
+  [/database ".*" does not exist/, 'create that database, or check its name in %'],
+  [/permission denied for|must be owner/, 'the user in % needs the right to create a schema and tables there'],
+  [/relation .* already exists/, 'that table is of another program: let % name a database of its own'],
+  [/schema version/, 'update this program, or let % name another place'],
+  [/not a database/, 'let % name another file, or move this one away'],
+  [
+    /unable to open database|EACCES|EROFS|readonly|ENOTDIR|EEXIST/i,
+    'the folder in % must be there and this user may write in it',
+  ],
+  [/database is locked/, 'another program has it open for long: which one uses the file of %?'],
+  [/disk is full|ENOSPC/i, 'make room on the disk of %'],
+  [
+    /ETIMEDOUT|no answer|timed? ?out|timeout|within|never received/i,
+    'it does not answer: is it up, does a firewall stand between? Check host and port in %',
+  ],
+]

@@ -1,0 +1,95 @@
+import type { Config } from '../../config.ts'
+import { readDocument } from '../../fetch/document.ts'
+import { producerApi } from '../../fetch/producer.ts'
+import { orAborted, plural, reason, seconds } from '../../stage.ts'
+import type { Topics } from '../../topic/topic.ts'
+import type { Transaction } from '../../transaction.ts'
+import { type Finding, type Subject, wrong } from './check.ts'
+
+/** ms; the first answer after a pause can take the most of it */
+const WITHIN = 60_000
+/** ms that keeping what came may take */
+const KEEP_WITHIN = 30_000
+
+/** What each status, or what came instead of data, means. */
+const CURES: readonly [RegExp, string][] = [
+  [/answered 3\d\d/, 'set PRODUCER_URL to the new address (often the same with https://)'],
+  [/answered 40[13]/, 'it wants a key, or another one: set PRODUCER_HEADERS, e.g. {"Authorization":"Bearer …"}'],
+  [/answered (404|405|410)/, 'check the path in PRODUCER_URL: the full URL, e.g. https://host/current-transactions'],
+  [/answered 5\d\d/, 'it is there and has trouble of its own; the worker asks again until it is well'],
+  [
+    /HTML page/,
+    'that is a page for people: PRODUCER_URL must be the API itself, e.g. https://host/current-transactions',
+  ],
+  [/no document/, 'PRODUCER_URL must answer {"columns":[…],"data":[[…]]}: is it the payments API?'],
+  [/sent nothing/, 'is PRODUCER_URL the payments API?'],
+]
+
+/**
+ * One call, as the worker makes it. What it brings is a transaction that exists nowhere else: it goes into the topics,
+ * where the worker finds it.
+ */
+export function producer(
+  { PRODUCER_URL: url, PRODUCER_HEADERS: headers }: Config,
+  offline: boolean,
+  topics: Promise<Topics>,
+): Subject {
+  return {
+    name: 'producer',
+    within: WITHIN + KEEP_WITHIN,
+    async look(signal) {
+      if (!url) return [{ state: 'note', text: 'PRODUCER_URL is not set: transactions are simulated' }]
+      const where = `${url.host}${url.pathname}`
+      if (offline) return [{ state: 'skipped', text: `${where} is not called (--offline)` }]
+      const began = performance.now()
+      let body: string
+      try {
+        body = await producerApi({ url, headers, deadline: WITHIN }).call(signal)
+      } catch (error) {
+        return [refused(error, where)]
+      }
+      const took = seconds(performance.now() - began)
+      const { transactions, letters, wholeBody } = readDocument(body, Date.now())
+      if (wholeBody) return [told('wrong', `${where}: ${letters[0]!.reason}`)]
+      const kept = await orAborted(signal, topics)
+        .then((open) => open.append({ transactions, 'dead-letters': letters }))
+        .then(
+          () => 'kept for the worker',
+          (error) => `lost, as the topics did not take it: ${reason(error)}`,
+        )
+      if (letters.length > 0)
+        return [
+          {
+            state: 'wrong',
+            text: `${where}: ${letters.length} of ${plural(transactions.length + letters.length, 'row')} would be set aside: ${letters[0]!.reason}`,
+            cure: 'PRODUCER_URL must send the columns cc_num, amt, trans_num and current_time at least: is it the payments API?',
+          },
+        ]
+      if (transactions.length === 0) return [{ state: 'note', text: `${where} answered in ${took} s without a row` }]
+      const said = `${where} answered in ${took} s: ${plural(transactions.length, 'row')}, ${kept}`
+      const empty = emptyColumns(transactions)
+      return [
+        empty.length > 0
+          ? { state: 'note', text: `${said}; without ${empty.join(', ')}: the model gets these empty` }
+          : { state: 'ok', text: said },
+      ]
+    },
+  }
+}
+
+function refused(error: unknown, where: string): Finding {
+  const text = `${where}: ${reason(error)}`
+  if (/answered 429/.test(text))
+    return { state: 'note', text: `${text}; it is there, and somebody else has called it just now (a running worker?)` }
+  return CURES.some(([pattern]) => pattern.test(text)) ? told('wrong', text) : wrong(error, 'PRODUCER_URL', where)
+}
+const told = (state: 'wrong', text: string): Finding => ({
+  state,
+  text,
+  cure: CURES.find(([pattern]) => pattern.test(text))?.[1] ?? 'check PRODUCER_URL',
+})
+
+const emptyColumns = (transactions: readonly Transaction[]) =>
+  (Object.keys(transactions[0]!) as (keyof Transaction)[]).filter(
+    (column) => column !== 'is_fraud' && transactions.every((t) => t[column] === null),
+  )
