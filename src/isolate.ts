@@ -99,7 +99,7 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
     async function setAside(record: T, refusal: Refusal) {
       const reason = maskCards(refusal.message)
       await batch.commit(1, { 'dead-letters': [{ stage, at: Date.now(), reason, record }] })
-      log.warn(`a record is set aside in dead-letters: ${reason}`)
+      log.warn(`a record is set aside: ${reason}`)
     }
 
     function down(cause: Refusal) {

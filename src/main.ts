@@ -1,30 +1,30 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
+import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
 import { type Config, ConfigError, environment, readConfig } from './config.ts'
 import { logger, scrub } from './log.ts'
 import { statusServer } from './operate/status.ts'
 import { openWatch } from './operate/watch.ts'
-import { openPipeline, openStore, openTopics } from './pipeline.ts'
+import { openPipeline } from './pipeline.ts'
 import { shownPlace } from './place.ts'
-import { isBug, plural, reason } from './stage.ts'
+import { isBug, reason } from './stage.ts'
+import { stopSignal } from './stop.ts'
 import { maskCards } from './transaction.ts'
 
-const USAGE = `client-predict guards card payments. Settings come from the environment and .env, see .env.example.
-
-  node src/main.ts                             run the worker
-  node src/main.ts once                        fetch for ONCE_SECONDS, drain the topics, end; for schedulers
-  node src/main.ts dead-letters                list what was set aside, and why
-  node src/main.ts dead-letters retry [id…]    put it back, all of it or these
-  node src/main.ts dead-letters discard id…    cross these out for good, or all
-  node src/main.ts simulate --rows N [--seed S]   print simulated, labelled history as CSV, to train a model on`
-
-/** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
-const STOP_WITHIN = 9000
+const line = (usage: string, meaning: string) => `  ${`node src/main.ts ${usage}`.trim()}\n      ${meaning}`
+const USAGE = [
+  'client-predict guards card payments. Settings come from the environment and .env, see .env.example.',
+  '',
+  line('', 'run the worker'),
+  line('once', 'fetch for ONCE_SECONDS, drain the topics, end; for schedulers'),
+  ...Object.values(COMMANDS).map(({ usage, meaning }) => line(usage, meaning)),
+].join('\n')
 
 process.umask(0o077) // what is written holds card numbers: nobody else's to read
 
 try {
   process.exitCode = await main()
+  setTimeout(() => process.exit(), 1000).unref() // what a command could not cancel must not hold the process
 } catch (error) {
   if (error instanceof ConfigError) {
     for (const line of error.lines) console.error(line)
@@ -35,40 +35,40 @@ try {
 }
 
 async function main(): Promise<number> {
-  const { values, positionals, problem } = args()
-  const [command = 'run', ...rest] = positionals
-  if (values?.help) console.log(USAGE)
-  else if (problem) return usage(problem)
-  else if ((command === 'run' || command === 'once') && rest.length === 0) return work(command)
-  else if (
-    command === 'dead-letters' &&
-    (rest.length === 0 || rest[0] === 'retry' || (rest[0] === 'discard' && rest.length > 1))
-  )
-    return deadLetters(rest)
-  else if (command === 'simulate' && rest.length === 0) return simulate(values?.rows, values?.seed)
-  else return usage(`unknown command: ${positionals.join(' ')}`)
-  return 0
-}
-
-function args(): {
-  values?: { rows?: string; seed?: string; help?: boolean }
-  positionals: string[]
-  problem?: string
-} {
-  const string = { type: 'string' } as const
-  try {
-    return parseArgs({
-      allowPositionals: true,
-      options: { rows: string, seed: string, help: { type: 'boolean', short: 'h' } },
-    })
-  } catch (error) {
-    return { positionals: [], problem: (error as Error).message }
+  const [name = 'run', ...rest] = process.argv.slice(2)
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (name === 'help' || [name, ...rest].some((word) => word === '--help' || word === '-h')) {
+    console.log(USAGE)
+    return 0
   }
+  try {
+    if (command) return await command.run(given(name, command, rest))
+    if (rest.length > 0 || (name !== 'run' && name !== 'once'))
+      throw new UsageError(`unknown command: ${[name, ...rest].join(' ')}`)
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error
+    console.error(maskCards(`${error.message}\n\n${command ? line(command.usage, command.meaning) : USAGE}`))
+    return 2
+  }
+  return work(name as 'run' | 'once')
 }
 
-function usage(problem: string): number {
-  console.error(`${problem}\n\n${USAGE}`)
-  return 2
+function given(
+  name: string,
+  { values = [], flags = [], words = (given) => given.length === 0 }: Command,
+  args: string[],
+): Given {
+  const options = Object.fromEntries([
+    ...values.map((option) => [option, { type: 'string' as const }]),
+    ...flags.map((option) => [option, { type: 'boolean' as const }]),
+  ])
+  try {
+    const { values: found, positionals } = parseArgs({ args, options, allowPositionals: true })
+    if (!words(positionals)) throw new Error(`${name} makes no sense of "${positionals.join(' ')}"`)
+    return { words: positionals, options: found as Given['options'] }
+  } catch (error) {
+    throw new UsageError((error as Error).message.replace(/\. To specify .*/, ''))
+  }
 }
 
 /** The worker. Never returns half alive: whatever nobody expected ends the process with its cause. */
@@ -88,7 +88,7 @@ async function work(command: 'run' | 'once'): Promise<number> {
       `${config.STAGES.join(', ')}; topics in ${shownPlace(config.TOPICS_URL)}, predictions in ${shownPlace(config.DATABASE_URL)}; Ctrl-C stops`,
     )
     const watch = openWatch(config.STAGES)
-    await using _status = command === 'run' ? statusServer({ ...statusOptions(config), log, watch }) : undefined
+    await using _status = statusServer({ ...statusOptions(config), log, watch })
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
     const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
     await using pipeline = await openPipeline(config, log, patient, watch)
@@ -113,62 +113,4 @@ function statusOptions({ HOST, PORT, STATUS_TOKEN, MODEL_NAME, ...config }: Conf
     ['predictions', shownPlace(config.DATABASE_URL)],
   ] as const
   return { host: HOST, port: PORT, token: STATUS_TOKEN, about }
-}
-
-/** Aborted by the first SIGTERM or Ctrl-C; the second one ends the process at once. */
-function stopSignal(say: (text: string) => void): AbortSignal {
-  const stop = new AbortController()
-  const ask = (signal: NodeJS.Signals) => {
-    if (stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143)
-    say(`${signal}: stopping`)
-    stop.abort(new Error('stopped'))
-    setTimeout(() => {
-      say('not everything ended in time; what was not noted is done again after the next start')
-      process.exit(0)
-    }, STOP_WITHIN).unref()
-  }
-  process.on('SIGTERM', ask)
-  process.on('SIGINT', ask)
-  return stop.signal
-}
-
-async function deadLetters([action, ...ids]: string[]): Promise<number> {
-  const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
-  const config = readConfig(environment(), { working: false })
-  const log = logger(config.LOG_LEVEL)
-  const topics = await openTopics(config, log, { worker: false })
-  try {
-    if (!action) {
-      const letters = await openLetters(topics)
-      for (const [id, letter] of letters) console.log(describeLetter(id, letter))
-      console.log(
-        letters.size === 0
-          ? 'no dead letters'
-          : `${plural(letters.size, 'dead letter')}; npm run dead-letters -- retry puts back what can pass by now`,
-      )
-      return 0
-    }
-    const store = openStore(config, log)
-    try {
-      const { lines, stuck } =
-        action === 'retry' ? await retryLetters(topics, store, ids) : await discardLetters(topics, ids)
-      console.log(lines.join('\n') || 'no dead letters')
-      return stuck > 0 ? 1 : 0
-    } finally {
-      await store.close()
-    }
-  } finally {
-    await topics.close()
-  }
-}
-
-async function simulate(rows: string | undefined, seed = '1'): Promise<number> {
-  if (!/^[1-9]\d{0,8}$/.test(rows ?? '')) return usage('simulate wants --rows N, a whole number of rows')
-  if (!/^\d{1,9}$/.test(seed)) return usage('--seed wants a whole number')
-  const { pipeline } = await import('node:stream/promises')
-  const { csv } = await import('./simulate/csv.ts')
-  await pipeline(csv({ rows: Number(rows), seed: Number(seed) }), process.stdout).catch((error) => {
-    if (error.code !== 'EPIPE') throw error // the reader, e.g. head, has had enough
-  })
-  return 0
 }

@@ -15,7 +15,7 @@ import { postgresStore } from './record/postgres.ts'
 import { recordStage } from './record/record.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
-import { mlflow } from './score/mlflow.ts'
+import { type Model, mlflow } from './score/mlflow.ts'
 import { scoreStage } from './score/score.ts'
 import { eventually, type Stage, seconds, together } from './stage.ts'
 import { postgresTopics } from './topic/postgres.ts'
@@ -89,7 +89,7 @@ export async function openPipeline(
     score: async (stage) =>
       scoreStage(stage, {
         reader: score,
-        model: { judge: metrics.timed('model', (await model(config, log, opened)).judge) },
+        model: { judge: metrics.timed('model', (await openModel(config, log, opened)).judge) },
         name: modelName(config),
         batchSize: config.SCORE_BATCH_SIZE,
       }),
@@ -226,7 +226,8 @@ async function producer(
   return producerApi({ url: new URL(`${url}/current-transactions`), headers })
 }
 
-async function model(config: Config, log: Logger, opened: AsyncDisposableStack) {
+/** The model of the settings. */
+export async function openModel(config: Config, log: Logger, opened: AsyncDisposableStack): Promise<Model> {
   const options = {
     headers: config.MODEL_HEADERS,
     features: config.MODEL_FEATURES,

@@ -174,7 +174,7 @@ describe('bad rows', () => {
   test('are said in the log, without a card number', async () => {
     const { lines } = await world({ rows: 3, bad: [1] }).drain()
     expect(lines).toMatchObject([
-      { level: 'warn', msg: 'a record is set aside in dead-letters: the model answered 400: card …4184' },
+      { level: 'warn', msg: 'a record is set aside: the model answered 400: card …4184' },
     ])
   })
 

@@ -57,13 +57,6 @@ describe('wrong settings', () => {
       expect(worker.text()).toMatch(new RegExp(`^${name}: is not set`, 'm'))
     expect(await readdir(dir.path)).toEqual([])
   })
-
-  test('an unknown command says what there is', async () => {
-    await using dir = await tempDir()
-    await using worker = startWorker(dir.path, {}, 'frobnicate')
-    expect((await worker.end).code).toBe(2)
-    expect(worker.text()).toContain('unknown command: frobnicate')
-  })
 })
 
 describe('the process', () => {
@@ -205,6 +198,125 @@ describe('commands', () => {
     expect(again.text()).toMatch(/^7 +stays: there is no such dead letter/m)
     worker.kill('SIGTERM')
     expect((await worker.end).code).toBe(0)
+  })
+
+  test('doctor tries every outside system and says how each is', { timeout: 30_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(3), dir.path)
+    await using worker = startWorker(dir.path, { ...world.env, STAGES: 'fetch,alert,record' })
+    await waitFor('its work', () => world.producer.next > 3)
+    await using doctor = startWorker(dir.path, { ...world.env, STAGES: 'fetch,alert,record' }, 'doctor', '--offline')
+    expect((await doctor.end).code).toBe(0)
+    expect(
+      doctor
+        .text()
+        .replaceAll(/^(\S+ +\S+).*$/gm, '$1')
+        .trimEnd()
+        .split('\n'),
+    ).toEqual([
+      'skipped producer',
+      'ok      mail',
+      'ok      topics',
+      'ok      database',
+      expect.stringMatching(/^(ok|note) {3,5} disk$/),
+    ])
+    expect(doctor.text()).toMatch(/^ok +topics .*waiting: 3 records for score$/m)
+    world.smtp.down = true
+    await using json = startWorker(dir.path, { ...world.env, STAGES: 'alert' }, 'doctor', '--json')
+    expect((await json.end).code).toBe(1)
+    const { ok, checks } = JSON.parse(json.text())
+    expect(ok).toBe(false)
+    expect(checks[0]).toMatchObject({ name: 'mail', state: 'wrong', text: expect.stringContaining('421') })
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+  })
+
+  test('doctor says what is wrong with the settings', async () => {
+    await using dir = await tempDir()
+    const settings = { PORT: 'x', MODEL_URL: 'localhost:5000' }
+    await using doctor = startWorker(dir.path, settings, 'doctor')
+    expect((await doctor.end).code).toBe(1)
+    expect(doctor.text()).toMatch(
+      /^WRONG {3}settings MODEL_URL: got "localhost:5000", wants a full URL.*\nWRONG {3}settings PORT: got "x", wants a port.*\n$/,
+    )
+    await using json = startWorker(dir.path, settings, 'doctor', '--json')
+    expect((await json.end).code).toBe(1)
+    expect(JSON.parse(json.text())).toMatchObject({ ok: false, checks: [{ name: 'settings', state: 'wrong' }, {}] })
+  })
+
+  test('audit proves the account beside the running worker, and ends with exit 1 when it does not hold', {
+    timeout: 30_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(20), dir.path)
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('all rows', () => world.recorded().length === 20)
+    await waitFor('all mails', () => world.smtp.mails.length === 4)
+    await using audit = startWorker(dir.path, world.env, 'audit')
+    expect((await audit.end).code).toBe(0)
+    expect(audit.text()).toMatch(/^fetched +20 = 20 predicted \+ 0 waiting \+ 0 set aside$/m)
+    using db = disposable(new DatabaseSync(dir.file('fraud.db')))
+    db.exec("DELETE FROM predictions WHERE trans_num = 'trans-7'")
+    await using again = startWorker(dir.path, world.env, 'audit')
+    expect((await again.end).code).toBe(1)
+    expect(again.text()).toContain('trans-7')
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+  })
+
+  test('backup copies both files while the worker writes, and replay fills a database anew from the copy', {
+    timeout: 30_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(20), dir.path)
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('all rows', () => world.recorded().length === 20)
+    await waitFor('all mails', () => world.smtp.mails.length === 4)
+    await using backup = startWorker(dir.path, world.env, 'backup', 'copy')
+    expect((await backup.end).code).toBe(0)
+    expect(recorded(dir.file('copy/fraud.db'))).toEqual(world.recorded())
+    const env = { ...world.env, TOPICS_URL: 'sqlite:copy/topics.db', DATABASE_URL: 'sqlite:new.db' }
+    await using replay = startWorker(dir.path, env, 'replay', '--stage', 'record', '--from', '3', '--to', '12')
+    expect((await replay.end).code).toBe(0)
+    expect(recorded(dir.file('new.db'))).toEqual(world.recorded().slice(2, 12))
+    const score = ['--stage', 'score', '--into', 'sqlite:other.db']
+    await using again = startWorker(dir.path, { ...world.env, MODEL_NAME: 'rf/8' }, 'replay', ...score)
+    expect((await again.end).code).toBe(0)
+    expect(again.text()).toContain('of 20: 20 as before, 0 newly fraud, 0 no longer fraud')
+    expect(recorded(dir.file('other.db')).map(({ model }) => model)).toEqual(Array(20).fill('rf/8'))
+    expect(world.smtp.mails).toHaveLength(4)
+    await using unset = startWorker(dir.path, { ...world.env, MODEL_URL: '' }, 'replay', ...score)
+    expect((await unset.end).code).toBe(2)
+    expect(unset.text()).toBe('MODEL_URL: is not set, wants the model to judge with\n')
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+  })
+
+  test.for([
+    [['frobnicate'], 'unknown command: frobnicate'],
+    [['once', 'more'], 'unknown command: once more'],
+    [['doctor', '--jsn'], "Unknown option '--jsn'"],
+    [['audit', 'x'], 'audit makes no sense of "x"'],
+    [['dead-letters', 'discard'], 'dead-letters makes no sense of "discard"'],
+    [['simulate'], 'simulate wants --rows N'],
+    [['backup'], 'backup makes no sense of ""'],
+    [['replay'], 'replay wants --stage record or --stage score'],
+    [['replay', '--stage', 'record', '--into', 'a.csv'], '--into goes with --stage score alone'],
+  ] as const)('%j ends with exit 2 and says what there is', async ([args, said]) => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {}, ...args)
+    expect((await worker.end).code).toBe(2)
+    expect(worker.text().split('\n')[0]).toContain(said)
+    expect(worker.text()).toContain(`node src/main.ts ${args[0] === 'frobnicate' ? 'once' : args[0]}`)
+    expect(await readdir(dir.path)).toEqual([])
+  })
+
+  test.for(['--help', '-h', 'help'])('%s says what there is', async (word) => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {}, word)
+    expect((await worker.end).code).toBe(0)
+    for (const command of ['once', 'doctor', 'audit', 'replay', 'backup', 'dead-letters', 'simulate'])
+      expect(worker.text()).toContain(`node src/main.ts ${command}`)
   })
 
   test('simulate prints labelled history for a trainer', async () => {

@@ -61,14 +61,25 @@ export type NotedAccount = {
   carried?: readonly Prediction[]
   seen?: number
   old?: Old
+  total?: Total
 }
+/** For ever: `frauds` that the position has passed, and those that were `mailed`, or need not be as they are old. */
+export type Total = { frauds: number; mailed: number }
+
+/**
+ * How many frauds are mailed, or are not to be, that the account has no place for: 0, or it is wrong. The totals are
+ * kept apart from one another, where frauds are read and where they are sent.
+ */
+export const unaccounted = ({ total, ahead, carried = [] }: NotedAccount): number =>
+  total === undefined ? 0 : total.frauds + ahead.length - carried.length - total.mailed
 
 /**
  * Where each fraud is between the topic and the way: it waits, or it is in exactly one letter that is decided and not
  * sent, or it is done. What is noted before a letter is sent is enough to send it again as it was, after a crash.
  */
 export function openAccount(noted: NotedAccount, steady: () => number) {
-  const ahead = new Set(noted.ahead) // by an earlier process, and not read again yet
+  const ahead = new Map<string, number>() // by an earlier process, and not read again yet; an identity may repeat
+  for (const name of noted.ahead) ahead.set(name, (ahead.get(name) ?? 0) + 1)
   const items: Item[] = [] // read and not passed, in order
   const waiting: Item[] = [] // frauds in no letter, in order
   const opens: Open[] = []
@@ -76,8 +87,16 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
   let [read, known] = [0, noted.seen ?? 0]
   let oldRecords = noted.old?.records ?? 0
   let giveUpAt: number | undefined
+  // An earlier release kept no totals.
+  let { frauds, mailed } = noted.total ?? { frauds: noted.carried?.length ?? 0, mailed: noted.ahead.length }
 
   const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]
+  function wasAhead(name: string): boolean {
+    const left = (ahead.get(name) ?? 0) - 1
+    if (left > 0) ahead.set(name, left)
+    else ahead.delete(name)
+    return left >= 0
+  }
   function place(item: Item) {
     const name = identity(item.prediction)
     const at = missing.get(name)
@@ -140,7 +159,11 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
       for (const prediction of batch.records) {
         const early = oldRecords > 0 && oldRecords-- > 0
         const old = early && prediction.predicted_at <= noted.old!.until
-        const done = !deservesMail(prediction) || old || ahead.delete(identity(prediction))
+        const fraud = deservesMail(prediction)
+        const again = fraud && wasAhead(identity(prediction))
+        if (fraud) frauds++
+        if (fraud && old && !again) mailed++
+        const done = !fraud || old || again
         const item: Item = { n: read++, prediction, batch, done, carried: false, early }
         items.push(item)
         if (known > 0) known--
@@ -168,6 +191,7 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     },
     sent(open: Open) {
       for (const fraud of open.frauds) fraud!.done = true
+      mailed += open.frauds.length
       remove(open)
     },
     /** It is certain that it has not arrived: its frauds wait again, and may go with others. */
@@ -193,10 +217,15 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     },
     /** What is to be noted when the position passes the first `passed` items. */
     noted(passed: number): NotedAccount {
-      const beyond = items.slice(passed).filter(({ done, prediction }) => done && deservesMail(prediction))
+      const rest = items.slice(passed)
+      const ours = rest.filter(({ prediction }) => deservesMail(prediction))
+      const beyond = ours.filter(({ done }) => done)
       const carried = mine().filter((item) => item.carried)
       return {
-        ahead: [...ahead, ...beyond.map(({ prediction }) => identity(prediction))],
+        ahead: [
+          ...[...ahead].flatMap(([name, count]) => Array<string>(count).fill(name)),
+          ...beyond.map(({ prediction }) => identity(prediction)),
+        ],
         ...(opens.length > 0 && {
           open: opens.map(({ at, of, notice, under, operators }) => ({
             at,
@@ -207,9 +236,10 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
           })),
         }),
         ...(carried.length > 0 && { carried: carried.map(({ prediction }) => prediction) }),
-        seen: items.length - passed + known,
+        seen: rest.length + known,
+        total: { frauds: frauds - ours.length, mailed },
         ...(noted.old && {
-          old: { ...noted.old, records: oldRecords + items.slice(passed).filter(({ early }) => early).length },
+          old: { ...noted.old, records: oldRecords + rest.filter(({ early }) => early).length },
         }),
       }
     },

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { type NotedAccount, unaccounted } from '../../src/alert/account.ts'
 import { type AlertOptions, alertStage } from '../../src/alert/deliver.ts'
 import type { Condition } from '../../src/alert/health.ts'
 import { type Letter, letterKey, SendError, type Way } from '../../src/alert/way.ts'
@@ -166,6 +167,8 @@ function alive(
   const noting = async (notes: Notes, act: () => Promise<void>) => {
     await living(async () => {
       await act()
+      for (const note of Object.values(notes) as NotedAccount[])
+        if (note && unaccounted(note) !== 0) throw new TypeError(`${unaccounted(note)} are unaccounted for`)
       life.noted?.(notes)
     })
   }
@@ -966,6 +969,104 @@ test('a webhook hears of each fraud although the clock was set back', async () =
   expect(contents(w.arrivals)).toEqual([[4], [5]])
 })
 
+describe('the totals', () => {
+  const totals = async (w: World) => (await w.noted()).total
+  const lost = async (w: World) => unaccounted((await w.noted()) as NotedAccount)
+
+  test('count each fraud once where it is passed and once where it is mailed, over restarts', async () => {
+    await using w = await world()
+    await w.start()
+    for (const end of [w.kill, w.stop]) {
+      w.people.fate = (letter) => (about(letter, 1, 12) ? { error: { own: true } } : {})
+      await w.append(0, 10)
+      await w.append(1, 10)
+      await w.time.pass(10 * MINUTE)
+      expect(await lost(w)).toBe(0)
+      await end()
+      await w.start()
+      w.people.fate = () => ({})
+      await w.time.pass(2 * HOUR)
+    }
+    expect(await totals(w)).toEqual({ frauds: 20, mailed: 20 })
+  })
+
+  test('tell of a fraud that was passed and is in no letter', async () => {
+    await using w = await world()
+    w.people.fate = () => ({ error: { pause: true } })
+    await w.append(1, 2)
+    await w.start()
+    await w.time.pass(SECOND)
+    const note = (await w.noted()) as NotedAccount
+    expect(unaccounted(note)).toBe(0)
+    const [first, ...rest] = (await Array.fromAsync(w.topics().scan('predictions'))).map(({ record }) => record)
+    const carried = { ...note, total: { frauds: 1, mailed: 0 }, carried: [first!] }
+    expect(unaccounted(carried)).toBe(0)
+    expect(unaccounted({ ...carried, carried: [] })).toBe(1)
+    expect(unaccounted({ ...note, ahead: rest.map(identity) })).toBe(1)
+  })
+
+  test('begin with what an earlier release has noted', async () => {
+    await using w = await world()
+    await w.append(1, 3)
+    const rows = (await Array.fromAsync(w.topics().scan('predictions'))).map(({ record }) => record)
+    const noted = { ahead: [identity(rows[1]!), identity(rows[2]!)], carried: [rows[2]], seen: 3, counted: [] }
+    await w.topics().note({ alert: noted })
+    await w.start()
+    await w.time.pass(MINUTE)
+    expect(contents(w.arrivals).toSorted()).toEqual([[1], [3]])
+    expect(await totals(w)).toEqual({ frauds: 4, mailed: 4 }) // one was there to begin with
+    await w.append(1)
+    await w.time.pass(MINUTE)
+    expect(await totals(w)).toEqual({ frauds: 5, mailed: 5 })
+  })
+
+  test('hold though an identity repeats, which is mailed as often as it came and no more', async () => {
+    await using w = await world()
+    w.people.fate = (letter) => (about(letter, 1) ? { error: { own: true } } : {})
+    const rows = [1, 2, 2].map((n) => row(n, 1, w.time.now()))
+    await w.topics().append({ predictions: rows })
+    await w.start()
+    await w.time.pass(MINUTE)
+    for (let i = 0; i < 2; i++) {
+      await w.kill()
+      await w.start()
+      await w.time.pass(MINUTE)
+    }
+    expect(contents(w.arrivals)).toEqual([[2], [2]])
+    w.people.fate = () => ({})
+    await w.time.pass(2 * HOUR)
+    expect(contents(w.arrivals)).toEqual([[2], [2], [1]])
+    expect(await totals(w)).toEqual({ frauds: 3, mailed: 3 })
+  })
+
+  test('count what was there before the webhook as told, once, over restarts', async () => {
+    await using w = await world({ name: 'webhook', fromNow: true })
+    w.people.fate = (letter) => (about(letter, 101) ? { error: { own: true } } : {})
+    const now = w.time.now()
+    await w.topics().append({ predictions: [row(101, 1, now + HOUR), row(102, 1, now), row(103, 1, now)] })
+    await w.start()
+    await w.time.pass(MINUTE)
+    for (let i = 1; i < 4; i++) {
+      await w.kill()
+      await w.start()
+      await w.append(1)
+      await w.time.pass(MINUTE)
+      const note = (await w.topics().noted('webhook')) as NotedAccount
+      expect(note).toMatchObject({ total: { frauds: 0, mailed: 2 + i }, ahead: { length: 2 + i } })
+    }
+    expect(contents(w.arrivals)).toEqual([[1], [2], [3]])
+  })
+
+  test('keep what is noted of frauds that are not read again, repeated ones too', async () => {
+    await using w = await world()
+    await w.topics().note({ alert: { ahead: ['a@1', 'b@2', 'a@1'], carried: [row(1, 1, 1)], counted: [] } })
+    await w.start()
+    await w.time.pass(MINUTE)
+    expect(contents(w.arrivals)).toEqual([[1]])
+    expect(await w.noted()).toMatchObject({ ahead: ['a@1', 'a@1', 'b@2'], total: { frauds: 1, mailed: 4 } })
+  })
+})
+
 /** What may be wrong with a way, as the ways there are tell it. */
 const FAILURES = [
   { pause: true },
@@ -1191,6 +1292,8 @@ async function account(seed: number, rows: number): Promise<Figures> {
     }
     const missing = [...frauds.keys()].filter((id) => !keys.has(id))
     if (missing.length > 0) throw new Error(`${said}: ${name}: ${missing.length} of ${frauds.size} never arrived`)
+    const { total } = (await topics.noted(name)) as NotedAccount
+    expect(total, `${said}: ${name}`).toEqual({ frauds: frauds.size, mailed: frauds.size })
   }
   // A letter whose count was never noted, as the process died first, may be one too many: five for each death at most.
   const strict = counted.filter(({ noted }) => noted)

@@ -1,0 +1,193 @@
+import type { Logger } from 'pino'
+import { type Config, ConfigError, environment, readConfig } from './config.ts'
+import { logger } from './log.ts'
+import type { Check } from './operate/doctor/doctor.ts'
+import { openModel, openStore, openTopics } from './pipeline.ts'
+import type { Store } from './record/store.ts'
+import { plural } from './stage.ts'
+import { stopSignal } from './stop.ts'
+import type { Topics } from './topic/topic.ts'
+
+/** What stands behind the name of a command: words, and options by name; a flag that is given is true. */
+export type Given = { words: readonly string[]; options: { readonly [name: string]: string | true | undefined } }
+export type Command = {
+  usage: string
+  meaning: string
+  /** options with a value */
+  values?: readonly string[]
+  /** options without one */
+  flags?: readonly string[]
+  /** Are these words right? None are, unless it says so. */
+  words?(words: readonly string[]): boolean
+  /** Resolves with the exit code. Throws UsageError when it does not understand what is given. */
+  run(given: Given): Promise<number>
+}
+
+/** What was given makes no sense; the message says what does. */
+export class UsageError extends Error {}
+
+/** The commands beside the worker itself. All work while it runs. */
+export const COMMANDS: Record<string, Command> = {
+  doctor: {
+    usage: 'doctor [--offline] [--send] [--json]',
+    meaning: 'try every outside system (--send: with a test mail)',
+    flags: ['offline', 'send', 'json'],
+    run: doctorCommand,
+  },
+  audit: {
+    usage: 'audit',
+    meaning: 'prove that nothing is lost, or say what is',
+    run: auditCommand,
+  },
+  replay: {
+    usage: 'replay --stage record|score [--from …] [--to …] [--into …]',
+    meaning: 'write rows anew from the topic; judge history with another model',
+    values: ['stage', 'from', 'to', 'into'],
+    run: replayCommand,
+  },
+  backup: {
+    usage: 'backup FOLDER',
+    meaning: 'copy both SQLite files, while the worker writes',
+    words: (words) => words.length === 1,
+    run: backupCommand,
+  },
+  'dead-letters': {
+    usage: 'dead-letters [retry [id…] | discard id…]',
+    meaning: 'list what was set aside, and why; put it back; cross it out',
+    words: ([action, ...ids]) => action === undefined || action === 'retry' || (action === 'discard' && ids.length > 0),
+    run: deadLettersCommand,
+  },
+  simulate: {
+    usage: 'simulate --rows N [--seed S]',
+    meaning: 'print simulated, labelled history as CSV, to train a model on',
+    values: ['rows', 'seed'],
+    run: simulateCommand,
+  },
+}
+
+/** Settings, a log, and the topics as a look from beside the worker. */
+async function beside<T>(work: (topics: Topics, config: Config, log: Logger) => Promise<T>): Promise<T> {
+  const config = readConfig(environment(), { working: false })
+  const log = logger(config.LOG_LEVEL)
+  const topics = await openTopics(config, log, { worker: false })
+  try {
+    return await work(topics, config, log)
+  } finally {
+    await topics.close()
+  }
+}
+async function withStore<T>(config: Config, log: Logger, work: (store: Store) => Promise<T>): Promise<T> {
+  const store = openStore(config, log)
+  try {
+    return await work(store)
+  } finally {
+    await store.close()
+  }
+}
+
+async function doctorCommand({ options: { offline, send, json } }: Given): Promise<number> {
+  const { describeCheck, doctor } = await import('./operate/doctor/doctor.ts')
+  const env = environment()
+  const checks: Check[] = []
+  const tell = (check: Check) => {
+    checks.push(check)
+    if (!json) console.log(describeCheck(check, process.stdout.isTTY && !process.env.NO_COLOR))
+  }
+  try {
+    const config = readConfig(env)
+    const log = logger('silent') // what goes wrong is told by the checks
+    const given = { config, env, offline: offline === true, send: send === true }
+    const open = {
+      openTopics: () => openTopics(config, log, { worker: false }),
+      openStore: () => openStore(config, log),
+      waiting: (text: string) => console.error(text),
+    }
+    for await (const check of doctor({ ...given, ...open })) tell(check)
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    for (const text of error.lines) tell({ name: 'settings', state: 'wrong', text })
+  }
+  const ok = checks.every(({ state }) => state !== 'wrong')
+  if (json) console.log(JSON.stringify({ ok, checks }, undefined, 2))
+  return ok ? 0 : 1
+}
+
+async function auditCommand(): Promise<number> {
+  const { audit } = await import('./operate/audit.ts')
+  return beside((topics, config, log) =>
+    withStore(config, log, async (store) => {
+      const { lines, holds } = await audit({ topics, store, retentionDays: config.RETENTION_DAYS })
+      console.log(lines.join('\n'))
+      return holds ? 0 : 1
+    }),
+  )
+}
+
+async function replayCommand({ options: { stage, from, to, into } }: Given): Promise<number> {
+  if (stage !== 'record' && stage !== 'score') throw new UsageError('replay wants --stage record or --stage score')
+  if (stage === 'record' && into !== undefined) throw new UsageError('--into goes with --stage score alone')
+  const { replay } = await import('./operate/replay.ts')
+  const { readRange } = await import('./operate/range.ts')
+  const { openSink } = await import('./operate/sink.ts')
+  readRange(from as string | undefined, to as string | undefined) // before anything is opened, or made
+  return beside(async (topics, config, log) => {
+    const stop = stopSignal((text) => log.info(text))
+    const range = { topics, from: from as string | undefined, to: to as string | undefined, log, stop }
+    await using open = new AsyncDisposableStack()
+    const work = async () => {
+      if (stage === 'record') {
+        const store = open.adopt(openStore(config, log), (s) => s.close())
+        return replay({ ...range, stage, store, batchSize: config.RECORD_BATCH_SIZE })
+      }
+      if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])
+      const own = { topics: config.TOPICS_URL, database: config.DATABASE_URL }
+      const sink = open.adopt(await openSink(into as string | undefined, own, log), (s) => s.close())
+      const model = await openModel(config, log, open)
+      const name = config.MODEL_NAME ?? null
+      return replay({ ...range, stage, model, name, sink, batchSize: config.SCORE_BATCH_SIZE })
+    }
+    const { lines, left } = await work()
+    console.log(lines.join('\n'))
+    return left > 0 ? 1 : 0
+  })
+}
+
+async function backupCommand({ words: [folder] }: Given): Promise<number> {
+  const { backup } = await import('./operate/backup.ts')
+  const { TOPICS_URL: topics, DATABASE_URL: database } = readConfig(environment(), { working: false })
+  console.log((await backup(folder!, { topics, database })).join('\n'))
+  return 0
+}
+
+async function deadLettersCommand({ words: [action, ...ids] }: Given): Promise<number> {
+  const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
+  return beside(async (topics, config, log) => {
+    if (!action) {
+      const letters = await openLetters(topics)
+      for (const [id, letter] of letters) console.log(describeLetter(id, letter))
+      console.log(
+        letters.size === 0
+          ? 'no dead letters'
+          : `${plural(letters.size, 'dead letter')}; npm run dead-letters -- retry puts back what can pass by now`,
+      )
+      return 0
+    }
+    const { lines, stuck } =
+      action === 'retry'
+        ? await withStore(config, log, (store) => retryLetters(topics, store, ids))
+        : await discardLetters(topics, ids)
+    console.log(lines.join('\n') || 'no dead letters')
+    return stuck > 0 ? 1 : 0
+  })
+}
+
+async function simulateCommand({ options: { rows, seed = '1' } }: Given): Promise<number> {
+  if (!/^[1-9]\d{0,8}$/.test(String(rows))) throw new UsageError('simulate wants --rows N, a whole number of rows')
+  if (!/^\d{1,9}$/.test(String(seed))) throw new UsageError('--seed wants a whole number')
+  const { pipeline } = await import('node:stream/promises')
+  const { csv } = await import('./simulate/csv.ts')
+  await pipeline(csv({ rows: Number(rows), seed: Number(seed) }), process.stdout).catch((error) => {
+    if (error.code !== 'EPIPE') throw error // the reader, e.g. head, has had enough
+  })
+  return 0
+}

@@ -1,0 +1,120 @@
+import { type NotedAccount, unaccounted } from '../alert/account.ts'
+import { identity, maskCards } from '../transaction.ts'
+
+/** things that do not hold, of one kind, that are listed */
+const LISTED = 20
+
+/** A record that lacks something; `at`: ms since 1970, as replay compares them. */
+export type Row = { id: string; trans_num: string; at: number }
+/** What was counted. `to…` waits for that; `since`: when the oldest was fetched, in ms since 1970. */
+export type Figures = {
+  fetched: number
+  toScore: number
+  predictions: number
+  toRecord: number
+  frauds: number
+  toMail: number
+  since: number
+  aside: { score: number; record: number }
+  unpredicted: readonly Row[]
+  unrecorded: readonly Row[]
+}
+
+/** The account as lines for a person: the equations, each thing that does not hold with its cure, and the sum of it. */
+export function statement(found: Figures, note: NotedAccount): { lines: string[]; holds: boolean } {
+  const lost = unaccounted(note)
+  const problems = [
+    ...listed(
+      'transactions',
+      found.unpredicted,
+      'has no prediction, and is in no dead letter',
+      '--stage score',
+      ' --into lost.csv',
+    ),
+    ...listed('predictions', found.unrecorded, 'is not in the database, nor in a dead letter', '--stage record'),
+    ...(lost > 0
+      ? [
+          `frauds: ${count(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
+        ]
+      : []),
+    ...(lost < 0 ? [`frauds: ${count(-lost)} were mailed more often than once`] : []),
+  ]
+  const holds = problems.length === 0
+  const since = Number.isFinite(found.since) ? `since ${utc(found.since)} UTC` : 'no transactions'
+  const end = `the account ${holds ? 'holds' : 'does NOT hold'}, over what the topics keep (${since})`
+  return { lines: [...equations(found, note, lost), ...problems, end], holds }
+}
+
+function equations(
+  { fetched, toScore, predictions, toRecord, frauds, toMail, aside, unpredicted, unrecorded }: Figures,
+  note: NotedAccount,
+  lost: number,
+): string[] {
+  const judged = fetched - toScore - aside.score - unpredicted.length
+  const rows: [string, number, ...[number, string][]][] = [
+    [
+      'fetched',
+      fetched,
+      [judged, 'predicted'],
+      [toScore, 'waiting'],
+      [aside.score, 'set aside'],
+      [unpredicted.length, 'LOST'],
+    ],
+    [
+      'predicted',
+      predictions,
+      [predictions - toRecord - aside.record - unrecorded.length, 'recorded'],
+      [toRecord, 'waiting'],
+      [aside.record, 'set aside'],
+      [unrecorded.length, 'LOST'],
+    ],
+    ['frauds', frauds, [frauds - toMail, 'mailed'], [toMail, 'waiting']],
+  ]
+  if (note.total) {
+    const names = new Set(note.ahead)
+    const beyond = (note.carried ?? []).filter((fraud) => names.has(identity(fraud))).length
+    const waiting = (note.carried ?? []).length - beyond
+    rows.push([
+      'ever',
+      note.total.frauds,
+      [note.total.mailed - note.ahead.length + beyond, 'mailed'],
+      [waiting, 'waiting'],
+      [lost, lost < 0 ? 'TWICE' : 'LOST'],
+    ])
+  }
+  const width = Math.max(...rows.map(([, sum]) => count(sum).length))
+  const lines = rows.map(([name, sum, ...parts]) => {
+    const said = parts.filter(([part, what]) => part !== 0 || what === what.toLowerCase())
+    return `${name.padEnd(10)} ${count(sum).padStart(width)} = ${said
+      .map(([part, what]) => `${part < 0 ? '-' : '+'} ${count(Math.abs(part))} ${what}`)
+      .join(' ')
+      .slice(2)}`
+  })
+  if (predictions !== judged)
+    lines.push(
+      `(${count(Math.abs(predictions - judged))} of the predictions: of transactions that are no longer kept, or were judged meanwhile)`,
+    )
+  return lines
+}
+
+function listed(topic: string, rows: readonly Row[], what: string, stage: string, into = ''): string[] {
+  const cure = (from: Row, to: Row) => {
+    const [first, last] = from.id.includes('-')
+      ? [new Date(from.at).toISOString(), new Date(to.at + 1).toISOString()] // partitions have offsets of their own
+      : [from.id, to.id]
+    return `npm run replay -- ${stage} --from ${first} --to ${last}${into}`
+  }
+  const lines = rows
+    .slice(0, LISTED)
+    .map((row) => `${topic} ${row.id} (${said(row.trans_num)}) ${what}: ${cure(row, row)}`)
+  if (rows.length <= LISTED) return lines
+  const ordered = rows[0]!.id.includes('-') ? rows.toSorted((a, b) => a.at - b.at) : rows
+  return [...lines, `and ${count(rows.length - LISTED)} more; all of them: ${cure(ordered[0]!, ordered.at(-1)!)}`]
+}
+
+const count = (n: number) => n.toLocaleString('en-US')
+const utc = (at: number) => new Date(at).toISOString().slice(0, 19).replace('T', ' ')
+const said = (text: string) =>
+  maskCards(text)
+    .replace(/[\s\p{Cc}]+/gu, ' ')
+    .slice(0, 64)
