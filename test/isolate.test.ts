@@ -173,9 +173,7 @@ describe('bad rows', () => {
 
   test('are said in the log, without a card number', async () => {
     const { lines } = await world({ rows: 3, bad: [1] }).drain()
-    expect(lines).toMatchObject([
-      { level: 'warn', msg: 'a record is set aside: the model answered 400: card …4184' },
-    ])
+    expect(lines).toMatchObject([{ level: 'warn', msg: 'a record is set aside: the model answered 400: card …4184' }])
   })
 
   test('are kept with the reason, the stage and the row; no card number in the reason', async () => {

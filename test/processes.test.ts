@@ -35,6 +35,7 @@ async function place({ onTestFailed }: TestContext, rows = someRows(3000), own: 
   }
   return {
     ...world,
+    folder: dir.path,
     url,
     env,
     recorded,
@@ -253,6 +254,16 @@ test('once drains everything and ends with exit 0', async (context) => {
   expect((await worker.end).code).toBe(0)
   expect(await p.recorded()).toHaveLength(10)
   expect(p.smtp.mails).toHaveLength(2)
+})
+
+test('on a dyno DATABASE_URL alone serves topics and rows, with TLS as the add-on has it', async (context) => {
+  await using own = await startPostgres({ tls: true, settings: { fsync: 'off' } })
+  await using p = await place(context, someRows(10), own)
+  const { TOPICS_URL: _, ...env } = p.env
+  await using worker = startWorker(p.folder, { ...env, DYNO: 'scheduler.1', ONCE_SECONDS: '2' }, 'once')
+  expect((await worker.end).code).toBe(0)
+  expect(await p.recorded()).toHaveLength(10)
+  expect(await look(p.url, 'SELECT count(*) AS n FROM topics.transactions')).toEqual([{ n: 10n }])
 })
 
 test('dead letters are listed and put back beside the worker, which goes on with them', async (context) => {
