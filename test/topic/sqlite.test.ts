@@ -338,6 +338,24 @@ describe('retention', () => {
     expect(await kept(topics, 'transactions')).toEqual([2])
   })
 
+  test('does not count what is gone as waiting for a reader that nothing was kept for', async () => {
+    await day0()
+    {
+      await using topics = await at(7 * DAY + 1)
+      const webhook = topics.reader('predictions', 'webhook')
+      expect(await webhook.lag()).toBe(2)
+      for (const name of ['alert', 'record'] as const) {
+        const batch = await topics.reader('predictions', name).read(9, soon())
+        await batch.commit(batch.records.length)
+      }
+    }
+    await using topics = await at(7 * DAY + 1)
+    expect(await kept(topics, 'predictions')).toEqual([])
+    expect(await topics.reader('predictions', 'webhook').lag()).toBe(0)
+    await topics.append({ predictions: [prediction(3)] })
+    expect(await topics.reader('predictions', 'webhook').lag()).toBe(1)
+  })
+
   test('keeps everything for as many days as it is told', async () => {
     await day0()
     for (const [ms, retentionDays, left] of [
