@@ -90,6 +90,13 @@ const hasItsTurns = (worker: Worker) =>
     () => STAGES.every((name) => messages(worker).includes(`it is this process's turn as ${name}`)),
     30_000,
   )
+/** As its status page says. */
+async function states(worker: Worker) {
+  const [, url] = /status page: (http:\S+)\//.exec(worker.text())!
+  const { stages } = (await (await fetch(`${url}/readyz`)).json()) as { stages: { stage: string; state: string }[] }
+  return stages.map(({ stage, state }) => `${stage}: ${state}`)
+}
+const all = (state: string) => STAGES.map((name) => `${name}: ${state}`)
 const shortened = (text: string) => {
   const kept = text.split('\n').filter((line) => !/"msg":"(scored|fetched|recorded|sent) /.test(line))
   return [...kept.slice(0, 40), ...(kept.length > 80 ? ['…'] : []), ...kept.slice(40).slice(-40)].join('\n')
@@ -114,8 +121,10 @@ describe('two workers with the same settings', () => {
     await standsBy(second)
     await p.progress()
     expect(works(second)).toBe(false)
+    expect([await states(first), await states(second)]).toEqual([all('working'), all('standing by')])
     await stops(first)
     await hasItsTurns(second)
+    expect(await states(second)).toEqual(all('working'))
     await p.progress()
     expect(await p.done()).toEqual({ mailedTwice: 0 })
     expect(messages(second).filter((msg) => msg.includes('turn as'))).toHaveLength(2 * STAGES.length)
@@ -169,6 +178,11 @@ describe('two workers with the same settings', () => {
     await p.progress()
     expect(await p.done()).toEqual({ mailedTwice: 0 })
     for (const worker of workers) expect(messages(worker).filter((msg) => msg.includes('turn as'))).toEqual([])
+    const here = await Promise.all(workers.map(states))
+    expect(here.map((stages) => stages.filter((line) => line.endsWith('elsewhere')))).toEqual([
+      ['score: elsewhere', 'record: elsewhere'],
+      ['fetch: elsewhere', 'alert: elsewhere'],
+    ])
     await Promise.all(workers.map(stops))
   })
 })
