@@ -802,6 +802,7 @@ describe('several workers', () => {
     })
     await waitFor('the second to stand by', () => where.text().includes('standing by'))
     expect(where.text()).toContain(`another process has its turn as alert; standing by`)
+    expect([reader.standsBy(), other.standsBy()]).toEqual([false, true])
     expect(numbers(await drain(reader, 3)).length).toBe(3)
     expect(await reader.take(soon())).toBe(false)
     expect(taken).toBe(undefined)
@@ -811,6 +812,7 @@ describe('several workers', () => {
     expect(performance.now() - left).toBeLessThan(20_000) // the session is longer
     expect(taken).toBe(true)
     expect(where.text()).toContain(`it is this process's turn as alert`)
+    expect(other.standsBy()).toBe(false)
     expect((await drain(other, 1)).length).toBe(1)
     expect(await other.take(soon())).toBe(false)
     expect(await other.lag()).toBe(0)
@@ -827,6 +829,7 @@ describe('several workers', () => {
     const stop = new AbortController()
     const aborted = next.take(stop.signal).catch((error) => error)
     await waitFor('the second to stand by', () => text().includes('standing by'))
+    expect([turn.standsBy(), next.standsBy()]).toEqual([false, true])
     stop.abort(new Error('stopped'))
     expect(await aborted).toBe(stop.signal.reason)
     let taken: boolean | undefined
