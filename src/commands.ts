@@ -1,3 +1,5 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import type { Logger } from 'pino'
 import { type Config, ConfigError, environment, readConfig } from './config.ts'
 import { logger } from './log.ts'
@@ -68,6 +70,11 @@ export const COMMANDS: Record<string, Command> = {
 /** Settings, a log, and the topics as a look from beside the worker. */
 async function beside<T>(work: (topics: Topics, config: Config, log: Logger) => Promise<T>): Promise<T> {
   const config = readConfig(environment(), { working: false })
+  const { TOPICS_URL: place } = config
+  if (place.engine === 'sqlite' && !existsSync(place.path))
+    throw new Error(
+      `there is no ${resolve(place.path)}: is this the folder, and are these the settings, that the worker is started with?`,
+    )
   const log = logger(config.LOG_LEVEL)
   const topics = await openTopics(config, log, { worker: false })
   try {
@@ -87,14 +94,16 @@ async function withStore<T>(config: Config, log: Logger, work: (store: Store) =>
 
 async function doctorCommand({ options: { offline, send, json } }: Given): Promise<number> {
   const { describeCheck, doctor } = await import('./operate/doctor/doctor.ts')
-  const env = environment()
   const checks: Check[] = []
   const tell = (check: Check) => {
     checks.push(check)
     if (!json) console.log(describeCheck(check, process.stdout.isTTY && !process.env.NO_COLOR))
   }
   try {
+    const env = environment()
     const config = readConfig(env)
+    const from = existsSync('.env') ? `${resolve('.env')} and the environment` : 'the environment, no .env here'
+    tell({ name: 'settings', state: 'ok', text: `from ${from}; folder ${process.cwd()}` })
     const log = logger('silent') // what goes wrong is told by the checks
     const given = { config, env, offline: offline === true, send: send === true }
     const open = {

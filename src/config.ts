@@ -330,8 +330,19 @@ const REQUIRED: Record<StageName, readonly Name[]> = {
   record: [],
 }
 
-/** The process's environment, with `.env` of the working folder behind it. */
+/**
+ * The process's environment, with `.env` of the working folder behind it. Throws ConfigError when that is there and
+ * cannot be read: what is set in it would be missing without a word.
+ */
 export function environment(): NodeJS.ProcessEnv {
+  try {
+    if (readFileSync('.env').includes(0)) throw new ConfigError(['.env: is not UTF-8 text, wants to be saved as UTF-8'])
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (error instanceof ConfigError) throw error
+    if (code !== 'ENOENT')
+      throw new ConfigError([`.env: is there, wants to be a file that this user can read (${code})`])
+  }
   loadDotenv({ quiet: true })
   return process.env
 }

@@ -32,8 +32,21 @@ export function logger(level: string): Logger {
           messageFormat: '{if stage}{stage}: {end}{msg}',
           ignore: 'stage',
         })
-      : pino.destination({ dest: 1, sync: true }),
+      : unbroken(),
   )
+}
+
+/** A log that cannot be written, as on a full disk, costs lines, and nothing else. */
+function unbroken() {
+  const out = pino.destination({ dest: 1, sync: true })
+  out.on('error', () => {})
+  return {
+    write(line: string) {
+      try {
+        out.write(line)
+      } catch {}
+    },
+  }
 }
 
 /** A copy of a value without card numbers; an error becomes its messages and its stack, nothing else that it carries. */

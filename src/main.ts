@@ -95,6 +95,7 @@ async function work(command: 'run' | 'once'): Promise<number> {
     if (command === 'run') await pipeline.run(stop)
     else left = await pipeline.once(stop)
   } catch (error) {
+    if (error instanceof ConfigError) throw error
     if (!stop.aborted || isBug(error)) die(error)
   }
   for (const line of left) log.error(line)

@@ -1,15 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { alertStage } from './alert/deliver.ts'
-import { mails, outbox, smtp } from './alert/email.ts'
+import { knock, mails, outbox, smtp } from './alert/email.ts'
 import { webhook } from './alert/webhook.ts'
-import type { Config, StageName } from './config.ts'
+import { type Config, ConfigError, type StageName } from './config.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { producerApi } from './fetch/producer.ts'
 import { openRoom } from './fetch/room.ts'
 import { conditions } from './operate/conditions.ts'
 import { openWatch } from './operate/watch.ts'
-import type { KafkaCluster } from './place.ts'
+import { type KafkaCluster, shownPlace } from './place.ts'
 import { NewerSchema } from './postgres.ts'
 import { postgresStore } from './record/postgres.ts'
 import { recordStage } from './record/record.ts'
@@ -57,6 +57,7 @@ export async function openPipeline(
     (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
   )
   if (!reached) throw new Error('the topics could not be opened in time', { cause })
+  await refuseSimulated(config, { log, stop, health: watch.starting }, reached)
   const { metrics, health } = watch
   const topics = watch.topics(opening.adopt(reached, (t) => t.close()))
   const store = metrics.store(opening.adopt(openStore(config, log), (s) => s.close()))
@@ -75,7 +76,7 @@ export async function openPipeline(
   const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
     fetch: async (stage) =>
       fetchStage(stage, {
-        producer: { call: metrics.timed('producer', (await producer(config, log, opened)).call) },
+        producer: { call: metrics.timed('producer', (await producer(config, stage, opened, topics)).call) },
         topics,
         ratePerMin: config.PRODUCER_RATE_PER_MIN,
         room: openRoom({
@@ -120,7 +121,10 @@ export async function openPipeline(
         const log = stage.log.child({}, { msgPrefix: 'webhook: ' })
         await alertStage({ log, stop, health: health.webhook }, { ...common, reader: hook, way, fromNow: true })
       }
-      await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting])
+      const knocking = async (stop: AbortSignal) => {
+        if (config.SMTP_URL) await knock({ ...stage, stop }, config.SMTP_URL)
+      }
+      await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting, knocking])
     },
     record: async (stage) => recordStage(stage, { reader: record, store, batchSize: config.RECORD_BATCH_SIZE }),
   }
@@ -214,12 +218,25 @@ function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster
 
 const announce = (log: Logger, setting: string, what: string) => log.warn(`${setting} is not set: ${what}`)
 
+/** What a stand-in has sent must not be mailed as real: the topics that it was kept in are marked. */
+async function refuseSimulated({ PRODUCER_URL, NODE_ENV, TOPICS_URL }: Config, stage: Stage, topics: Topics) {
+  if (!PRODUCER_URL && NODE_ENV !== 'production') return
+  if (!(await eventually(stage, () => topics.noted('simulated')))) return
+  const where = TOPICS_URL.engine === 'sqlite' ? 'move the folder data/ away' : 'name another database or KAFKA_PREFIX'
+  const line = `TOPICS_URL: got ${shownPlace(TOPICS_URL)}, which holds simulated payments: ${where}, and the predictions with it`
+  if (NODE_ENV === 'production') throw new ConfigError([line])
+  stage.log.warn(line)
+}
+
 async function producer(
   { PRODUCER_URL, PRODUCER_HEADERS: headers }: Config,
-  log: Logger,
+  stage: Stage,
   opened: AsyncDisposableStack,
+  topics: Topics,
 ) {
   if (PRODUCER_URL) return producerApi({ url: PRODUCER_URL, headers })
+  await eventually(stage, () => topics.note({ simulated: { at: Date.now() } }))
+  const { log } = stage
   const { simulatedProducer } = await import('./simulate/producer.ts')
   const { url } = opened.use(await simulatedProducer())
   announce(log, 'PRODUCER_URL', 'the transactions are simulated')

@@ -9,9 +9,10 @@ const BUSY_TIMEOUT = 250
 
 /**
  * Opens a SQLite file as a place that keeps what was committed: WAL, synchronous=FULL, both asserted. A new file gets
- * `schema` and its version; one of another version is refused. Throws errors that name the file.
+ * `schema` and its version; one of another version is refused, and one without the table or index `mark`. Throws errors
+ * that name the file.
  */
-export function openSqlite(path: string, version: number, schema: string): DatabaseSync {
+export function openSqlite(path: string, version: number, schema: string, mark?: string): DatabaseSync {
   try {
     mkdirSync(dirname(path), { recursive: true })
     const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
@@ -24,6 +25,8 @@ export function openSqlite(path: string, version: number, schema: string): Datab
       assertVersion(String(ask('SELECT sqlite_version()')))
       if (ask('PRAGMA user_version') === 0) create(db, version, schema)
       const found = ask('PRAGMA user_version')
+      if (found === version && mark && !db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(mark))
+        throw new Error('it is a database of something else: are TOPICS_URL and DATABASE_URL swapped?')
       if (found === version) return db
       throw new Error(
         `it has schema version ${found} and this program knows version ${version}: update the program, or move the file away`,

@@ -776,6 +776,27 @@ describe('.env.example', () => {
   })
 })
 
+describe('a .env that is there and cannot be read', () => {
+  const read = (cwd: string) => {
+    const config = new URL('../src/config.ts', import.meta.url).href
+    const script = `import { environment } from ${JSON.stringify(config)}; environment()`
+    return spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd, encoding: 'utf8' }).stderr
+  }
+  test('is a mistake: what it says would be missing without a word', async () => {
+    await using dir = await tempDir()
+    expect(read(dir.path)).toBe('')
+    await writeFile(dir.file('.env'), Buffer.from('\ufeffPORT=81\n', 'utf16le'))
+    expect(read(dir.path)).toContain('.env: is not UTF-8 text, wants to be saved as UTF-8')
+    await writeFile(dir.file('.env'), '\ufeffPORT=81\r\n')
+    expect(read(dir.path)).toBe('')
+  })
+  test('because it is a folder, is a mistake too', async () => {
+    await using dir = await tempDir()
+    await mkdir(dir.file('.env'))
+    expect(read(dir.path)).toContain('.env: is there, wants to be a file that this user can read (EISDIR)')
+  })
+})
+
 test('.env of the working folder is read in silence, and the environment wins over it', async () => {
   await using dir = await tempDir()
   await writeFile(

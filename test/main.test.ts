@@ -1,9 +1,12 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { closeSync, openSync } from 'node:fs'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
 import { httpServer, row, tempDir, waitFor } from './rows.ts'
-import { startWorker } from './worker.ts'
+import { MAIN, startWorker } from './worker.ts'
 
 describe('a first run with no settings at all', () => {
   test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', {
@@ -145,6 +148,43 @@ describe('the process', () => {
     expect((await first.end).code).toBe(0)
   })
 
+  test('mails nothing simulated as real: in production it refuses topics that hold some', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(3), dir.path)
+    {
+      await using first = startWorker(dir.path, { ...world.env, NODE_ENV: '', PRODUCER_URL: '', STAGES: 'fetch' })
+      await waitFor('its work', () => first.text().includes('the transactions are simulated'))
+      first.kill('SIGTERM')
+      expect((await first.end).code).toBe(0)
+    }
+    await using worker = startWorker(dir.path, world.env)
+    expect((await worker.end).code).toBe(2)
+    expect(worker.text()).toMatch(
+      /^TOPICS_URL: got .*topics\.db, which holds simulated payments: move the folder data\/ away, and the predictions with it$/m,
+    )
+    expect(world.producer.calls).toBe(0)
+    await using trial = startWorker(dir.path, { ...world.env, NODE_ENV: '' })
+    await waitFor('a warning', () => trial.text().includes('which holds simulated payments'))
+    await waitFor('its work', () => world.producer.calls > 0)
+  })
+
+  test.skipIf(process.platform !== 'linux')('goes on when its log cannot be written', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(50), dir.path)
+    const full = openSync('/dev/full', 'w')
+    const child = spawn(process.execPath, [MAIN], {
+      cwd: dir.path,
+      env: { PATH: process.env.PATH, PORT: '0', ...world.env, LOG_LEVEL: 'debug' },
+      stdio: ['ignore', full, 'ignore'],
+    })
+    closeSync(full)
+    const ended = once(child, 'close')
+    await waitFor('all rows', () => world.recorded().length === 50)
+    await waitFor('all mails', () => world.smtp.mails.length === 10)
+    child.kill('SIGTERM')
+    expect(await ended).toEqual([0, null])
+  })
+
   test('ends with exit 1 and the cause when something happens that nobody expected', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(3), dir.path)
@@ -214,6 +254,7 @@ describe('commands', () => {
         .trimEnd()
         .split('\n'),
     ).toEqual([
+      'ok      settings',
       'skipped producer',
       'ok      mail',
       'ok      topics',
@@ -226,7 +267,7 @@ describe('commands', () => {
     expect((await json.end).code).toBe(1)
     const { ok, checks } = JSON.parse(json.text())
     expect(ok).toBe(false)
-    expect(checks[0]).toMatchObject({ name: 'mail', state: 'wrong', text: expect.stringContaining('421') })
+    expect(checks[1]).toMatchObject({ name: 'mail', state: 'wrong', text: expect.stringContaining('421') })
     worker.kill('SIGTERM')
     expect((await worker.end).code).toBe(0)
   })
@@ -243,6 +284,17 @@ describe('commands', () => {
     expect((await json.end).code).toBe(1)
     expect(JSON.parse(json.text())).toMatchObject({ ok: false, checks: [{ name: 'settings', state: 'wrong' }, {}] })
   })
+
+  test.for([['audit'], ['dead-letters'], ['replay', '--stage', 'record'], ['backup', 'copy']])(
+    '%j in another folder than the worker says so, and makes no file',
+    async (args) => {
+      await using dir = await tempDir()
+      await using worker = startWorker(dir.path, {}, ...args)
+      expect((await worker.end).code).toBe(1)
+      expect(worker.text()).toMatch(/^there is no .*data\/topics\.db/)
+      expect(await readdir(dir.path)).toEqual([])
+    },
+  )
 
   test('audit proves the account beside the running worker, and ends with exit 1 when it does not hold', {
     timeout: 30_000,

@@ -3,8 +3,10 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { knock } from '../src/alert/email.ts'
 import { readConfig } from '../src/config.ts'
 import { openPipeline } from '../src/pipeline.ts'
+import type { Health } from '../src/stage.ts'
 import { disposable, isFraud, outside, someRows } from './outside.ts'
 import { LONG_CARD, listeningLog, row, tempDir, waitFor } from './rows.ts'
 
@@ -83,6 +85,34 @@ describe('the whole flow', () => {
         await waitFor('all recorded', () => recorded().length === rows.length)
         await waitFor('all mailed', () => rows.filter(isFraud).every((r) => mailed(r.trans_num) === 1))
       },
+      down,
+    )
+  })
+
+  test('a mail server that lets nobody in is known before the first fraud, until it does', async () => {
+    const { log, lines } = listeningLog()
+    await using world = await outside([], '/nowhere')
+    world.smtp.down = true
+    const stop = new AbortController()
+    const health: Health = {}
+    const server = readConfig(world.env).SMTP_URL!
+    const knocking = knock({ log, stop: stop.signal, health }, server, 100)
+    await waitFor('two tries', () => lines.length === 2)
+    expect(lines[0]!.msg).toMatch(/421.*; alarms are tried all the same, and the login again in 0\.1 s$/)
+    expect(health.failing?.reason).toContain('421')
+    world.smtp.down = false
+    await knocking
+    expect(health.failing).toBe(undefined)
+    expect(world.smtp.mails).toEqual([])
+  })
+
+  test('knows of a mail server that is down without any fraud', async () => {
+    const down = (world: { smtp: { down: boolean } }) => {
+      world.smtp.down = true
+    }
+    await running(
+      [row(1)],
+      async ({ text }) => void (await waitFor('a word', () => text().includes('alarms are tried all the same'))),
       down,
     )
   })

@@ -1,9 +1,10 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { createTransport } from 'nodemailer'
 import type { SmtpServer } from '../config.ts'
-import { seconds } from '../stage.ts'
+import { failed, orAborted, reason, type Stage, seconds, works } from '../stage.ts'
 import { type Addresses, compose, type Mail } from './alert.ts'
 import { SendError, type Way } from './way.ts'
 
@@ -30,6 +31,10 @@ export const mails = (channel: Channel, addresses: Addresses): Way => ({
 const HAND_OVER = 60_000
 /** ms to wait for the answer to the final dot (RFC 5321, 4.5.3.2.6): less makes doubles */
 const FINAL_ANSWER = 600_000
+
+/** ms of silence, and between two logins without a mail: accounts are locked after too many that fail */
+const LOGIN_WITHIN = 30_000
+const LOGIN_AGAIN = 600_000
 
 /** How every session is made. STARTTLS is demanded unless the host is loopback. */
 const sessionOptions = (server: SmtpServer, { patience = 30_000, silence = FINAL_ANSWER + 60_000 }) => ({
@@ -58,6 +63,21 @@ export async function tryLogin(server: SmtpServer, patience: number): Promise<vo
     throw explain(error as SmtpFailure, false)
   } finally {
     session.close()
+  }
+}
+
+/** Tries the login until it worked once: that it is refused is to be known before the first fraud. */
+export async function knock({ log, stop, health }: Stage, server: SmtpServer, every = LOGIN_AGAIN): Promise<void> {
+  while (!stop.aborted) {
+    try {
+      await orAborted(stop, tryLogin(server, LOGIN_WITHIN))
+      return works(health)
+    } catch (error) {
+      if (stop.aborted) return
+      failed(health, error)
+      log.warn(`${reason(error)}; alarms are tried all the same, and the login again in ${seconds(every)} s`)
+      await sleep(every, undefined, { signal: stop }).catch(() => {})
+    }
   }
 }
 

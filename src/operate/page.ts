@@ -24,7 +24,7 @@ type Totals = { fetched: number; scored: number; flagged: number; mailed: number
 
 const STYLE = `:root{color-scheme:light dark;--bad:#c62828;--good:#2e7d32;--wait:#b26a00;--idle:#757575}
 @media (prefers-color-scheme:dark){:root{--bad:#ff6659;--good:#66bb6a;--wait:#ffb300;--idle:#9e9e9e}}
-body{font:16px/1.45 system-ui,sans-serif;max-width:1080px;margin:0 auto;padding:16px;overflow-wrap:anywhere}
+body{font:16px/1.45 system-ui,sans-serif;max-width:1080px;margin:0 auto;padding:16px}
 h1::first-letter{text-transform:uppercase}
 h1{font-size:28px;line-height:1.2;margin:0;padding-left:14px;border-left:6px solid}
 p{margin:8px 0}
@@ -32,7 +32,8 @@ table{border-collapse:collapse;width:100%;margin:20px 0}
 th,td{text-align:left;vertical-align:baseline;padding:8px 16px 8px 0;border-top:1px solid #8a8a8a66}
 thead th{border:0;font-weight:400;opacity:.7}
 tbody th{font-weight:400;white-space:nowrap}
-td:nth-child(2),td:nth-child(3){white-space:nowrap}
+td:nth-child(-n+4){white-space:nowrap}
+h1,td:last-child,dd{overflow-wrap:anywhere}
 .bad{color:var(--bad)}.good{color:var(--good)}.wait{color:var(--wait)}.idle{color:var(--idle)}
 td b{font-weight:600}
 small{display:block;font-size:14px}

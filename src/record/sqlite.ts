@@ -54,7 +54,7 @@ export function sqliteStore(path: string): Store {
 }
 
 function connect(path: string) {
-  const db = openSqlite(path, SCHEMA_VERSION, SCHEMA)
+  const db = openSqlite(path, SCHEMA_VERSION, SCHEMA, 'sqlite_autoindex_predictions_1')
   const statement = db.prepare(`INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
     VALUES (${PREDICTION_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')

@@ -52,7 +52,7 @@ export async function sqliteTopics({
   using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
   if (exclusive) opening.use(hold(path))
   const schema = [...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')
-  const db = opening.use(openSqlite(path, SCHEMA_VERSION, schema))
+  const db = opening.use(openSqlite(path, SCHEMA_VERSION, schema, 'position'))
   const insert = each((topic) => db.prepare(`INSERT INTO "${topic}" (at, record) VALUES (?, ?)`))
   const select = each((topic) =>
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),

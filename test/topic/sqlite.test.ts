@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileS
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
+import { sqliteStore } from '../../src/record/sqlite.ts'
 import { openSqlite } from '../../src/sqlite.ts'
 import { reason } from '../../src/stage.ts'
 import { type SqliteTopicsOptions, sqliteTopics } from '../../src/topic/sqlite.ts'
@@ -305,6 +306,15 @@ test.skipIf(process.platform === 'win32')(
     await topics.append({ transactions: [transaction(found.appended)] })
   },
 )
+
+test('a file of predictions is no topics, nor the other way round', async () => {
+  await using dir = await tempDir()
+  await sqliteStore(dir.file('fraud.db')).close()
+  const mixed = 'it is a database of something else: are TOPICS_URL and DATABASE_URL swapped?'
+  await expect(sqliteTopics({ path: dir.file('fraud.db') }).catch((error) => reason(error))).resolves.toContain(mixed)
+  await (await sqliteTopics({ path: dir.file('topics.db') })).close()
+  await expect(async () => sqliteStore(dir.file('topics.db'))).rejects.toThrow('cannot open')
+})
 
 describe('retention', () => {
   /** Three transactions and predictions of day 0: the first two scored and mailed, the first recorded; one dead letter. */

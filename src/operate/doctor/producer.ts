@@ -41,6 +41,8 @@ export function producer(
       if (!url) return [{ state: 'note', text: 'PRODUCER_URL is not set: transactions are simulated' }]
       const where = `${url.host}${url.pathname}`
       if (offline) return [{ state: 'skipped', text: `${where} is not called (--offline)` }]
+      const open = await orAborted(signal, topics).catch(() => undefined)
+      if (!open) return [{ state: 'skipped', text: `${where} is not called: the topics could not keep what it sends` }]
       const began = performance.now()
       let body: string
       try {
@@ -51,12 +53,10 @@ export function producer(
       const took = seconds(performance.now() - began)
       const { transactions, letters, wholeBody } = readDocument(body, Date.now())
       if (wholeBody) return [told('wrong', `${where}: ${letters[0]!.reason}`)]
-      const kept = await orAborted(signal, topics)
-        .then((open) => open.append({ transactions, 'dead-letters': letters }))
-        .then(
-          () => 'kept for the worker',
-          (error) => `lost, as the topics did not take it: ${reason(error)}`,
-        )
+      const kept = await open.append({ transactions, 'dead-letters': letters }).then(
+        () => 'kept for the worker',
+        (error) => `lost, as the topics did not take it: ${reason(error)}`,
+      )
       if (letters.length > 0)
         return [
           {

@@ -47,10 +47,11 @@ test('everything is wrong: nothing stops the rest', async () => {
     TOPICS_URL: `postgres://${nowhere}/db`,
     DATABASE_URL: `postgres://${nowhere}/db`,
   })
-  expect(checks.map(({ name, state }) => `${name} ${state}`)).toEqual(
-    ['producer', 'model', 'mail', 'topics', 'database'].map((name) => `${name} wrong`),
-  )
-  for (const { cure } of checks)
+  expect(checks.map(({ name, state }) => `${name} ${state}`)).toEqual([
+    'producer skipped', // what it sends could not be kept
+    ...['model', 'mail', 'topics', 'database'].map((name) => `${name} wrong`),
+  ])
+  for (const { cure } of checks.slice(1))
     expect(cure).toMatch(/^nothing listens there: is it up\? Check host and port in [A-Z]+_URL$/)
 })
 
