@@ -57,9 +57,10 @@ export async function openPipeline(
     (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
   )
   if (!reached) throw new Error('the topics could not be opened in time', { cause })
+  opening.adopt(reached, (t) => t.close())
   await refuseSimulated(config, { log, stop, health: watch.starting }, reached)
   const { metrics, health } = watch
-  const topics = watch.topics(opening.adopt(reached, (t) => t.close()))
+  const topics = watch.topics(reached)
   const store = metrics.store(opening.adopt(openStore(config, log), (s) => s.close()))
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && STAGES.includes('record'))

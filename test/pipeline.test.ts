@@ -4,9 +4,10 @@ import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { knock } from '../src/alert/email.ts'
-import { readConfig } from '../src/config.ts'
+import { ConfigError, readConfig } from '../src/config.ts'
 import { openPipeline } from '../src/pipeline.ts'
 import type { Health } from '../src/stage.ts'
+import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { disposable, isFraud, outside, someRows } from './outside.ts'
 import { LONG_CARD, listeningLog, row, tempDir, waitFor } from './rows.ts'
 
@@ -104,6 +105,19 @@ describe('the whole flow', () => {
     await knocking
     expect(health.failing).toBe(undefined)
     expect(world.smtp.mails).toEqual([])
+  })
+
+  test('topics with simulated payments are refused in production, and let go of', async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    const path = dir.file('topics.db')
+    const marked = await sqliteTopics({ path })
+    await marked.note({ simulated: { at: 1 } })
+    await marked.close()
+    const { log } = listeningLog()
+    const opening = openPipeline(readConfig(world.env), log, new AbortController().signal)
+    await expect(opening).rejects.toBeInstanceOf(ConfigError)
+    await (await sqliteTopics({ path, exclusive: true })).close()
   })
 
   test('knows of a mail server that is down without any fraud', async () => {
