@@ -61,9 +61,10 @@ export async function openPipeline(
   await refuseSimulated(config, { log, stop, health: watch.starting }, reached)
   const { metrics, health } = watch
   const topics = watch.topics(reached)
-  const store = metrics.store(opening.adopt(openStore(config, log), (s) => s.close()))
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
-  if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && STAGES.includes('record'))
+  const records = STAGES.includes('record')
+  const store = records ? metrics.store(opening.adopt(openStore(config, log), (s) => s.close())) : undefined
+  if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && records)
     log.warn(
       `what this process records goes into a file of its own, ${DATABASE_URL.path}; with several processes set DATABASE_URL=postgres://…`,
     )
@@ -81,7 +82,7 @@ export async function openPipeline(
         topics,
         ratePerMin: config.PRODUCER_RATE_PER_MIN,
         room: openRoom({
-          files: [config.TOPICS_URL, config.DATABASE_URL].flatMap((place) =>
+          files: [TOPICS_URL, ...(records ? [DATABASE_URL] : [])].flatMap((place) =>
             place.engine === 'sqlite' ? place.path : [],
           ),
           reserve: config.DISK_RESERVE_MB,
@@ -127,7 +128,7 @@ export async function openPipeline(
       }
       await together(stage.stop, [(stop) => alertStage({ ...stage, stop }, byMail), posting, knocking])
     },
-    record: async (stage) => recordStage(stage, { reader: record, store, batchSize: config.RECORD_BATCH_SIZE }),
+    record: async (stage) => recordStage(stage, { reader: record, store: store!, batchSize: config.RECORD_BATCH_SIZE }),
   }
   const run = (names: readonly StageName[], stop: AbortSignal) =>
     together(

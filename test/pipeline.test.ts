@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
@@ -235,6 +236,19 @@ describe('the whole flow', () => {
     expect(world.smtp.mails).toEqual([])
   })
 })
+
+test.for(['fetch', 'score', 'alert', 'fetch,score,alert'])(
+  'STAGES=%s opens no database: where it would be need not be writable',
+  async (STAGES) => {
+    await using dir = await tempDir()
+    await using world = await outside([row(1)], dir.path)
+    await writeFile(dir.file('taken'), 'a file, and no folder')
+    const flow = await start(world, { STAGES, DATABASE_URL: `sqlite:${dir.file('taken/fraud.db')}` }, dir.path)
+    if (STAGES.includes('fetch')) await waitFor('its work', () => world.producer.next > 0)
+    await flow.stop()
+    expect(flow.text()).not.toContain('taken')
+  },
+)
 
 describe('once', () => {
   async function once(
