@@ -20,6 +20,7 @@ import {
   parseBroker,
 } from '@platformatic/kafka'
 import type { Logger } from 'pino'
+import type { GroupConsumer, Membership } from './kafka-group.ts'
 import { backoff, seconds } from './stage.ts'
 
 /** ms until a connection has to stand */
@@ -59,18 +60,19 @@ export type KafkaOptions = {
     | undefined
   sasl?: { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string } | undefined
 }
-export type GroupConsumer = Consumer<Buffer, Buffer, Buffer, Buffer>
 type Client = Admin | GroupConsumer | Producer<Buffer, Buffer, Buffer, Buffer>
 export type Message = MessageToProduce<Buffer, Buffer, Buffer, Buffer>
 export type Committed = { offset: bigint; timestamp: number; record: KafkaRecord }
 type FetchedPartition = Awaited<ReturnType<Consumer['fetch']>>['responses'][number]['partitions'][number]
 /** From where to where the records of a partition reach: up to `end` they are committed or aborted. */
 export type Extent = { partition: number; start: bigint; end: bigint }
-/** Positions of a group that move together with what is written. */
+/** Positions of a group that move together with what is written, while the partitions are this member's. */
 export type Positions = {
-  consumer: GroupConsumer
+  by: Membership
   topic: string
   next: { partition: number; offset: bigint }[]
+  /** Are they there? Asked when it is over, and nobody knows how it ended. */
+  reached(): Promise<boolean>
 }
 export type Kafka = ReturnType<typeof openKafka>
 
@@ -277,8 +279,8 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
   }
 
   /**
-   * Where a group goes on, by partition; undefined where it has not begun. Waits for commits that are under way, if only
-   * for brokers to abort those of a process that was killed; `stable: false` does not, and may be behind.
+   * Where a group goes on, by partition; undefined where it has not begun. For figures: a broker that stood still may be
+   * behind for a moment, and with `stable: false` commits that are under way are not waited for.
    */
   async function positions(
     groupId: string,
@@ -345,20 +347,17 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
             written.push(...offsets)
           }
           if (positions) {
-            const { consumer: by, topic, next } = positions
-            await transaction.addConsumer(by)
-            const member = {
-              groupId: by.groupId,
-              generationId: by.generationId,
-              memberId: by.memberId,
-              coordinatorId: await by.findGroupCoordinator(),
-            }
+            const { by, topic, next } = positions
+            const { consumer, memberId, generationId } = by
+            const { groupId } = consumer
+            await transaction.addConsumer(consumer)
+            const coordinatorId = await consumer.findGroupCoordinator()
             for (const { partition, offset } of next)
               await transaction.addOffset({
                 topic,
                 partition,
                 offset: offset - 1n,
-                metadata: { consumer: member },
+                metadata: { consumer: { groupId, memberId, generationId, coordinatorId } },
               } as never)
           }
           return transaction
@@ -392,9 +391,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
             for await (const _ of scan(topic, [{ partition, start, end: start + 1n }])) return true
             return false
           }
-          const { consumer: by, topic, next } = moved!
-          const now = await positions(by.groupId, topic, [next[0]!.partition])
-          return (now.get(next[0]!.partition) ?? 0n) >= next[0]!.offset
+          return await moved!.reached()
         } catch (error) {
           const wait = backoff(failures)
           if (failures > 1)

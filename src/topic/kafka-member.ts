@@ -1,6 +1,7 @@
 import type { ConsumerGroupJoinPayload, GroupPartitionsAssigner } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import { type GroupConsumer, type Kafka, within } from '../kafka.ts'
+import { type Kafka, within } from '../kafka.ts'
+import { type GroupConsumer, type Membership, positionsOf } from '../kafka-group.ts'
 
 /**
  * ms without a heartbeat after which the group takes a process for dead, and gives its partitions to the others; brokers
@@ -39,14 +40,17 @@ export function openMember<P>(
   const partitions = new Map<number, P>()
   let consumer: GroupConsumer | undefined
   let joining: Promise<void> | undefined
-  let membership = { memberId: '', generationId: 0 }
+  let membership: Membership | undefined // in which `partitions` are this process's
   let changed = Promise.withResolvers<void>()
   let standing = false
   let closed = false
 
-  function assigned({ memberId, generationId = 0, assignments = [] }: ConsumerGroupJoinPayload) {
-    const unbroken = memberId === membership.memberId && generationId === membership.generationId + 1
-    membership = { memberId, generationId }
+  function assigned(
+    consumer: GroupConsumer,
+    { memberId, generationId = 0, assignments = [] }: ConsumerGroupJoinPayload,
+  ) {
+    const unbroken = memberId === membership?.memberId && generationId === membership.generationId + 1
+    membership = { consumer, memberId, generationId }
     const mine = assignments.flatMap((assignment) => assignment.partitions)
     for (const partition of [...partitions.keys()])
       if (!unbroken || !mine.includes(partition)) partitions.delete(partition)
@@ -71,7 +75,7 @@ export function openMember<P>(
       protocols: [{ name: alone ? 'client-predict-alone' : 'roundrobin', version: 1 }],
       ...(alone && { partitionAssigner: allToTheLeader }),
     })
-    made.on('consumer:group:join', (payload) => made === consumer && assigned(payload))
+    made.on('consumer:group:join', (payload) => made === consumer && assigned(made, payload))
     made.on('error', () => made === consumer && void leave()) // it could not join again, and no longer tries
     made.topics.track(topic)
     consumer = made
@@ -90,23 +94,32 @@ export function openMember<P>(
     const left = consumer
     consumer = undefined
     partitions.clear()
-    membership = { memberId: '', generationId: 0 }
+    membership = undefined
     turnOver()
     await left?.close(true).catch(() => {}) // then the group finds out by itself
   }
 
+  async function joined() {
+    while (joining || !consumer) {
+      if (closed) throw new Error('the topics are closed')
+      joining ??= join().finally(() => {
+        joining = undefined
+      })
+      await joining
+    }
+  }
+
   return {
     partitions: partitions as ReadonlyMap<number, P>,
+    /** To be taken in the tick in which `partitions` is looked at: what is done by it is refused once they are another's. */
+    membership: () => membership,
     /** Resolves when the process is in the group; it may have no partition. */
-    async joined(): Promise<GroupConsumer> {
-      while (joining || !consumer) {
-        if (closed) throw new Error('the topics are closed')
-        joining ??= join().finally(() => {
-          joining = undefined
-        })
-        await joining
-      }
-      return consumer
+    joined,
+    /** Where the group goes on, as of this process's generation or later. */
+    async positions(wanted: number[]) {
+      await joined()
+      if (!membership) throw new Error(`no longer in the group ${group}`)
+      return within(positionsOf(membership, topic, wanted))
     },
     standsBy: () => standing,
     /** Resolves when partitions come or go. */

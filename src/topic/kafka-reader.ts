@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { discard, type Extent, type GroupConsumer, type Kafka, type Message, saysBroker } from '../kafka.ts'
+import { discard, type Extent, type Kafka, type Message, saysBroker } from '../kafka.ts'
+import type { GroupConsumer } from '../kafka-group.ts'
 import { orAborted } from '../stage.ts'
 import type { Member } from './kafka-member.ts'
 import { type Entry, type Named, toEntry } from './kafka-message.ts'
@@ -19,6 +20,8 @@ import {
 const FETCH_WAIT = 500
 /** Up to so many records the lag is counted; beyond, the marks of transactions count too. */
 const COUNTED = 1000
+/** ms after which the next heartbeat has told of a rebalance, and a broker that stood still knows of it */
+const HEARD = 1000
 /** What a broker says of a commit while a rebalance is on its way, or when another process has the writer's name. */
 const REBALANCING = [
   'ILLEGAL_GENERATION',
@@ -70,24 +73,31 @@ export function kafkaReader<T extends TopicName>(
       const fresh = parts().filter((part) => part.next === undefined)
       if (fresh.length > 0) await orAborted(signal, kafka.named(begin(fresh)))
       if (parts().some((part) => part.next !== undefined)) return
-      await orAborted(signal, member().changed())
+      if (parts().length === 0) await orAborted(signal, member().changed())
     }
   }
   /** What a process that had them before left unfinished is aborted first; else its end would have to be waited for. */
-  async function begin(fresh: Mine[]) {
+  async function begin(fresh: Mine[]): Promise<unknown> {
     for (const { partition } of fresh) {
       if (writer?.name === partition) closeWriter() // the name is taken anew
       const former = kafka.writer(`${group(name)}-${partition}`)
       await former.fence().finally(() => former.close())
     }
-    const at = await kafka.positions(
-      group(name),
-      named(topic),
-      fresh.map(({ partition }) => partition),
-    )
+    const changed = member().changed()
+    let at: Map<number, bigint>
+    try {
+      at = await member().positions(fresh.map(({ partition }) => partition))
+    } catch (error) {
+      if (!saysBroker(error, ...REBALANCING)) throw error
+      return rebalanced(changed, HEARD) // either it or the broker that was asked is behind
+    }
     const starts = at.size < fresh.length ? await kafka.extents(named(topic)) : []
     for (const part of fresh) part.next ??= at.get(part.partition) ?? starts[part.partition]!.start
   }
+
+  /** Waits for what brokers say of a rebalance to get here, but not for ever. */
+  const rebalanced = (changed: Promise<void>, most: number): Promise<unknown> =>
+    Promise.race([changed, sleep(most, undefined, { ref: false })])
 
   async function fetch(by: GroupConsumer, node: number, from: Mine[]) {
     const offsets = from.map(({ partition, next }) => ({ partition, offset: next! }))
@@ -243,20 +253,24 @@ export function kafkaReader<T extends TopicName>(
   /** Moves positions and writes, in one transaction, while the partitions are this process's. */
   async function move(to: Map<Mine, bigint>, all: Message[]) {
     const next = [...to].map(([{ partition }, offset]) => ({ partition, offset }))
+    const reached = async () => {
+      const { partition, offset } = next[0]!
+      return ((await member().positions([partition])).get(partition) ?? 0n) >= offset
+    }
     for (let tries = 1; ; tries++) {
-      if (![...to.keys()].every(current)) throw new TakenOver(name)
+      // In one tick: whoever is in a later generation when all is written may no longer have the partitions there.
+      const by = member().membership()
+      if (!by || ![...to.keys()].every(current)) throw new TakenOver(name)
+      const writer = writerOf(Math.min(...member().partitions.keys()))
       const changed = member().changed()
       try {
-        const consumer = await member().joined()
-        return await kafka.named(
-          writerOf(Math.min(...member().partitions.keys())).write(all, { consumer, topic: named(topic), next }),
-        )
+        return await kafka.named(writer.write(all, { by, topic: named(topic), next, reached }))
       } catch (error) {
         const { kafka: said } = error as { kafka?: unknown }
         if (!saysBroker(said, ...REBALANCING)) throw error
         if (tries === 3)
           void member().leave() // a rebalance would have come by now
-        else await Promise.race([changed, sleep(session ?? 10_000, undefined, { ref: false })])
+        else await rebalanced(changed, session ?? 10_000)
       }
     }
   }

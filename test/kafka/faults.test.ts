@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
+import type { Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer } from '@platformatic/kafka'
@@ -9,9 +9,9 @@ import { reason } from '../../src/stage.ts'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
-import { startProxy } from '../proxy.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts'
 import { startKafka } from './broker.ts'
+import { API, nothing, request, startProxied } from './relay.ts'
 
 const MINUTE = 60_000
 vi.setConfig({ testTimeout: 3 * MINUTE })
@@ -27,41 +27,6 @@ function mended() {
     cluster.proxy.cut()
     cluster.proxy.mend()
   })
-}
-
-/** A broker that clients reach by way of a proxy and a relay, wherever they learn of it; `beside` leads past both. */
-async function startProxied() {
-  const servers = await Promise.all(
-    Array.from({ length: 3 }, async () => {
-      const server = createServer().listen(0, '127.0.0.1')
-      await once(server, 'listening')
-      return server
-    }),
-  )
-  const [client, broker, controller] = servers.map((server) => (server.address() as AddressInfo).port)
-  await Promise.all(servers.map((server) => once(server.close(), 'close')))
-  const relay = await startRelay(client!)
-  const proxy = await startProxy({ port: relay.port })
-  const kafka = await startKafka({
-    properties: {
-      listeners: `CLIENT://127.0.0.1:${client},BROKER://127.0.0.1:${broker},CONTROLLER://127.0.0.1:${controller}`,
-      'advertised.listeners': `CLIENT://127.0.0.1:${proxy.port},BROKER://127.0.0.1:${broker}`,
-      'controller.quorum.voters': `0@127.0.0.1:${controller}`,
-    },
-  })
-  return {
-    kafka,
-    node: kafka.node(0),
-    proxy,
-    relay,
-    brokers: [`127.0.0.1:${proxy.port}`],
-    beside: [`127.0.0.1:${broker}`],
-    async [Symbol.asyncDispose]() {
-      await proxy[Symbol.asyncDispose]()
-      await relay[Symbol.asyncDispose]()
-      await kafka[Symbol.asyncDispose]()
-    },
-  }
 }
 
 let runs = 0
@@ -237,11 +202,6 @@ describe('the flow goes on by itself, with nothing lost, doubled or swapped', ()
     await running.finish()
   })
 })
-
-/** A request of this kind that names `text` (https://kafka.apache.org/protocol#protocol_api_keys). */
-const request = (api: keyof typeof API, text: string) => (bytes: Buffer) =>
-  bytes.length > 6 && bytes.readInt16BE(4) === API[api] && bytes.includes(text)
-const API = { Fetch: 1, OffsetFetch: 9, InitProducerId: 22, EndTxn: 26 }
 
 describe.concurrent('a commit of which nobody knows whether the broker has heard it', () => {
   type Work = { topics: Topics; batch: Batch<Transaction> }
@@ -560,88 +520,4 @@ function another(
     said: (line: string) => waitFor(`"${line}" after ${said}`, () => lines().includes(line), 30_000),
     tell: (text: string) => void child.stdin.write(`${text}\n`),
   }
-}
-
-/** What happens to a request: the answer that is given at once, ms that it is held, or nothing. */
-type Rule = (frame: Buffer, client: Socket) => Buffer | number | Loss | undefined
-type Loss = { lost: 'requests' | 'answers'; silently: boolean }
-
-/** A way to the broker that knows requests from each other, and loses what it is told to lose. */
-async function startRelay(port: number) {
-  const rules = new Set<Rule>()
-  const sockets = new Set<Socket>()
-  const server = createServer((client) => {
-    const broker = connect(port, '127.0.0.1')
-    const losing = new Map<number, Loss>()
-    const end = () => {
-      client.destroy()
-      broker.destroy()
-    }
-    for (const socket of [client, broker])
-      sockets.add(
-        socket
-          .on('error', end)
-          .on('close', end)
-          .on('close', () => sockets.delete(socket)),
-      )
-    const asks = frames((frame) => {
-      const rule = Array.from(rules, (rule) => rule(frame, client)).find((found) => found !== undefined)
-      if (Buffer.isBuffer(rule)) setTimeout(() => client.write(rule), 200)
-      else if (typeof rule === 'number') setTimeout(() => broker.write(frame), rule)
-      else if (rule?.lost !== 'requests') {
-        if (rule) losing.set(frame.readInt32BE(8), rule)
-        broker.write(frame)
-      } else if (!rule.silently) end()
-    })
-    const answers = frames((frame) => {
-      const loss = losing.get(frame.readInt32BE(4))
-      if (!loss) client.write(frame)
-      else if (!loss.silently) end()
-    })
-    client.on('data', asks)
-    broker.on('data', answers)
-  }).listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const rule = (rule: Rule) => {
-    rules.add(rule)
-    return { [Symbol.dispose]: () => void rules.delete(rule) }
-  }
-  return {
-    port: (server.address() as AddressInfo).port,
-    rule,
-    /** `first` resolves when one comes. The connection is lost with it, unless it is lost silently. */
-    lose(lost: Loss['lost'], match: (frame: Buffer) => boolean, { silently = false } = {}) {
-      const first = Promise.withResolvers<void>()
-      const ended = rule((frame) => {
-        if (!match(frame)) return undefined
-        first.resolve()
-        return { lost, silently }
-      })
-      return { ...ended, first: first.promise }
-    },
-    async [Symbol.asyncDispose]() {
-      for (const socket of sockets) socket.destroy()
-      await once(server.close(), 'close')
-    },
-  }
-}
-/** Cuts a stream into messages: a length of 4 bytes, and so many bytes. */
-function frames(take: (frame: Buffer) => void) {
-  let held = Buffer.alloc(0)
-  return (chunk: Buffer) => {
-    held = Buffer.concat([held, chunk])
-    while (held.length > 4 && held.length >= 4 + held.readInt32BE(0)) {
-      const frame = held.subarray(0, 4 + held.readInt32BE(0))
-      held = held.subarray(frame.length)
-      take(frame)
-    }
-  }
-}
-/** The answer to a fetch (from version 12 on) that has neither an error, nor a session, nor a partition. */
-function nothing(correlationId: number) {
-  const answer = Buffer.alloc(21)
-  answer.writeInt32BE(17, 0)
-  answer.writeInt32BE(correlationId, 4)
-  answer.writeInt8(1, 19) // an empty array
-  return answer
 }

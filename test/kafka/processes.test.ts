@@ -157,11 +157,8 @@ describe('scorers', () => {
     for (const name of ['steady', 'killed']) expect(by.get(name)!.length).toBeGreaterThan(1000)
   })
 
-  // A known fault: about one run in four scores a batch twice after the broker that stood still is back (nothing is ever
-  // missing). It is tried up to three times until that is understood; README, "More than one machine", says so too.
   test('come and go, and brokers of three are killed or freeze, while records flow: each is scored once', {
     timeout: 4 * MINUTE,
-    retry: 2,
   }, async () => {
     await using dir = await tempDir()
     await using three = await startKafka({ nodes: 3 })
