@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 
 /**
  * JSON whose integers keep every digit: an integer beyond ±(2^53 - 1) is a `bigint`, every other number a `number`.
+ * A bare NaN, Infinity or -Infinity, as Python prints them, is null.
  *
  * The engine's own parser does the work. Before it runs, each long integer in the text is wrapped into a string that
  * starts with a mark no document can contain; afterwards those strings, and only those, become bigints.
@@ -12,7 +13,9 @@ export type Json = null | boolean | number | bigint | string | Json[] | { [key: 
 const MARK = `${randomUUID()}#`
 const NO_INTEGER = /^-?0|[.eE+]|.-/
 const COLON = /\s*:/y
-const [QUOTE, BACKSLASH, MINUS] = [34, 92, 45]
+const [QUOTE, BACKSLASH, MINUS, I, N] = [34, 92, 45, 73, 78]
+/** No bigint is made of more: that takes more than linear time. */
+const MOST_DIGITS = 1000
 
 const isDigit = (code: number) => code >= 48 && code <= 57
 const isOfNumber = (code: number) =>
@@ -22,6 +25,10 @@ const isOfNumber = (code: number) =>
 export function parse(text: string): Json {
   let safe = ''
   let done = 0
+  const put = (instead: string, start: number, end: number) => {
+    safe += text.slice(done, start) + instead
+    done = end
+  }
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
     if (code === QUOTE) at = closingQuote(text, at)
@@ -31,20 +38,24 @@ export function parse(text: string): Json {
       if (at - start < 15) continue
       const token = text.slice(start, at + 1)
       if (NO_INTEGER.test(token) || Number.isSafeInteger(Number(token))) continue
+      if (token.length > MOST_DIGITS) throw new SyntaxError(`a number of more than ${MOST_DIGITS} digits`)
       COLON.lastIndex = at + 1
       if (COLON.test(text)) continue // a number as a key is refused, a string would not be
-      safe += `${text.slice(done, start)}"${MARK}${token}"`
-      done = at + 1
+      put(`"${MARK}${token}"`, start, at + 1)
+    } else if (code === N || code === I) {
+      const name = code === N ? 'NaN' : 'Infinity'
+      if (!text.startsWith(name, at)) continue
+      put('null', text.charCodeAt(at - 1) === MINUS ? at - 1 : at, at + name.length)
+      at = done - 1
     }
   }
-  const wrapped = done > 0
   let value: Json
   try {
-    value = JSON.parse(wrapped ? safe + text.slice(done) : text) as Json
+    value = JSON.parse(done > 0 ? safe + text.slice(done) : text) as Json
   } catch {
     throw new SyntaxError('not valid JSON')
   }
-  return wrapped ? unwrap(value) : value
+  return done > 0 ? unwrap(value) : value
 }
 
 /** Where the string that begins at `open` ends; the end of the text when it does not. */

@@ -89,7 +89,7 @@ const damage = fc.record({
   at: fc.double({ min: 0, max: 1, noNaN: true }),
   cut: fc.nat(3),
   insert: fc.oneof(
-    fc.constantFrom(...'"\\-+.,:eE0[]{} \n\0\u00a0\ufeff', '"\\', '//', 'NaN', "'", 'null', '-0', '00', 'x'),
+    fc.constantFrom(...'"\\-+.,:eE0[]{} \n\0\u00a0\ufeff', '"\\', '//', "'", 'null', '-0', '00', 'x'),
     integer,
     fc.constant(''),
   ),
@@ -143,7 +143,7 @@ test.for([
     '1e',
     '1e+',
     '0x1',
-    'NaN',
+    ...['nan', '+NaN', '--Infinity', 'NaNa', 'xNaN', '1NaN', 'NaN1', '-', 'Infinit', 'NaN NaN', '{NaN:1}', '[N]', '-Infinity-'],
     'undefined',
     "'a'",
     '[1,]',
@@ -289,8 +289,34 @@ test('reads long numbers below 100,000 brackets', () => {
   expect(value).toBe(LONG_CARD)
 })
 
-test('reads a number of a million digits', () => {
+test('refuses an integer of a million digits, of which a bigint would take long, and reads a fraction of as many', () => {
   const nines = '9'.repeat(1_000_000)
-  expect(parse(`[${nines}]`)).toEqual([BigInt(nines)])
+  expect(() => parse(`[${nines}]`)).toThrow(new SyntaxError('a number of more than 1000 digits'))
   expect(attempt(parse, `[0${nines}]`)).toBe('refused')
+  expect(parse(`[0.${nines},${nines}.5,${'9'.repeat(1000)}]`)).toEqual([1, Infinity, BigInt('9'.repeat(1000))])
+})
+
+test.for<[string, Json]>([
+  ['NaN', null],
+  ['[NaN,-Infinity , Infinity]', [null, null, null]],
+  ['{"a":NaN,"b":[ -NaN ]}', { a: null, b: [null] }],
+  [`[${LONG_CARD},NaN,${LONG_CARD}]`, [LONG_CARD, null, LONG_CARD]],
+  ['["NaN","-Infinity","a\\"NaN",{"NaN":NaN,"Infinity":1}]', ['NaN', '-Infinity', 'a"NaN', { NaN: null, Infinity: 1 }]],
+])('reads what Python prints for no number as null: %s', ([text, value]) => {
+  expect(parse(text)).toStrictEqual(value)
+})
+
+test('reads any document in which values were made NaN or Infinity as if they were null', () => {
+  fc.assert(
+    fc.property(fc.jsonValue(), fc.constantFrom('NaN', 'Infinity', '-Infinity'), (value, bare) => {
+      const text = JSON.stringify({ value, texts: ['null', 'NaN, Infinity'] })
+      const python = text.replace(/"(?:[^"\\]|\\.)*"|null/g, (token) => (token === 'null' ? bare : token))
+      assert.deepEqual(parse(python), JSON.parse(text))
+    }),
+  )
+})
+
+test('reads two million bare NaN, and refuses as many unfinished ones, in linear time', () => {
+  expect(parse(`[${'NaN,'.repeat(2_000_000)}1]`)).toHaveLength(2_000_001)
+  expect(attempt(parse, `[${'-Na,Infinit,'.repeat(1_000_000)}1]`)).toBe('refused')
 })

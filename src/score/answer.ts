@@ -18,7 +18,7 @@ const LABELS: Record<string, 0 | 1> = {
  * Outage when it does not come from a model server at all.
  */
 export function readAnswer(text: string, rows: number, threshold: number): Judgement[] {
-  const answer = parseWithNaN(text)
+  const answer = parsed(text)
   const predictions =
     answer !== null && typeof answer === 'object' && !Array.isArray(answer) ? answer.predictions : answer
   if (!Array.isArray(predictions))
@@ -62,17 +62,10 @@ const kind = (value: unknown) =>
       ? maskCards(String(value))
       : `a value of type ${typeof value}`
 
-/** Python prints NaN and Infinity bare, which is no JSON: they become null. */
-function parseWithNaN(text: string): Json {
+function parsed(text: string): Json {
   try {
     return parse(text)
   } catch {
-    try {
-      return parse(
-        text.replace(/"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g, (token) => (token.startsWith('"') ? token : 'null')),
-      )
-    } catch {
-      throw new Outage('the model answered 200, but no JSON: is MODEL_URL an MLflow model server?')
-    }
+    throw new Outage('the model answered 200, but no JSON: is MODEL_URL an MLflow model server?')
   }
 }
