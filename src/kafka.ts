@@ -20,7 +20,7 @@ import {
   parseBroker,
 } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import type { GroupConsumer, Membership } from './kafka-group.ts'
+import { type GroupConsumer, type Membership, movePositions, type Position, type Term } from './kafka-group.ts'
 import { backoff, seconds } from './stage.ts'
 
 /** ms until a connection has to stand */
@@ -64,13 +64,15 @@ type Client = Admin | GroupConsumer | Producer<Buffer, Buffer, Buffer, Buffer>
 export type Message = MessageToProduce<Buffer, Buffer, Buffer, Buffer>
 export type Committed = { offset: bigint; timestamp: number; record: KafkaRecord }
 type FetchedPartition = Awaited<ReturnType<Consumer['fetch']>>['responses'][number]['partitions'][number]
-/** From where to where the records of a partition reach: up to `end` they are committed or aborted. */
-export type Extent = { partition: number; start: bigint; end: bigint }
+/** Records of a partition, `end` left out. */
+type Stretch = { partition: number; start: bigint; end: bigint }
+/** From where to where the records of a partition reach: up to `end` they are committed or aborted. `term`: who says so. */
+export type Extent = Stretch & { term: Term }
 /** Positions of a group that move together with what is written, while the partitions are this member's. */
 export type Positions = {
   by: Membership
   topic: string
-  next: { partition: number; offset: bigint }[]
+  next: Position[]
   /** Are they there? Asked when it is over, and nobody knows how it ended. */
   reached(): Promise<boolean>
 }
@@ -188,10 +190,11 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
   async function fetch(
     by: GroupConsumer,
     topic: string,
-    from: readonly { partition: number; offset: bigint }[],
+    from: readonly Position[],
     { node, wait }: { node: number; wait: number },
   ) {
-    const { topics } = await within(by.metadata({ topics: [topic] }))
+    const { id, partitions: known } = (await within(by.metadata({ topics: [topic] }))).topics.get(topic)!
+    const since = (term?: Term) => (term?.topicId === id ? term.epoch : -1)
     const { responses } = await within(
       by.fetch({
         node,
@@ -200,11 +203,11 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
         isolationLevel: COMMITTED,
         topics: [
           {
-            topicId: topics.get(topic)!.id,
-            partitions: from.map(({ partition, offset }) => ({
+            topicId: id,
+            partitions: from.map(({ partition, offset, term }) => ({
               partition,
               fetchOffset: offset,
-              currentLeaderEpoch: -1,
+              currentLeaderEpoch: Math.max(known[partition]!.leaderEpoch, since(term)), // who stood still refuses it
               lastFetchedEpoch: -1,
               partitionMaxBytes: FETCH_BYTES,
             })),
@@ -214,10 +217,12 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     )
     return new Map(
       responses.flatMap(({ partitions }) =>
-        partitions.map((found) => [
-          found.partitionIndex,
-          committed(found, from.find(({ partition }) => partition === found.partitionIndex)?.offset ?? 0n),
-        ]),
+        partitions.map((found) => {
+          const at = from.find(({ partition }) => partition === found.partitionIndex)
+          const epochs = (found.records ?? []).map(({ partitionLeaderEpoch }) => partitionLeaderEpoch)
+          const term = { topicId: id, epoch: Math.max(since(at?.term), ...epochs) }
+          return [found.partitionIndex, { ...committed(found, at?.offset ?? 0n), term }] as const
+        }),
       ),
     )
   }
@@ -228,14 +233,18 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     return topics.get(topic)!.partitions.map(({ leader }) => leader)
   }
 
-  /** What is readable of each partition. Waits for what was written here last: its commit may not have got around yet. */
-  async function extents(topic: string): Promise<Extent[]> {
+  /**
+   * What is readable of each partition. Waits for what was written here last: its commit may not have got around yet, or
+   * a broker that stood still is asked. With `whole` nothing less will do.
+   */
+  async function extents(topic: string, { whole = false } = {}): Promise<Extent[]> {
     for (let tries = 1; ; tries++) {
       const found = await ends(topic)
       const missing = found.filter(({ partition, end }) => end <= (latest.get(`${topic}-${partition}`) ?? -1n))
       if (missing.length === 0) return found
       if (tries === 40) {
         // After some 4 s: the topic has been made anew, or somebody blocks it.
+        if (whole) throw new Error(`what was written to ${topic} last cannot be read yet`)
         for (const { partition } of missing) latest.delete(`${topic}-${partition}`)
         return found
       }
@@ -250,14 +259,19 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
       const partitions = all.map((partitionIndex) => ({ partitionIndex, timestamp }))
       const isolationLevel = unfinished ? READ_UNCOMMITTED : READ_COMMITTED
       const [answer] = await within(admin.listOffsets({ topics: [{ name: topic, partitions }], isolationLevel }))
-      return new Map(answer?.partitions.map(({ partitionIndex, offset }) => [partitionIndex, offset]))
+      return new Map(answer?.partitions.map((found) => [found.partitionIndex, found]))
     }
     const [starts, ends] = [await ask(-2n), await ask(-1n)]
-    return all.map((partition) => ({ partition, start: starts.get(partition) ?? 0n, end: ends.get(partition) ?? 0n }))
+    const topicId = (await within(admin.metadata({ topics: [topic] }))).topics.get(topic)!.id
+    return all.map((partition) => {
+      const [start, end] = [starts.get(partition), ends.get(partition)]
+      const term = { topicId, epoch: end?.leaderEpoch ?? -1 }
+      return { partition, start: start?.offset ?? 0n, end: end?.offset ?? 0n, term }
+    })
   }
 
   /** Every committed record of these extents, partition by partition. */
-  async function* scan(topic: string, parts: readonly Extent[]): AsyncGenerator<Committed & { partition: number }> {
+  async function* scan(topic: string, parts: readonly Stretch[]): AsyncGenerator<Committed & { partition: number }> {
     const by = looker(topic)
     let sound = true
     try {
@@ -348,17 +362,8 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
           }
           if (positions) {
             const { by, topic, next } = positions
-            const { consumer, memberId, generationId } = by
-            const { groupId } = consumer
-            await transaction.addConsumer(consumer)
-            const coordinatorId = await consumer.findGroupCoordinator()
-            for (const { partition, offset } of next)
-              await transaction.addOffset({
-                topic,
-                partition,
-                offset: offset - 1n,
-                metadata: { consumer: { groupId, memberId, generationId, coordinatorId } },
-              } as never)
+            await transaction.addConsumer(by.consumer)
+            await movePositions(producer!, name, by, topic, next)
           }
           return transaction
         } catch (error) {

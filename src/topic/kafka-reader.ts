@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { discard, type Extent, type Kafka, type Message, saysBroker } from '../kafka.ts'
-import type { GroupConsumer } from '../kafka-group.ts'
+import { earlier, type GroupConsumer, type Position, type Term } from '../kafka-group.ts'
 import { orAborted } from '../stage.ts'
 import type { Member } from './kafka-member.ts'
 import { type Entry, type Named, toEntry } from './kafka-message.ts'
@@ -31,7 +31,7 @@ const REBALANCING = [
   'PRODUCER_FENCED',
 ]
 /** A partition that is this process's. `queue`: from the position on; `read` of them have been handed out. */
-type Part<T> = { partition: number; next?: bigint; queue: Entry<T>[]; read: number }
+type Part<T> = { partition: number; next?: bigint; term?: Term | undefined; queue: Entry<T>[]; read: number }
 
 /** What the readers share with the topics that they belong to. */
 export type Shared = {
@@ -42,12 +42,14 @@ export type Shared = {
   group(name: string): string
   join<P>(name: string, topic: string, make: (partition: number) => P): Member<P>
   messages(writes: Writes, notes: Notes): Message[]
+  /** From here on all that was noted before is read, if there is only one reader of this name at a time. */
+  catchUp(name: string): Promise<void>
   session: number | undefined
   stuck: number
 }
 
 export function kafkaReader<T extends TopicName>(
-  { kafka, log, named, group, join, messages, session, stuck }: Shared,
+  { kafka, log, named, group, join, messages, session, stuck, catchUp }: Shared,
   topic: T,
   name: string,
 ): Reader<Records[T]> {
@@ -83,16 +85,21 @@ export function kafkaReader<T extends TopicName>(
       const former = kafka.writer(`${group(name)}-${partition}`)
       await former.fence().finally(() => former.close())
     }
+    await catchUp(name)
     const changed = member().changed()
-    let at: Map<number, bigint>
+    let found: Position[]
     try {
-      at = await member().positions(fresh.map(({ partition }) => partition))
+      found = await member().positions(fresh.map(({ partition }) => partition))
     } catch (error) {
       if (!saysBroker(error, ...REBALANCING)) throw error
       return rebalanced(changed, HEARD) // either it or the broker that was asked is behind
     }
-    const starts = at.size < fresh.length ? await kafka.extents(named(topic)) : []
-    for (const part of fresh) part.next ??= at.get(part.partition) ?? starts[part.partition]!.start
+    const starts = found.length < fresh.length ? await kafka.extents(named(topic)) : []
+    for (const part of fresh) {
+      const at = found.find(({ partition }) => partition === part.partition)
+      part.next ??= at?.offset ?? starts[part.partition]!.start
+      part.term ??= at?.term
+    }
   }
 
   /** Waits for what brokers say of a rebalance to get here, but not for ever. */
@@ -100,14 +107,14 @@ export function kafkaReader<T extends TopicName>(
     Promise.race([changed, sleep(most, undefined, { ref: false })])
 
   async function fetch(by: GroupConsumer, node: number, from: Mine[]) {
-    const offsets = from.map(({ partition, next }) => ({ partition, offset: next! }))
+    const offsets = from.map(({ partition, next, term }) => ({ partition, offset: next!, term }))
     try {
       const found = await kafka.fetch(by, named(topic), offsets, { node, wait: FETCH_WAIT })
       for (const [i, part] of from.entries()) {
         const answer = found.get(part.partition)
         if (!answer || !current(part) || part.next !== offsets[i]!.offset) continue
         part.queue.push(...answer.records.map((committed) => toEntry(topic, committed)))
-        part.next = answer.next
+        Object.assign(part, { next: answer.next, term: answer.term })
       }
     } catch (error) {
       if (by !== looker) return
@@ -125,6 +132,7 @@ export function kafkaReader<T extends TopicName>(
   async function toTheOldest(from: Mine[]): Promise<boolean> {
     const extents = await kafka.extents(named(topic))
     const lost = from.filter(({ partition, next }) => !holds(extents[partition]!, next!))
+    if (lost.some(({ partition, term }) => earlier(extents[partition]!.term, term))) return false // it stood still
     for (const part of lost) {
       const { start, end } = extents[part.partition]!
       log.error(
@@ -235,9 +243,9 @@ export function kafkaReader<T extends TopicName>(
         const letters = setsAside ? passed.flatMap(({ entry: { letter } }) => letter ?? []) : []
         const all = messages({ ...writes, 'dead-letters': [...(writes['dead-letters'] ?? []), ...letters] }, notes)
         if (passed.length === 0 && all.length === 0) return
-        const held = new Map(
-          entries.slice(done, Math.max(end, done + 1)).map(({ part }) => [part, part.queue[0]?.offset ?? part.next!]),
-        )
+        // One partition at least, if only as it is: what is written is refused when that is another's by then.
+        const touched = passed.length > 0 ? passed : [entries[done] ?? entries.at(-1)!]
+        const held = new Map(touched.map(({ part }) => [part, part.queue[0]?.offset ?? part.next!]))
         for (const { part, entry } of passed) held.set(part, entry.offset + 1n)
         await move(held, all)
         for (const [part, position] of held) {
@@ -252,10 +260,11 @@ export function kafkaReader<T extends TopicName>(
   }
   /** Moves positions and writes, in one transaction, while the partitions are this process's. */
   async function move(to: Map<Mine, bigint>, all: Message[]) {
-    const next = [...to].map(([{ partition }, offset]) => ({ partition, offset }))
+    const next = [...to].map(([{ partition, term }, offset]) => ({ partition, offset, term }))
     const reached = async () => {
       const { partition, offset } = next[0]!
-      return ((await member().positions([partition])).get(partition) ?? 0n) >= offset
+      const [at] = await member().positions([partition])
+      return at !== undefined && at.offset >= offset
     }
     for (let tries = 1; ; tries++) {
       // In one tick: whoever is in a later generation when all is written may no longer have the partitions there.

@@ -85,7 +85,14 @@ export async function kafkaTopics({
     return member
   }
 
-  const shared = { kafka, log, named, group, join, messages, session, stuck }
+  /**
+   * Whose turn it is now is to read all that was noted before: a broker that stood still may have less. What is written
+   * reaches only one that has everything, and what is read here reaches at least to what was written here.
+   */
+  async function catchUp(name: string) {
+    if (ALONE.includes(name)) await append({}, { turn: null })
+  }
+  const shared = { kafka, log, named, group, join, messages, session, stuck, catchUp }
 
   function turn(name: string): Turn {
     const member = join(name, named('notes'), () => ({}))
@@ -103,6 +110,7 @@ export async function kafkaTopics({
             await orAborted(signal, kafka.named(writer.fence()))
             appender.close()
             appender = writer
+            await orAborted(signal, catchUp(name))
             held = mine
             return true
           }
@@ -163,7 +171,8 @@ export async function kafkaTopics({
     note: (notes) => append({}, notes),
     async noted(key) {
       let value: Buffer | null | undefined
-      for await (const { record } of kafka.scan(named('notes'), await kafka.named(kafka.extents(named('notes')))))
+      const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
+      for await (const { record } of kafka.scan(named('notes'), extents))
         if (record.key?.toString() === key) value = record.value
       return value ? parse(value.toString()) : undefined
     },

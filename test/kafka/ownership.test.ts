@@ -20,9 +20,10 @@ let runs = 0
 /** Topics of these names, by way of the relay unless told otherwise; a session so long that nobody is given up. */
 function place() {
   const prefix = `run${runs++}-`
-  const { log } = listeningLog()
+  const { log, text } = listeningLog()
   return {
     prefix,
+    text,
     group: `${prefix}client-predict-score`,
     async open(options: Partial<KafkaTopicsOptions> = {}): Promise<Topics> {
       const topics = await kafkaTopics({
@@ -55,6 +56,37 @@ async function whole<T>(reader: Reader<T>, count: number) {
   }
 }
 
+/**
+ * Keeps what was answered last to each kind of these requests, until it is first told whether to repeat it, as a broker
+ * that has stood still since.
+ */
+function memory(match: (frame: Buffer) => boolean, kind: (frame: Buffer) => unknown = () => 0) {
+  const answers = new Map<unknown, Buffer>()
+  let repeating: boolean | undefined
+  let repeated = 0
+  const rule = cluster.relay.rule((frame) => {
+    if (!match(frame)) return undefined
+    if (repeating === undefined) return (answer) => void answers.set(kind(frame), answer)
+    if (!repeating) return undefined
+    repeated++
+    const answer = Buffer.from(answers.get(kind(frame))!)
+    answer.writeInt32BE(frame.readInt32BE(8), 4)
+    return answer
+  })
+  return {
+    ...rule,
+    repeat(on: boolean) {
+      repeating = on
+    },
+    /** how many were */
+    repeated: () => repeated,
+  }
+}
+/** Lets a fetch of one partition, without a session, ask for what the broker has not got. */
+const beyond = (frame: Buffer) => frame.writeBigInt64BE(1n << 40n, frame.length - 29)
+/** Where a partition begins is asked as -2 (its end as -1). */
+const ofTheStart = (frame: Buffer) => frame.includes(Buffer.from('fffffffffffffffe', 'hex'))
+
 describe('a commit that is under way when a partition of it goes to another process', () => {
   test.for(['InitProducerId', 'Produce', 'AddOffsetsToTxn', 'TxnOffsetCommit'] as const)(
     'is refused: held before its %s',
@@ -86,6 +118,25 @@ describe('a commit that is under way when a partition of it goes to another proc
   )
 })
 
+test('a note with a batch of which nothing is left is refused when another process has its turn by then', async () => {
+  const { prefix, open } = place()
+  const first = await open({ session: 2000 })
+  await first.append({ predictions: [prediction(1)] })
+  const batch = await whole(first.reader('predictions', 'alert'), 1)
+  await batch.commit(1, {}, { it: 'first' })
+  using holding = cluster.relay.hold(request('Heartbeat', `${prefix}client-predict-alert`))
+  await holding.first
+  const second = await open({ brokers: cluster.beside, session: 2000 })
+  const reader = second.reader('predictions', 'alert')
+  await reader.take(soon())
+  await second.append({ predictions: [prediction(2)] })
+  const theirs = await whole(reader, 1)
+  await theirs.commit(1, {}, { it: 'second' })
+  await expect(batch.commit(0, {}, { it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
+  expect(await second.noted('it')).toBe('second')
+  holding.release()
+})
+
 describe('a position as it was when its broker stood still', () => {
   test.for([
     ['and the broker knows nothing later', 0],
@@ -100,25 +151,13 @@ describe('a position as it was when its broker stood still', () => {
     }
     await (await open({ partitions: 1 })).append({ transactions: transactions(0, 6) })
     await score(2)
-    let old: Buffer | undefined
-    {
-      const asks = request('OffsetFetch', group)
-      const keep = (answer: Buffer) => {
-        old = answer
-      }
-      using _ = cluster.relay.rule((frame) => (asks(frame) ? keep : undefined))
-      await score(2)
-    }
-    let [beats, behind] = [0, true]
-    using _positions = cluster.relay.rule((frame) => {
-      if (!behind || !request('OffsetFetch', group)(frame)) return undefined
-      const answer = Buffer.from(old!)
-      answer.writeInt32BE(frame.readInt32BE(8), 4)
-      return answer
-    })
+    using positions = memory(request('OffsetFetch', group))
+    await score(2)
+    positions.repeat(true)
+    let beats = 0
     using _heartbeats = cluster.relay.rule((frame) => {
-      if (!behind || !request('Heartbeat', group)(frame) || beats++ < (known as number)) return undefined
-      behind = false // by then it knows
+      if (!request('Heartbeat', group)(frame) || beats++ !== known) return undefined
+      positions.repeat(false) // by then it knows
       return unknownMember(frame.readInt32BE(8))
     })
     const topics = await open({ partitions: 1 })
@@ -127,4 +166,67 @@ describe('a position as it was when its broker stood still', () => {
     await batch.commit(2, { predictions: predicted(batch.records) })
     expect(await predictions(topics)).toEqual(range(0, 6))
   })
+})
+
+describe('a broker that stood still', () => {
+  test('and leads in an earlier term does not take a reader back to the oldest record', async () => {
+    const { prefix, open, text } = place()
+    const score = async (topics: Topics, count: number) => {
+      const reader = topics.reader('transactions', 'score')
+      const batch = await whole(reader, count)
+      await batch.commit(count, { predictions: predicted(batch.records) })
+      return reader
+    }
+    const first = await open({ partitions: 1 })
+    await first.append({ transactions: transactions(0, 4) })
+    using ends = memory(request('ListOffsets', `${prefix}transactions`), ofTheStart)
+    expect(await (await score(first, 2)).lag()).toBe(2)
+    ends.repeat(false)
+    await first.close()
+    await cluster.node.stop()
+    await cluster.node.start() // which is another term
+    const second = await open({ brokers: cluster.beside })
+    await second.append({ transactions: transactions(4, 8) })
+    await score(second, 4)
+    await second.close()
+    const third = await open()
+    ends.repeat(true)
+    using _ = cluster.relay.rule((frame) => {
+      if (ends.repeated() > 1) ends.repeat(false)
+      else if (request('Fetch', '')(frame)) beyond(frame)
+      return undefined
+    })
+    const reader = third.reader('transactions', 'score')
+    const batch = await reader.read(9, soon()).catch(() => whole(reader, 2))
+    expect(numbers(batch.records)).toEqual([6, 7])
+    expect(ends.repeated()).toBeGreaterThan(1)
+    expect(text()).not.toContain('going on with the oldest')
+  })
+
+  test.for(['alert', 'fetch'] as const)(
+    'does not hide what was noted from the next one whose turn it is: %s',
+    async (name) => {
+      const { prefix, open } = place()
+      const take = (topics: Topics) =>
+        (name === 'alert' ? topics.reader('predictions', name) : topics.turn(name)).take(soon())
+      const first = await open()
+      await take(first)
+      await first.note({ it: 'old' })
+      using ends = memory(request('ListOffsets', `${prefix}notes`), ofTheStart)
+      expect(await first.noted('it')).toBe('old')
+      ends.repeat(false)
+      const beside = await open({ brokers: cluster.beside })
+      await beside.note({ it: 'new' })
+      await first.close()
+      const next = await open()
+      ends.repeat(true)
+      using _ = cluster.relay.rule(() => {
+        if (ends.repeated() > 4) ends.repeat(false)
+        return undefined
+      })
+      expect(await take(next)).toBe(true)
+      expect(await next.noted('it')).toBe('new')
+      expect(ends.repeated()).toBeGreaterThan(4)
+    },
+  )
 })

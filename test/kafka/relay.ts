@@ -44,6 +44,7 @@ export const request = (api: keyof typeof API, text: string) => (bytes: Buffer) 
 export const API = {
   Produce: 0,
   Fetch: 1,
+  ListOffsets: 2,
   OffsetFetch: 9,
   Heartbeat: 12,
   InitProducerId: 22,
