@@ -63,7 +63,9 @@ export async function openPipeline(
   const topics = watch.topics(reached)
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   const records = STAGES.includes('record')
-  const store = records ? metrics.store(opening.adopt(openStore(config, log), (s) => s.close())) : undefined
+  const store = records
+    ? metrics.store(opening.adopt(openStore(config, log, { worker: true }), (s) => s.close()))
+    : undefined
   if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && records)
     log.warn(
       `what this process records goes into a file of its own, ${DATABASE_URL.path}; with several processes set DATABASE_URL=postgres://…`,
@@ -201,8 +203,8 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
   }
 }
 
-export const openStore = ({ DATABASE_URL: place }: Config, log: Logger): Store =>
-  place.engine === 'sqlite' ? sqliteStore(place.path) : postgresStore(place.url, log)
+export const openStore = ({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Store =>
+  place.engine === 'sqlite' ? sqliteStore(place.path, worker ? { log } : undefined) : postgresStore(place.url, log)
 
 function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {
   const { KAFKA_CA: ca, KAFKA_CERT: cert, KAFKA_KEY: key, KAFKA_USERNAME: username, KAFKA_PASSWORD: password } = config

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 
@@ -6,31 +6,35 @@ import { DatabaseSync } from 'node:sqlite'
 const OLDEST_SQLITE = '3.51.3'
 /** ms a write waits for another process that is writing. Short, as everything else in this process waits with it. */
 const BUSY_TIMEOUT = 250
+/** Primary result codes CORRUPT and NOTADB (https://sqlite.org/rescode.html). */
+const DAMAGED = [11, 26]
+
+/** `steps[0]` makes version 1, and so on; what was released is never changed. */
+export type Step = string | ((db: DatabaseSync) => void)
 
 /**
- * Opens a SQLite file as a place that keeps what was committed: WAL, synchronous=FULL, both asserted. A new file gets
- * `schema` and its version; one of another version is refused, and one without the table or index `mark`. Throws errors
- * that name the file.
+ * Opens a SQLite file as a place that keeps what was committed: WAL, synchronous=FULL, both asserted. Its schema is brought
+ * to the newest version; a newer one is refused, and a file without the table or index `mark`. Throws errors that name the file.
  */
-export function openSqlite(path: string, version: number, schema: string, mark?: string): DatabaseSync {
+export function openSqlite(path: string, steps: readonly Step[], mark?: string): DatabaseSync {
   try {
-    mkdirSync(dirname(path), { recursive: true })
+    fileOf(path)
     const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
     try {
       db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
-      const ask = (sql: string) => Object.values(db.prepare(sql).get()!)[0]
-      assertEqual('journal_mode', ask('PRAGMA journal_mode'), 'wal')
-      assertEqual('synchronous', ask('PRAGMA synchronous'), 2)
-      assertEqual('busy_timeout', ask('PRAGMA busy_timeout'), BUSY_TIMEOUT)
-      assertVersion(String(ask('SELECT sqlite_version()')))
-      if (ask('PRAGMA user_version') === 0) create(db, version, schema)
-      const found = ask('PRAGMA user_version')
-      if (found === version && mark && !db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(mark))
-        throw new Error('it is a database of something else: are TOPICS_URL and DATABASE_URL swapped?')
-      if (found === version) return db
-      throw new Error(
-        `it has schema version ${found} and this program knows version ${version}: update the program, or move the file away`,
-      )
+      assertEqual('journal_mode', ask(db, 'PRAGMA journal_mode'), 'wal')
+      assertEqual('synchronous', ask(db, 'PRAGMA synchronous'), 2)
+      assertEqual('busy_timeout', ask(db, 'PRAGMA busy_timeout'), BUSY_TIMEOUT)
+      assertVersion(String(ask(db, 'SELECT sqlite_version()')))
+      const found = versionOf(db)
+      const ours = found > 0 ? !mark || has(db, mark) : ask(db, 'SELECT count(*) FROM sqlite_schema') === 0
+      if (!ours) throw new Error('it is a database of something else: are TOPICS_URL and DATABASE_URL swapped?')
+      if (found > steps.length)
+        throw new Error(
+          `it has schema version ${found} and this program knows version ${steps.length}: update the program, or move the file away`,
+        )
+      if (found < steps.length) migrate(db, steps)
+      return db
     } catch (error) {
       db.close()
       throw error
@@ -40,17 +44,66 @@ export function openSqlite(path: string, version: number, schema: string, mark?:
   }
 }
 
-/** Another process may be about to create it too. */
-function create(db: DatabaseSync, version: number, schema: string) {
+/** All steps or none, by one process at a time: one that is killed meanwhile leaves the version that there was. */
+function migrate(db: DatabaseSync, steps: readonly Step[]) {
   db.exec('BEGIN IMMEDIATE')
-  const empty = db.prepare('PRAGMA user_version').get()!.user_version === 0
-  db.exec(empty ? `${schema}; PRAGMA user_version = ${version}; COMMIT` : 'ROLLBACK')
+  try {
+    for (const step of steps.slice(versionOf(db))) typeof step === 'string' ? db.exec(step) : step(db)
+    db.exec(`PRAGMA user_version = ${steps.length}; COMMIT`)
+  } catch (error) {
+    if (db.isTransaction) db.exec('ROLLBACK')
+    throw error
+  }
 }
 
+/** The file itself, whichever name leads to it; made when there is none. */
+export function fileOf(path: string): string {
+  makeFolder(dirname(path))
+  if (!existsSync(path)) {
+    if (existsSync(savedAs(path)))
+      throw new Error(
+        `${savedAs(path)} is there, saved when ${path} was deleted: move it to ${path}, or away to begin anew`,
+      )
+    closeSync(openSync(path, 'a'))
+  }
+  const found = statSync(path)
+  if (found.isFile() && found.nlink > 1)
+    throw new Error(
+      'the file has a second name (a hard link), by which its -wal is not found: remove that name, or make it a copy',
+    )
+  return realpathSync(path)
+}
+
+/** With those above it. Node's own `recursive` never ends in /proc, where nothing can be made. */
+export function makeFolder(folder: string) {
+  if (existsSync(folder)) return
+  if (dirname(folder) !== folder) makeFolder(dirname(folder))
+  try {
+    mkdirSync(folder)
+  } catch (error) {
+    if (!existsSync(folder)) throw error
+  }
+}
+
+/** The one value that it answers. */
+export const ask = (db: DatabaseSync, sql: string) => Object.values(db.prepare(sql).get()!)[0]
+const versionOf = (db: DatabaseSync) => ask(db, 'PRAGMA user_version') as number
+const has = (db: DatabaseSync, name: string) =>
+  db.prepare('SELECT 1 FROM sqlite_schema WHERE name = ?').get(name) !== undefined
+
+/** Where the content of a file is saved that is deleted while it is open. */
+export const savedAs = (path: string) => `${path}.saved`
+
+const codeOf = (error: unknown) => ((error as { errcode?: number }).errcode ?? 0) & 0xff
 /** Is it only that another process is writing? */
 export const isBusy = (error: unknown): boolean =>
-  error instanceof Error &&
-  ([5, 6].includes(((error as { errcode?: number }).errcode ?? 0) & 0xff) || isBusy(error.cause))
+  error instanceof Error && ([5, 6].includes(codeOf(error)) || isBusy(error.cause))
+
+/** What SQLite says of a file, with what to do where its pages make no sense. */
+export function failure(what: string, path: string, cause: unknown): Error {
+  const cure = DAMAGED.includes(codeOf(cause)) ? ', which is damaged: npm run doctor says more; restore a backup' : ''
+  return new Error(`${what} ${path}${cure}`, { cause })
+}
 
 function assertEqual(what: string, found: unknown, wanted: unknown) {
   if (found !== wanted) throw new Error(`${what} is ${found}, not ${wanted}: is the file on a network drive?`)
@@ -67,8 +120,7 @@ export function freePages(path: string): number {
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: BUSY_TIMEOUT })
     try {
-      const ask = (pragma: string) => Number(Object.values(db.prepare(`PRAGMA ${pragma}`).get()!)[0])
-      return ask('freelist_count') * ask('page_size')
+      return Number(ask(db, 'PRAGMA freelist_count')) * Number(ask(db, 'PRAGMA page_size'))
     } finally {
       db.close()
     }

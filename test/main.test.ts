@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
-import { readdir, readFile, stat } from 'node:fs/promises'
+import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
@@ -147,6 +147,49 @@ describe('the process', () => {
     first.kill('SIGTERM')
     expect((await first.end).code).toBe(0)
   })
+
+  test.for([
+    ['topics.db', 'topics.db was deleted while it was open'],
+    ['fraud.db', 'fraud.db was deleted while it was open'],
+  ])(
+    'says within 10 s that %s was deleted, is not ready, and loses nothing',
+    { timeout: 60_000 },
+    async ([name, said]) => {
+      await using dir = await tempDir()
+      const rows = someRows(40)
+      await using world = await outside(rows, dir.path)
+      const env = { ...world.env, PRODUCER_RATE_PER_MIN: '1200' }
+      const owed = new Set(rows.map((r) => r.trans_num))
+      {
+        await using worker = startWorker(dir.path, env)
+        await waitFor('some rows', () => world.recorded().length > 4)
+        for (const part of ['', '-wal', '-shm']) await rm(dir.file(`${name}${part}`))
+        await waitFor('a word', () => worker.text().includes(said!))
+        const [, page] = /status page: (\S+)\//.exec(worker.text())!
+        await waitFor('it not to be ready', async () => (await fetch(`${page}/readyz`)).status === 503)
+        if (name === 'topics.db') {
+          const { calls } = world.producer
+          await new Promise((resolve) => setTimeout(resolve, 1000))
+          expect(world.producer.calls).toBe(calls)
+        }
+        worker.kill('SIGTERM')
+        expect(await worker.end).toEqual({ code: 0, signal: null })
+        // One may have been on its way. It is held until the stop, and then said to be given up.
+        if (/"stage":"fetch".*gave up/.test(worker.text())) owed.delete(rows[world.producer.next - 1]!.trans_num)
+      }
+      await using refused = startWorker(dir.path, env)
+      expect((await refused.end).code).toBe(1)
+      expect(refused.text()).toContain(`${name}.saved is there, saved when`)
+      await rename(dir.file(`${name}.saved`), dir.file(name!))
+      await using _worker = startWorker(dir.path, env)
+      const there = () => new Set(world.recorded().map((r) => r.trans_num))
+      await waitFor('all rows', () => there().isSupersetOf(owed), 30_000)
+      const frauds = rows.filter((r) => isFraud(r) && owed.has(r.trans_num))
+      await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0))
+      const twice = frauds.filter((r) => world.mailed(r.trans_num) > 1)
+      expect(twice.length).toBeLessThanOrEqual(1) // that was sent, and not noted, when the file was deleted
+    },
+  )
 
   test('mails nothing simulated as real: in production it refuses topics that hold some', async () => {
     await using dir = await tempDir()

@@ -1,8 +1,9 @@
-import { existsSync, mkdirSync, rmSync, statSync } from 'node:fs'
+import { existsSync, rmSync, statSync } from 'node:fs'
 import { open, rename, statfs } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type KafkaCluster, type Place, shownPlace } from '../place.ts'
+import { makeFolder } from '../sqlite.ts'
 
 /** ms that the copy may wait for a process that is opening the file */
 const BUSY_TIMEOUT = 5000
@@ -54,7 +55,7 @@ export async function backup(
 }
 
 const howToRestore = (files: readonly string[]) =>
-  `to restore: stop the worker, move ${files.map((path) => `${path}*`).join(' and ')} away (-wal and -shm too), put the ${files.length > 1 ? 'copies' : 'copy'} there, start`
+  `to restore: stop the worker, move ${files.map((path) => `${path}*`).join(' and ')} away (-wal, -shm and .mark too), put the ${files.length > 1 ? 'copies' : 'copy'} there, start`
 
 const same = (one: Place | KafkaCluster, other: Place) => shownPlace(one) === shownPlace(other)
 
@@ -67,7 +68,7 @@ function elsewhere(topics: Place | KafkaCluster, database: Place): string {
 
 /** Is there room for all of it? Or nothing is begun. */
 async function room(folder: string, files: readonly string[]) {
-  mkdirSync(folder, { recursive: true })
+  makeFolder(folder)
   const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
   const needed = files.reduce((sum, path) => sum + size(path) + size(`${path}-wal`), 0)
   const { bavail, bsize } = await statfs(folder)

@@ -20,6 +20,8 @@ const migrations = (table: string) => [
     ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n    ')},
     PRIMARY KEY (trans_num, event_time)
   )`,
+  // NOT VALID: holds from now on, and does not read a large table under its lock.
+  `ALTER TABLE ${table} ADD CHECK (fraud_confirmed IN (0, 1)) NOT VALID`,
 ]
 
 const isTime = (column: string) => type(column) === 'timestamptz'

@@ -1,33 +1,65 @@
+import type { DatabaseSync } from 'node:sqlite'
+import type { Logger } from 'pino'
 import { Refusal } from '../isolate.ts'
-import { isBusy, openSqlite } from '../sqlite.ts'
+import { ask, failure, isBusy, openSqlite, type Step } from '../sqlite.ts'
+import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
+import { plural } from '../stage.ts'
 import type { Prediction } from '../transaction.ts'
 import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
 
-const SCHEMA_VERSION = 1
 /** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
 const ROW_IS_BAD = [18, 19, 20]
 
 const type = (column: string) => (INTEGERS.includes(column) ? 'INTEGER' : REALS.includes(column) ? 'REAL' : 'TEXT')
-const SCHEMA = `CREATE TABLE predictions (
+const STEPS: readonly Step[] = [
+  `CREATE TABLE predictions (
   ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n  ')},
   PRIMARY KEY (trans_num, event_time)
-) STRICT`
+) STRICT`,
+  (db) => {
+    addCheck(db)
+    // How many rows were ever inserted, which no VACUUM changes.
+    db.exec('CREATE TABLE written (rows INTEGER NOT NULL) STRICT; INSERT INTO written SELECT count(*) FROM predictions')
+  },
+]
+
+/**
+ * A verdict is 0, 1 or none. ALTER TABLE cannot add that to a column that is there; changing the text of the schema copies no
+ * row and loses no column or index of the user's (https://sqlite.org/lang_altertable.html, at the end).
+ */
+function addCheck(db: DatabaseSync) {
+  const wrong = ask(db, 'SELECT count(*) FROM predictions WHERE fraud_confirmed NOT IN (0, 1)')
+  if (wrong !== 0)
+    throw new Error(`fraud_confirmed is neither 0, 1 nor null in ${plural(Number(wrong), 'row')}: correct them first`)
+  const sql = String(ask(db, "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = 'predictions'"))
+  const checked = sql.replace(/\bfraud_confirmed"?\s+INTEGER/i, '$& CHECK (fraud_confirmed IN (0, 1))')
+  if (checked === sql) throw new Error('its table predictions is of something else')
+  db.enableDefensive(false)
+  try {
+    db.exec('PRAGMA writable_schema = ON')
+    db.prepare("UPDATE sqlite_schema SET sql = ? WHERE type = 'table' AND name = 'predictions'").run(checked)
+  } finally {
+    db.exec('PRAGMA writable_schema = RESET')
+    db.enableDefensive(true)
+  }
+}
 
 /**
  * The table `predictions` in one SQLite file, created on first use. A file that cannot be opened is a mistake and
- * throws; one that is locked, or fails later, is opened again with each insert.
+ * throws; one that is locked, or fails later, is opened again with each insert. A `worker` looks after the file.
  */
-export function sqliteStore(path: string): Store {
+export function sqliteStore(path: string, worker?: { log: Logger }): Store {
   let connection: ReturnType<typeof connect> | undefined
   try {
-    connection = connect(path)
+    connection = connect(path, worker)
   } catch (error) {
     if (!isBusy(error)) throw error
   }
   return {
     async insert(rows: readonly Prediction[]) {
+      connection?.check() // opened again, it would be another file
       try {
-        connection ??= connect(path)
+        connection ??= connect(path, worker)
         connection.insert(rows)
       } catch (error) {
         const { code = '', errcode = 0, message } = error as { code?: string; errcode?: number; message: string }
@@ -36,15 +68,15 @@ export function sqliteStore(path: string): Store {
           throw new Refusal(`the database refused the row: ${message}`)
         connection?.close()
         connection = undefined
-        throw new Error(`cannot record in ${path}`, { cause: error })
+        throw failure('cannot record in', path, error)
       }
     },
     async missing(rows) {
-      connection ??= connect(path)
+      connection ??= connect(path, worker)
       return rows.filter(connection.misses)
     },
     async probe(row) {
-      connection ??= connect(path)
+      connection ??= connect(path, worker)
       return connection.probe(row)
     },
     async close() {
@@ -53,13 +85,16 @@ export function sqliteStore(path: string): Store {
   }
 }
 
-function connect(path: string) {
-  const db = openSqlite(path, SCHEMA_VERSION, SCHEMA, 'sqlite_autoindex_predictions_1')
+function connect(path: string, worker?: { log: Logger }) {
+  const db = openSqlite(path, STEPS, 'sqlite_autoindex_predictions_1')
+  const held = () => ({ rows: Number(ask(db, 'SELECT rows FROM written')) })
+  const guard = guarded(db, path, held, worker)
   const statement = db.prepare(`INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
     VALUES (${PREDICTION_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
   find.setReadBigInts(true)
-  const put = (row: Prediction) => statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null))
+  const put = (row: Prediction) => statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null)).changes
+  const count = db.prepare('UPDATE written SET rows = rows + ?')
   const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
   /** What `work` writes is there as a whole, or not at all. */
   function transaction<T>(work: () => T, end: 'COMMIT' | 'ROLLBACK' = 'COMMIT'): T {
@@ -74,13 +109,27 @@ function connect(path: string) {
     }
   }
   return {
-    insert: (rows: readonly Prediction[]) => transaction(() => rows.forEach(put)),
+    check: guard.check,
+    insert: (rows: readonly Prediction[]) =>
+      transaction(() => count.run(rows.reduce((sum, row) => sum + Number(put(row)), 0))),
     misses: (row: Prediction) => get(row) === undefined,
     probe: (row: Prediction) =>
       transaction(() => {
         put(row)
         return get(row)!
       }, 'ROLLBACK'),
-    close: () => db.close(),
+    close: guard.close,
+  }
+}
+
+function guarded(db: DatabaseSync, path: string, held: () => { rows: number }, worker?: { log: Logger }) {
+  try {
+    assertMark(path, held())
+    if (!worker) return { check() {}, close: () => db.close() }
+    assertWhole(db, path)
+    return guardFile(db, path, held, worker.log)
+  } catch (error) {
+    db.close()
+    throw error
   }
 }

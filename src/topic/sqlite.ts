@@ -1,9 +1,9 @@
-import { mkdirSync } from 'node:fs'
-import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
+import type { Logger } from 'pino'
 import { parse, stringify } from '../json.ts'
-import { isBusy, openSqlite } from '../sqlite.ts'
+import { failure, fileOf, isBusy, openSqlite } from '../sqlite.ts'
+import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
 import {
   type Batch,
   decode,
@@ -20,7 +20,6 @@ import {
   type Writes,
 } from './topic.ts'
 
-const SCHEMA_VERSION = 1
 const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
@@ -36,6 +35,8 @@ export type SqliteTopicsOptions = {
   /** readers that nobody has a use for: nothing is kept for them */
   unused?: readonly ReaderName[]
   now?: () => number
+  /** told what happens to the file while it is open */
+  log?: Logger
 }
 
 /**
@@ -48,11 +49,16 @@ export async function sqliteTopics({
   retentionDays = 7,
   unused = ['webhook'],
   now = Date.now,
+  log,
 }: SqliteTopicsOptions): Promise<Topics> {
   using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
-  if (exclusive) opening.use(hold(path))
-  const schema = [...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')
-  const db = opening.use(openSqlite(path, SCHEMA_VERSION, schema, 'position'))
+  const lock = exclusive ? opening.use(hold(path)) : undefined
+  const db = openSqlite(path, STEPS, 'position')
+  opening.defer(() => db.isOpen && db.close())
+  assertMark(path, heldBy(db))
+  if (exclusive) assertWhole(db, path)
+  const guard = exclusive ? guardFile(db, path, () => heldBy(db), log, [lock!.location()!]) : undefined
+  if (guard) opening.defer(guard.close)
   const insert = each((topic) => db.prepare(`INSERT INTO "${topic}" (at, record) VALUES (?, ?)`))
   const select = each((topic) =>
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
@@ -75,6 +81,7 @@ export async function sqliteTopics({
   /** One transaction: all or nothing, durable when it returns. */
   function write(writes: Writes, notes: Notes, position?: () => void) {
     try {
+      guard?.check()
       db.exec('BEGIN IMMEDIATE')
       for (const topic of TOPICS) for (const record of writes[topic] ?? []) insert[topic].run(now(), stringify(record))
       for (const [key, value] of Object.entries(notes))
@@ -83,7 +90,7 @@ export async function sqliteTopics({
       db.exec('COMMIT')
     } catch (error) {
       if (db.isTransaction) db.exec('ROLLBACK')
-      throw new Error(`cannot write the topics in ${path}`, { cause: error })
+      throw failure('cannot write the topics in', path, error)
     }
     arrivals.announce()
   }
@@ -93,10 +100,18 @@ export async function sqliteTopics({
     if (!getPosition.get(topic, name)) firstPosition.run(topic, name) // the file is older than this reader
     let cursor = position()
 
+    function next(after: number, limit: number) {
+      try {
+        guard?.check()
+        return select[topic].all(after, limit) as { offset: number; record: string }[]
+      } catch (error) {
+        throw failure('cannot read the topics in', path, error)
+      }
+    }
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
         signal.throwIfAborted()
-        const rows = select[topic].all(cursor, limit) as { offset: number; record: string }[]
+        const rows = next(cursor, limit)
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
@@ -190,20 +205,34 @@ const POSITION_TABLE = `
   ${TOPICS.flatMap((t) => READERS[t].map((r) => `INSERT INTO position VALUES ('${t}', '${r}', 0)`)).join(';')}`
 const NOTE_TABLE = 'CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID'
 
+const STEPS = [[...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')]
+
 const each = <V>(make: (topic: TopicName) => V) =>
   Object.fromEntries(TOPICS.map((topic) => [topic, make(topic)])) as Record<TopicName, V>
 
-/** A lock that dies with the process: an open transaction on a file of its own. */
+/** How far it has come, in figures that only grow. */
+const heldBy = (db: DatabaseSync) =>
+  Object.fromEntries(
+    db
+      .prepare(`SELECT name AS what, seq AS n FROM sqlite_sequence
+        UNION ALL SELECT 'read by ' || reader, sum(offset) FROM position GROUP BY reader`)
+      .all()
+      .map(({ what, n }) => [what as string, n as number]),
+  )
+
+/** A lock that dies with the process, on the file itself whichever name leads to it: an open transaction beside it. */
 function hold(path: string): DatabaseSync {
+  let name = path
   let lock: DatabaseSync | undefined
   try {
-    mkdirSync(dirname(path), { recursive: true })
-    lock = new DatabaseSync(`${path}.lock`)
+    const file = fileOf(path)
+    name = `${path}.lock`
+    lock = new DatabaseSync(`${file}.lock`)
     lock.exec('BEGIN EXCLUSIVE')
     return lock
   } catch (cause) {
     lock?.close()
-    if (!isBusy(cause)) throw new Error(`cannot open ${path}.lock`, { cause })
+    if (!isBusy(cause)) throw new Error(`cannot open ${name}`, { cause })
     throw new Error(`another worker is using ${path}: stop it first, or give this one a TOPICS_URL of its own`)
   }
 }

@@ -51,7 +51,7 @@ test('both files are copied whole, and say how far they go', async () => {
     expect.stringMatching(/topics\.db: 0\.\d MB, transactions up to 3, predictions up to 1$/),
     expect.stringMatching(/fraud\.db: 0\.\d MB, 1 predictions, the newest of 2026-01-02 03:04:07 UTC$/),
     expect.stringMatching(
-      /^to restore: stop the worker, move .*topics\.db\* and .*fraud\.db\* away \(-wal and -shm too\), put the copies there, start$/,
+      /^to restore: stop the worker, move .*topics\.db\* and .*fraud\.db\* away \(-wal, -shm and .mark too\), put the copies there, start$/,
     ),
   ])
   expect(readdirSync(folder).toSorted()).toEqual(['fraud.db', 'topics.db'])

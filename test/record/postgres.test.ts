@@ -104,20 +104,39 @@ describe('the table', { timeout: 60_000 }, () => {
     const stores = Array.from({ length: 10 }, () => open(url))
     await Promise.all(stores.map((store, n) => store.insert(predictions(20, 1 + n * 10))))
     expect(await look(url, 'SELECT count(*) AS n FROM predictions')).toEqual([{ n: 110n }])
-    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 1n }])
+    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 2n }])
+  })
+
+  test('of version 1 keeps every verdict, and takes no other than 0, 1 or none from then on', async () => {
+    const url = await server.database()
+    await open(url).insert([prediction(1), prediction(2), prediction(3)])
+    await look(
+      url,
+      `ALTER TABLE predictions DROP CONSTRAINT predictions_fraud_confirmed_check;
+       UPDATE client_predict_schema SET version = 1 WHERE part = 'predictions';
+       UPDATE predictions SET fraud_confirmed = 7 WHERE trans_num = 'trans-1';
+       UPDATE predictions SET fraud_confirmed = 1 WHERE trans_num = 'trans-2'`,
+    )
+    const before = await look(url, 'SELECT * FROM predictions ORDER BY trans_num')
+    await open(url).insert([])
+    expect(await look(url, 'SELECT * FROM predictions ORDER BY trans_num')).toEqual(before)
+    for (const verdict of ['0', '1', 'NULL'])
+      await look(url, `UPDATE predictions SET fraud_confirmed = ${verdict} WHERE trans_num = 'trans-3'`)
+    for (const verdict of ['2', '-1', '32767'])
+      await expect(look(url, `UPDATE predictions SET fraud_confirmed = ${verdict}`)).rejects.toThrow('check constraint')
   })
 
   test('of a newer program is refused, and left as it is', async () => {
     const url = await server.database()
     await open(url).insert([])
-    await look(url, 'UPDATE client_predict_schema SET version = 2')
+    await look(url, 'UPDATE client_predict_schema SET version = 3')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)
     expect(failure).not.toBeInstanceOf(Refusal)
     expect(reason(failure)).toBe(
-      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 2 and ` +
-        'this program knows version 1: update the program, or use another database',
+      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 3 and ` +
+        'this program knows version 2: update the program, or use another database',
     )
     expect(await look(url, 'SELECT * FROM predictions')).toEqual([])
   })
@@ -126,14 +145,14 @@ describe('the table', { timeout: 60_000 }, () => {
     const url = await server.database()
     const store = open(url)
     await store.insert([prediction(1)])
-    await look(url, 'UPDATE client_predict_schema SET version = 2')
+    await look(url, 'UPDATE client_predict_schema SET version = 3')
     await store.insert([prediction(2)])
     expect(await look(url, 'SELECT trans_num FROM predictions')).toHaveLength(2)
   })
 
   test('that cannot be made says nothing of the rows', async () => {
     const url = await server.database()
-    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 1))')
+    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 2))')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)

@@ -92,11 +92,11 @@ function another(what: string, { blocks = 0 } = {}) {
 }
 
 describe('a SQLite file', () => {
-  const SCHEMA = 'CREATE TABLE t (a)'
+  const SCHEMA = ['CREATE TABLE t (a)']
   const file = () => dir.file('a/new/folder/file.db')
   const opening = () => {
     try {
-      openSqlite(file(), 1, SCHEMA).close()
+      openSqlite(file(), SCHEMA).close()
       return 'opened'
     } catch (error) {
       return reason(error)
@@ -121,7 +121,7 @@ describe('a SQLite file', () => {
 
   test('is opened to keep what was committed, in a folder that need not exist', () => {
     using _ = engine('new', (db) => db.prepare('PRAGMA synchronous = NORMAL').get()) // a build of SQLite may begin with less
-    using db = openSqlite(file(), 1, SCHEMA)
+    using db = openSqlite(file(), SCHEMA)
     const pragma = (name: string) => Object.values(db.prepare(`PRAGMA ${name}`).get()!)[0]
     expect(pragma('journal_mode')).toBe('wal')
     expect(pragma('synchronous')).toBe(2) // FULL
@@ -153,16 +153,16 @@ describe('a SQLite file', () => {
   })
 
   test('that a newer program has written is refused, and stays as it is', () => {
-    openSqlite(file(), 2, SCHEMA).close()
+    openSqlite(file(), [...SCHEMA, 'CREATE TABLE u (a)']).close()
     expect(opening()).toBe(
       `cannot open ${file()}: it has schema version 2 and this program knows version 1: update the program, or move the file away`,
     )
-    openSqlite(file(), 2, SCHEMA).close()
+    openSqlite(file(), [...SCHEMA, 'CREATE TABLE u (a)']).close()
   })
 
   test('gets its schema once', () => {
-    openSqlite(file(), 1, `${SCHEMA}; INSERT INTO t VALUES (1)`).close()
-    openSqlite(file(), 1, `${SCHEMA}; INSERT INTO t VALUES (1)`).close()
+    openSqlite(file(), [`${SCHEMA}; INSERT INTO t VALUES (1)`]).close()
+    openSqlite(file(), [`${SCHEMA}; INSERT INTO t VALUES (1)`]).close()
     expect(inside((db) => db.prepare('SELECT count(*) AS n FROM t').get(), file())).toEqual({ n: 1 })
   })
 
@@ -176,14 +176,14 @@ describe('a SQLite file', () => {
   })
 
   test('is not waited for when it only needs to be read', () => {
-    openSqlite(file(), 1, SCHEMA).close()
+    openSqlite(file(), SCHEMA).close()
     using writer = new DatabaseSync(file())
     writer.exec('BEGIN IMMEDIATE')
     expect(opening()).toBe('opened')
   })
 
   test('gets its schema whole or not at all', () => {
-    expect(() => openSqlite(file(), 1, `${SCHEMA}; CREATE nonsense`)).toThrow(`cannot open ${file()}`)
+    expect(() => openSqlite(file(), [...SCHEMA, 'CREATE nonsense'])).toThrow(`cannot open ${file()}`)
     expect(opening()).toBe('opened')
   })
 
