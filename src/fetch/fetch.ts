@@ -31,13 +31,17 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
   const untilNext = () => Math.min(calledAt + distance - Date.now(), distance)
 
   async function step() {
-    if (await turn.take(stage.stop)) {
-      const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
-      calledAt = Math.max(calledAt, noted?.called_at ?? 0)
-    }
-    await room?.()
-    const wait = untilNext()
-    if (wait >= 1) await sleep(wait, undefined, { signal: stage.stop })
+    let fresh = await turn.take(stage.stop)
+    do {
+      if (fresh) {
+        const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
+        calledAt = Math.max(calledAt, noted?.called_at ?? 0)
+      }
+      await room?.()
+      const wait = untilNext()
+      if (wait >= 1) await sleep(wait, undefined, { signal: stage.stop })
+      fresh = await turn.take(stage.stop) // another process may have called meanwhile
+    } while (fresh)
     calledAt = Date.now()
     if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
 

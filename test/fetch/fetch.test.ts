@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
+import { orAborted } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter } from '../../src/transaction.ts'
@@ -270,6 +271,28 @@ test.concurrent('calls nobody while it is another process’s turn, and keeps th
   mine.resolve(true)
   await calls(w, 2)
   expect(w.asked[0]! - called_at).toBeGreaterThanOrEqual(500)
+})
+
+test.concurrent('does not call when it has lost its turn in the pause before, and keeps that distance too', async () => {
+  await using w = await world(rows(1), rows(2))
+  const again = Promise.withResolvers<boolean>()
+  let lost = false
+  const take = async (signal: AbortSignal) => {
+    if (w.asked.length === 0) return false
+    if (lost) return orAborted(signal, again.promise)
+    lost = true // once the pause has begun
+    return false
+  }
+  w.start({ ratePerMin: 120, over: { ...w.topics, turn: () => ({ take, standsBy: () => lost }) } })
+  await calls(w, 1)
+  await sleep(700)
+  expect(w.asked.length).toBe(1)
+  const called_at = Date.now()
+  await w.topics.note({ fetch: { called_at } }) // by the other one
+  lost = false
+  again.resolve(true)
+  await calls(w, 2)
+  expect(w.asked[1]! - called_at).toBeGreaterThanOrEqual(500)
 })
 
 test.concurrent('a clock that was set back does not keep it waiting', async () => {
