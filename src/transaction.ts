@@ -1,5 +1,3 @@
-import { z } from 'zod'
-
 /** The columns of the training file, in its order. The table `predictions` begins with them. */
 export const TRAINING_COLUMNS = [
   'trans_date_trans_time',
@@ -43,62 +41,51 @@ export const NUMERIC_FEATURES = [
   'merch_long',
 ] as const satisfies readonly Feature[]
 
-const MAX_INT64 = 9_223_372_036_854_775_807n // what BIGINT of SQLite and PostgreSQL, and int64 of pandas, can hold
+/** Names of forks for these columns. */
+const ALIASES = new Map(
+  Object.entries({
+    lat: ['latitude'],
+    long: ['lon', 'lng', 'longitude'],
+    merch_lat: ['merch_latitude', 'merchant_lat', 'merchant_latitude'],
+    merch_long: ['merch_lon', 'merch_lng', 'merch_longitude', 'merchant_lon', 'merchant_long', 'merchant_longitude'],
+  }).flatMap(([column, names]) => names.map((name) => [name, column] as const)),
+)
+const TIMES = ['current_time', 'unix_time', 'trans_date_trans_time'] as const
+const COLUMNS = new Set<string>([...TRAINING_COLUMNS, ...TIMES])
 
-const cardNumber = z
-  .union([z.bigint(), z.int('must be a card number'), z.string()], 'must be a card number')
-  .transform((value, ctx) => {
-    const digits = String(value).trim()
-    const number = /^[1-9]\d{10,18}$/.test(digits) ? BigInt(digits) : undefined
-    if (number !== undefined && number <= MAX_INT64) return number
-    ctx.addIssue(number ? 'is larger than 9223372036854775807' : 'must have 11 to 19 digits, the first no 0')
-    return z.NEVER
-  })
-const number = z.number({ error: 'must be a finite number' })
-const whole = z.int({ error: 'must be a whole number' })
-const text = z.string({ error: 'must be text' })
-const label = z
-  .union([z.literal([0, 1]), z.boolean(), z.literal(['0', '1'])], { error: 'must be 0 or 1' })
-  .transform((value) => Number(value) as 0 | 1)
-const optional = <T extends z.ZodType>(schema: T) => schema.nullish().transform((value) => value ?? null)
-
-/**
- * One card transaction as the producer sent it, with its times made one: `event_time` in ms since 1970,
- * `unix_time` the same in whole seconds, `trans_date_trans_time` the same as `YYYY-MM-DD HH:MM:SS` in UTC.
- * A column that a fork of the producer leaves out is null; card, amount, number and time it cannot leave out.
- */
-const schema = z.object({
-  cc_num: cardNumber,
-  merchant: optional(text),
-  category: optional(text),
-  amt: number,
-  first: optional(text),
-  last: optional(text),
-  gender: optional(text),
-  street: optional(text),
-  city: optional(text),
-  state: optional(text),
-  zip: optional(whole),
-  lat: optional(number),
-  long: optional(number),
-  city_pop: optional(whole),
-  job: optional(text),
-  dob: optional(text),
-  trans_num: text.min(1, 'must not be empty').max(200, 'is longer than 200 characters'),
-  merch_lat: optional(number),
-  merch_long: optional(number),
-  is_fraud: optional(label),
-})
-
-export type Transaction = z.output<typeof schema> & {
-  trans_date_trans_time: string
-  /** seconds since 1970 */
-  unix_time: number
-  /** ms since 1970, when the transaction happened, by the producer's clock */
-  event_time: number
-  /** ms since 1970, when it reached us */
-  fetched_at: number
+/** Where each column that we know stands among these names; letter case and blanks around do not count, unless both are there. */
+export function columnsAmong(names: readonly string[]): Map<string, number> {
+  const exact = new Map<string, number>()
+  const alike = new Map<string, number>()
+  for (const [i, name] of names.entries()) {
+    if (COLUMNS.has(name)) exact.set(name, i)
+    if (name.length > 40) continue
+    const plain = name.trim().toLowerCase()
+    const column = ALIASES.get(plain) ?? plain
+    if (COLUMNS.has(column)) alike.set(column, i)
+  }
+  return new Map([...alike, ...exact])
 }
+
+/** One card transaction as the producer sent it. A column that a fork leaves out, or that cannot be read, is null. */
+export type Transaction = Record<(typeof TEXTS)[number] | 'dob', string | null> &
+  Record<(typeof WHOLES)[number] | (typeof NUMBERS)[number], number | null> & {
+    cc_num: bigint
+    amt: number
+    trans_num: string
+    is_fraud: 0 | 1 | null
+    /** UTC, `YYYY-MM-DD HH:MM:SS` */
+    trans_date_trans_time: string
+    /** seconds since 1970 */
+    unix_time: number
+    /** ms since 1970, when the transaction happened, by the producer's clock */
+    event_time: number
+    /** ms since 1970, when it reached us */
+    fetched_at: number
+  }
+const TEXTS = ['merchant', 'category', 'first', 'last', 'gender', 'street', 'city', 'state', 'job'] as const
+const WHOLES = ['zip', 'city_pop'] as const
+const NUMBERS = ['lat', 'long', 'merch_lat', 'merch_long'] as const
 
 export type Prediction = Transaction & {
   /** 1: fraud */
@@ -119,43 +106,158 @@ export const identity = (t: Pick<Transaction, 'trans_num' | 'event_time'>) => `$
 /** A row of the producer that is no transaction; the message names columns and never repeats a value. */
 export class BadRow extends Error {}
 
-/** Reads one row of the producer's document. Throws BadRow with every reason. */
-export function toTransaction(row: Record<string, unknown>, fetched_at: number): Transaction {
-  const parsed = schema.safeParse(row)
-  const event_time = eventTime(row)
-  if (!parsed.success || event_time === undefined) {
-    const reasons =
-      parsed.error?.issues.map(
-        (issue) => `${issue.path.join('.')} ${row[String(issue.path[0])] === undefined ? 'is missing' : issue.message}`,
-      ) ?? []
-    if (event_time === undefined)
-      reasons.push('current_time (or unix_time, or trans_date_trans_time) is missing or is no time')
-    throw new BadRow(reasons.join('; '))
+/** Is told of a column that could not be read as it came, and what is wrong with it, without its value. */
+export type Unread = (column: string, what: string) => void
+
+/**
+ * Reads one row of the producer. Throws BadRow, with every reason, when it lacks what no alarm can do without: card, amount,
+ * number and time. What else cannot be read becomes null, and `unread` is told. Nothing is left for a database to interpret,
+ * or to refuse.
+ */
+export function toTransaction(
+  row: Record<string, unknown>,
+  fetched_at: number,
+  unread: Unread = () => {},
+): Transaction {
+  const [cc_num, amt, trans_num, event_time] = [card(row.cc_num), number(row.amt), transNum(row), eventTime(row)]
+  const needed = {
+    cc_num: typeof cc_num === 'string' && cc_num,
+    amt: amt === undefined && 'must be a finite number',
+    trans_num: trans_num.wrong,
   }
-  const trans_date_trans_time = new Date(event_time).toISOString().slice(0, 19).replace('T', ' ')
-  return { ...parsed.data, trans_date_trans_time, unix_time: Math.floor(event_time / 1000), event_time, fetched_at }
+  const reasons = Object.entries(needed).flatMap(([column, wrong]) =>
+    wrong ? [`${column} ${row[column] === undefined ? 'is missing' : wrong}`] : [],
+  )
+  if (event_time === undefined) reasons.push(`current_time (or unix_time, or trans_date_trans_time) ${NO_TIME}`)
+  if (typeof cc_num === 'string' || amt === undefined || event_time === undefined || reasons.length > 0)
+    throw new BadRow(reasons.join('; '))
+
+  function optional<T>(column: string, read: (value: unknown) => T | undefined, wanted: string): T | null {
+    const value = row[column]
+    if (value === undefined || value === null || (read !== text && isEmpty(value))) return null
+    const found = read(value)
+    if (found === undefined) unread(column, `is not ${wanted}`)
+    else if (read === text && typeof value === 'string' && found !== value)
+      unread(column, value.length > MOST_TEXT ? `is longer than ${MOST_TEXT} characters and is cut` : REPLACED)
+    return found ?? null
+  }
+  if (typeof row.trans_num === 'string' && row.trans_num !== trans_num.text) unread('trans_num', REPLACED)
+  for (const column of TIMES) {
+    if (timeOf(row[column]) === event_time) break
+    if (!isEmpty(row[column])) unread(column, 'is no time, the next one counts')
+  }
+  const read = <K extends string, T>(columns: readonly K[], by: (value: unknown) => T | undefined, wanted: string) =>
+    Object.fromEntries(columns.map((column) => [column, optional(column, by, wanted)])) as Record<K, T | null>
+  return {
+    cc_num,
+    amt,
+    trans_num: trans_num.text,
+    ...read(TEXTS, text, 'text'),
+    ...read(WHOLES, whole, 'a whole number'),
+    ...read(NUMBERS, number, 'a finite number'),
+    ...read(['dob'], date, 'a date like 1980-12-31'),
+    ...read(['is_fraud'], label, '0 or 1'),
+    trans_date_trans_time: new Date(event_time).toISOString().slice(0, 19).replace('T', ' '),
+    unix_time: Math.floor(event_time / 1000),
+    event_time,
+    fetched_at,
+  }
+}
+
+const NO_TIME = 'is missing or is no time'
+const REPLACED = 'has characters that no database takes, which are replaced'
+
+/** What Python, pandas and SQL write where there is no value. */
+const EMPTY = ['', 'nan', 'nat', 'none', 'null', 'na', 'n/a', '<na>']
+const isEmpty = (value: unknown) =>
+  value === undefined || value === null || (typeof value === 'string' && EMPTY.includes(brief(value).toLowerCase()))
+
+/** No number, date or time is longer: so no pattern meets more. */
+const brief = (value: string) => (value.length <= 100 ? value.trim() : 'too long')
+
+const NUMBER = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?$/i
+/** A text that is exactly a number is that number. */
+function number(value: unknown): number | undefined {
+  if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
+  if (typeof value !== 'string' || !NUMBER.test(brief(value))) return undefined
+  const found = Number(value)
+  const exact = Number.isSafeInteger(found) || /[.e]/i.test(value)
+  return exact && Number.isFinite(found) ? found : undefined
+}
+function whole(value: unknown): number | undefined {
+  const found = number(value)
+  return Number.isSafeInteger(found) ? found : undefined
+}
+
+/** What is longer is no name, no street and no job: it is cut. */
+const MOST_TEXT = 1000
+function text(value: unknown): string | undefined {
+  if (typeof value === 'bigint' || Number.isSafeInteger(value)) return String(value).slice(0, MOST_TEXT)
+  if (typeof value !== 'string') return undefined
+  return storable(value.slice(0, MOST_TEXT).replace(/[\ud800-\udbff]$/, ''))
+}
+/** PostgreSQL has no NUL in a text, and no database half a surrogate pair. */
+const storable = (value: string) => value.toWellFormed().replaceAll('\0', '\ufffd')
+
+const LABELS = new Map(Object.entries({ true: 1, t: 1, yes: 1, y: 1, false: 0, f: 0, no: 0, n: 0 } as const))
+function label(value: unknown): 0 | 1 | undefined {
+  if (typeof value === 'boolean') return value ? 1 : 0
+  const found = number(value)
+  if (found === 0 || found === 1) return found
+  return typeof value === 'string' ? LABELS.get(brief(value).toLowerCase()) : undefined
+}
+
+const MAX_INT64 = 9_223_372_036_854_775_807n // what BIGINT of SQLite and PostgreSQL, and int64 of pandas, can hold
+/** The number, or what is wrong with it. */
+function card(value: unknown): bigint | string {
+  if (typeof value !== 'bigint' && typeof value !== 'string' && !Number.isSafeInteger(value))
+    return 'must be a card number'
+  const plain = typeof value === 'string' ? brief(value) : String(value).slice(0, 100)
+  const digits = /^\d+$/.test(plain) ? plain : String(whole(plain))
+  if (!/^[1-9]\d{10,18}$/.test(digits)) return 'must have 11 to 19 digits, the first no 0'
+  return BigInt(digits) <= MAX_INT64 ? BigInt(digits) : `is larger than ${MAX_INT64}`
+}
+
+function transNum({ trans_num: value }: Record<string, unknown>): { text: string; wrong?: string } {
+  const plain = typeof value === 'bigint' || Number.isSafeInteger(value) ? String(value) : value
+  if (typeof plain !== 'string') return { text: '', wrong: 'must be text' }
+  if (plain === '') return { text: '', wrong: 'must not be empty' }
+  if (plain.length > 200) return { text: '', wrong: 'is longer than 200 characters' }
+  return { text: storable(plain) }
 }
 
 /** The producer says `current_time` in ms; forks say it as ISO text, or send the two columns of the training file. */
-function eventTime(row: Record<string, unknown>): number | undefined {
-  for (const value of [row.current_time, row.unix_time, row.trans_date_trans_time]) {
-    if (value === undefined || value === null) continue
-    const time =
-      typeof value === 'string' ? fromText(value) : typeof value === 'number' ? fromNumber(value) : Number.NaN
-    // Four-digit years only: trans_date_trans_time has no room for others.
-    return time >= 0 && time < 253_402_300_800_000 ? time : undefined
-  }
-  return undefined
+const eventTime = (row: Record<string, unknown>) =>
+  TIMES.map((column) => timeOf(row[column])).find((time) => time !== undefined)
+
+function timeOf(value: unknown): number | undefined {
+  const time = typeof value === 'string' ? fromText(brief(value)) : typeof value === 'number' ? fromNumber(value) : -1
+  // Four-digit years only: trans_date_trans_time has no room for others.
+  return time >= 0 && time < 253_402_300_800_000 ? time : undefined
 }
 
 /** 10^11 seconds are the year 5138, 10^11 ms are 1973: below it is seconds, from it on ms. */
 const fromNumber = (value: number) => Math.round(Math.abs(value) < 1e11 ? value * 1000 : value)
 
+const TIME = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d)?)(?:[.,](\d+))? ?(?:Z|UTC|GMT|([+-]\d\d):?(\d\d)?)?$/i
 function fromText(value: string): number {
-  const trimmed = value.trim()
-  if (/^\d+(\.\d+)?$/.test(trimmed)) return fromNumber(Number(trimmed))
-  const iso = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d(?::\d\d(?:\.\d+)?)?) ?(Z|[+-]\d\d:?\d\d)?$/.exec(trimmed)
-  return iso ? Date.parse(`${iso[1]}T${iso[2]}${iso[3] ?? 'Z'}`) : Number.NaN // no zone: UTC, as the producer's clock
+  if (/^\d+(\.\d+)?$/.test(value)) return fromNumber(Number(value))
+  const [, day, clock, decimals = '0', hours = '+00', minutes = '00'] = TIME.exec(value) ?? []
+  if (!day || !isDay(day)) return Number.NaN
+  const seconds = clock!.length === 5 ? ':00' : ''
+  return Date.parse(`${day}T${clock}${seconds}.${decimals}${hours}:${minutes}`) // no zone: UTC, as the producer's clock
+}
+
+/** A day of the calendar: JavaScript takes 30 February for 1 March, and no database has a year 0. */
+function isDay(day: string): boolean {
+  const time = Date.parse(`${day}T00:00Z`)
+  return !Number.isNaN(time) && new Date(time).toISOString().startsWith(day) && !day.startsWith('0000')
+}
+
+const DATE = /^(\d{4}-\d\d-\d\d)(?:[T ]00:00(?::00(?:\.0+)?)?(?:Z|[+]00:?00)?)?$/
+function date(value: unknown): string | undefined {
+  const day = typeof value === 'string' ? DATE.exec(brief(value))?.[1] : undefined
+  return day !== undefined && isDay(day) ? day : undefined
 }
 
 /** The last four digits: all of a card number that a person may see (PCI DSS 4.0.1, 3.4.1). */

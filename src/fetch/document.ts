@@ -1,5 +1,5 @@
 import { type Json, parse, stringify } from '../json.ts'
-import { BadRow, type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
+import { BadRow, columnsAmong, type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
 
 /** bytes of a body that is no document which are kept */
 const KEEP = 64 * 1024
@@ -64,5 +64,5 @@ function split(body: string): { columns: string[]; rows: Json[] } {
 function named(columns: string[], row: Json): Record<string, unknown> {
   if (!Array.isArray(row)) throw new BadRow('the row is not a list')
   if (row.length !== columns.length) throw new BadRow(`the row has ${row.length} values for ${columns.length} columns`)
-  return Object.fromEntries(columns.map((name, i) => [name, row[i]]))
+  return Object.fromEntries([...columnsAmong(columns)].map(([name, i]) => [name, row[i]]))
 }

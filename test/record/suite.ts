@@ -1,8 +1,8 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { Refusal } from '../../src/isolate.ts'
 import { PREDICTION_COLUMNS, REVIEW_COLUMNS, type Store } from '../../src/record/store.ts'
-import type { Prediction } from '../../src/transaction.ts'
-import { LONG_CARD, NOTHING, prediction } from '../rows.ts'
+import { identity, type Prediction } from '../../src/transaction.ts'
+import { LONG_CARD, NOTHING, prediction, transaction } from '../rows.ts'
 
 /**
  * A database of its own, empty at first. `open` opens the store as the worker does at each start; `sql` is for a person
@@ -69,6 +69,24 @@ export function storeSuite(database: string, makePlace: () => Promise<Place>) {
         const { store, sql } = await start()
         await store.insert([prediction(1, { cc_num })])
         expect(await sql('SELECT cc_num FROM predictions')).toEqual([{ cc_num }])
+      })
+      test('is what was read of it, in every database, whatever the producer sent', async () => {
+        const { store, sql } = await start()
+        const sent: Record<string, unknown[]> = {
+          dob: ['03/04/1980', '29/02/1980', 'infinity', 'epoch', 'today', '0001-01-01', '9999-12-31', '1980-01-01 BC'],
+          merchant: ['a\0b', '\ud800', 'x'.repeat(1e5), '\u202e', 7n ** 30n],
+          zip: ['02134', 2 ** 53 - 1, 1e20, 'K1A 0B1'],
+          lat: ['1.5e-300', 5e-324, '1e400', -0.1],
+          amt: ['1e308', 5e-324, 1e20],
+          trans_num: ['\0', '\udfff', 42, 'é'.repeat(200)],
+          current_time: [0, 253_402_300_799_999, '2000-02-29 23:59:59.999999999+00'],
+        }
+        const rows = Object.entries(sent).flatMap(([column, values], i) =>
+          values.map((value, j): Prediction => ({ ...prediction(1), ...transaction(10 * i + j, { [column]: value }) })),
+        )
+        await store.insert(rows)
+        const found = new Map((await sql(ALL)).map((row) => [`${row.trans_num}@${row.event_time}`, row]))
+        for (const row of rows) expect(found.get(identity(row))).toEqual(stored(row))
       })
       test('may lack what a producer leaves out', async () => {
         const { store, sql } = await start()
