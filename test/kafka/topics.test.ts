@@ -399,6 +399,26 @@ describe('other programs', () => {
     expect(text()).not.toContain(String(LONG_CARD))
   })
 
+  test('that publish more than a fetch takes, and than we may write, hold up nothing', async () => {
+    const { open, named, text } = place()
+    const configs = [{ name: 'max.message.bytes', value: '5000000' }]
+    await admin.createTopics({ topics: [named('transactions')], partitions: 1, replicas: 1, configs })
+    const topics = await open()
+    const large = 'x'.repeat(2_000_000)
+    await publish(named('transactions'), [rowText(1), rowText(2, { merchant: large }), large, rowText(3)])
+    const score = topics.reader('transactions', 'score')
+    const found = await drain(score, 3)
+    expect(numbers(found)).toEqual([1, 2, 3])
+    await topics.append({ predictions: found.map((t) => ({ ...prediction(0), ...t })) })
+    expect(numbers((await held(topics, 'predictions')) as Transaction[])).toEqual([1, 3])
+    const kept = (await letters(topics)).map(({ reason, record }) => [reason, (record as { body: string }).body.length])
+    expect(kept).toEqual([
+      ['a foreign message in the topic transactions: it is no JSON', 65_536],
+      [expect.stringMatching(/^a record for predictions has 2\d{6} bytes, more than Kafka takes$/), 65_536],
+    ])
+    expect(text()).not.toContain(large.slice(0, 100))
+  })
+
   test('that publish what is no transaction do not disturb the order, and each is set aside once', async () => {
     const { open, named } = place()
     const topics = await open()
