@@ -37,8 +37,9 @@ const GIVE_UP = 15_000
 const CLOSE_WITHIN = 2000
 /** bytes of the records in one request; a broker refuses more than 1 MiB unless told otherwise */
 const REQUEST_BYTES = 700_000
-/** bytes that one fetch takes of a partition; a larger record comes alone */
+/** bytes that one fetch takes of a partition, and of all of them; a larger record comes alone */
 const FETCH_BYTES = 1_048_576
+const FETCH_BYTES_IN_ALL = 8_388_608
 /**
  * READ_COMMITTED, but as text: the library sorts aborted records out itself only when it is the number, and then drops
  * committed ones too, if a later abort of the same producer had no records.
@@ -200,6 +201,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
         node,
         maxWaitTime: wait,
         minBytes: 1,
+        maxBytes: FETCH_BYTES_IN_ALL,
         isolationLevel: COMMITTED,
         topics: [
           {

@@ -62,7 +62,7 @@ export function kafkaReader<T extends TopicName>(
   const seen = new WeakSet<Mine>()
   let looker: GroupConsumer | undefined
   const fetches = new Map<number, Promise<void>>() // under way, by node
-  let turnOf = 0 // which partition is looked at first
+  let turnOf = 0 // which partition is looked at, and fetched, first
   let aside: Promise<void> | undefined // foreign messages are being set aside
   let writer: { name: number; write: ReturnType<Kafka['writer']>['write']; close(): void } | undefined
   let waitingSince = 0
@@ -147,7 +147,7 @@ export function kafkaReader<T extends TopicName>(
     looker ??= kafka.looker(named(topic))
     const by = looker
     const leaders = await orAborted(signal, kafka.named(kafka.leaders(by, named(topic))))
-    const known = parts().filter((part) => part.next !== undefined)
+    const known = inTurn().filter((part) => part.next !== undefined)
     for (const [node, from] of Map.groupBy(known, ({ partition }) => leaders[partition]!)) {
       if (fetches.has(node)) continue
       const fetching = fetch(by, node, from).finally(() => fetches.get(node) === fetching && fetches.delete(node))
@@ -210,12 +210,15 @@ export function kafkaReader<T extends TopicName>(
       if (!(error instanceof TakenOver)) throw error // the other process sees them too
     }
   }
+  /** No partition waits until another one is read. */
+  function inTurn() {
+    const all = parts()
+    return all.map((_, i) => all[(i + turnOf) % all.length]!)
+  }
   function gather(limit: number) {
     const taken: { part: Mine; entry: Entry<Records[T]> }[] = []
     let left = limit
-    const all = parts()
-    for (const i of all.keys()) {
-      const part = all[(i + turnOf) % all.length]!
+    for (const part of inTurn()) {
       while (left > 0 && part.read < part.queue.length) {
         const next = part.queue[part.read++]!
         if (!next.letter) left--

@@ -361,6 +361,26 @@ async function publish(topic: string, text: string) {
   await producer.close()
 }
 
+test('however many partitions there are, so many bytes are fetched ahead, and each partition has its turn', async () => {
+  const topics = await place().open({ partitions: 24 })
+  const wide = (n: number) => transaction(n, { cc_num: 4_000_000_000_000n + BigInt(n), merchant: 'x'.repeat(90_000) })
+  for (const n of range(0, 10)) await topics.append({ transactions: range(30 * n, 30 * (n + 1)).map(wide) })
+  let bytes = 0
+  const count = (answer: Buffer) => {
+    bytes += answer.length
+  }
+  using _ = cluster.relay.rule((frame) => (frame.readInt16BE(4) === API.Fetch ? count : undefined))
+  const score = topics.reader('transactions', 'score')
+  const { records } = await score.read(1, soon())
+  await sleep(1000) // for a fetch that would follow
+  expect(records.length).toBe(1)
+  expect(bytes).toBeGreaterThan(1_000_000)
+  expect(bytes).toBeLessThan(11_000_000) // 8 MiB, and a record
+  const found = numbers(records)
+  while (found.length < 300) found.push(...numbers((await score.read(300, soon())).records))
+  expect(found.sort((a, b) => a - b)).toEqual(range(0, 300))
+})
+
 describe('in the middle of an outage', () => {
   mended()
 
