@@ -10,7 +10,7 @@ import { openRoom } from './fetch/room.ts'
 import { conditions } from './operate/conditions.ts'
 import { openWatch } from './operate/watch.ts'
 import { type KafkaCluster, shownPlace } from './place.ts'
-import { NewerSchema } from './postgres.ts'
+import { NewerSchema, Pooled } from './postgres.ts'
 import { postgresStore } from './record/postgres.ts'
 import { recordStage } from './record/record.ts'
 import { sqliteStore } from './record/sqlite.ts'
@@ -54,7 +54,7 @@ export async function openPipeline(
         cause = error
         throw error
       }),
-    (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema,
+    (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema || error instanceof ConfigError,
   )
   if (!reached) throw new Error('the topics could not be opened in time', { cause })
   opening.adopt(reached, (t) => t.close())
@@ -199,6 +199,7 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
     const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
     return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
   } catch (error) {
+    if (error instanceof Pooled) throw new ConfigError([`TOPICS_URL: got ${error.message}`])
     throw error instanceof NewerSchema ? error : new Error('cannot open TOPICS_URL', { cause: error })
   }
 }

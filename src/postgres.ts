@@ -33,6 +33,17 @@ const types = {
     oid === pg.types.builtins.INT8 ? BigInt : pg.types.getTypeParser(oid, format)) as typeof pg.types.getTypeParser,
 }
 
+/**
+ * Deadlines that the server keeps. They are set by SQL: a pooler refuses to be told at the start of a connection, and hands
+ * sessions around, so that nothing may be set there for longer than a transaction.
+ */
+const limits = (local: boolean) =>
+  ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']
+    .map((name) => `SELECT set_config('${name}', '${WITHIN}', ${local});`)
+    .join('')
+/** A client without power loses its locks. */
+const SESSION = `${limits(false)} SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5`
+
 /** One process at a time changes tables. */
 const ALONE = "SELECT pg_advisory_xact_lock(hashtext('client-predict migrations'))"
 /**
@@ -40,10 +51,10 @@ const ALONE = "SELECT pg_advisory_xact_lock(hashtext('client-predict migrations'
  * it can be found out afterwards whether it was committed. (pg_xact_status cannot tell: a server that crashes during a
  * commit may give the same number to another transaction.) Nobody waits for 30 days to know.
  */
-const MARKS = `${ALONE};
+const MARKS = `${limits(true)} ${ALONE};
   CREATE TABLE IF NOT EXISTS client_predict_commits (slot uuid PRIMARY KEY, last uuid NOT NULL, at timestamptz NOT NULL);
   DELETE FROM client_predict_commits WHERE at < now() - interval '30 days'`
-const begin = (slot: string, mark: string) => `BEGIN;
+const begin = (slot: string, mark: string) => `BEGIN; ${limits(true)}
   SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off';
   INSERT INTO client_predict_commits VALUES ('${slot}', '${mark}', now())
     ON CONFLICT (slot) DO UPDATE SET last = excluded.last, at = excluded.at`
@@ -51,12 +62,19 @@ const begin = (slot: string, mark: string) => `BEGIN;
 const LAST = `INSERT INTO client_predict_commits VALUES ($1, $1, now())
   ON CONFLICT (slot) DO UPDATE SET at = excluded.at RETURNING last`
 
+export type PostgresOptions = {
+  connections: number
+  /** Each connection is to be a session of the server: see assertSessions. */
+  session?: boolean
+  log?: Logger
+}
+
 /**
  * Connections to a PostgreSQL database, made when they are needed and again when they break. Every wait has an end here,
  * whatever the server does. `sslmode` is as in libpq, `prefer` when it is not given: TLS, its certificate not checked, if
  * the server has it. Errors name the server and carry the server's own as their cause.
  */
-export function openPostgres(url: URL, { connections, log }: { connections: number; log?: Logger }): Postgres {
+export function openPostgres(url: URL, { connections, session = false, log }: PostgresOptions): Postgres {
   const server = shownServer(url)
   let sslmode = url.searchParams.get('sslmode') ?? 'prefer'
   let pool: pg.Pool | undefined
@@ -65,6 +83,10 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
   const slots: string[] = [] // not in use
   let marks = false // their table is known to be there
 
+  const prepare = async (client: pg.ClientBase) => {
+    client.on('error', ignore) // at once: the next bytes may be the server's farewell
+    if (session) await client.query(SESSION)
+  }
   const options = (): pg.PoolConfig => {
     const connection = new URL(url)
     connection.searchParams.set('sslmode', sslmode)
@@ -73,13 +95,9 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
       connectionString: connection.href,
       application_name: 'client-predict',
       connectionTimeoutMillis: CONNECT_WITHIN,
-      statement_timeout: WITHIN,
-      lock_timeout: WITHIN,
-      idle_in_transaction_session_timeout: WITHIN,
       query_timeout: ANSWER_WITHIN,
       keepAlive: true,
       keepAliveInitialDelayMillis: 10_000, // the system's own is two hours
-      options: '-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5', // a client without power loses its locks
       types,
     }
   }
@@ -102,9 +120,10 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
   const ignore = () => {}
   const borrow = () =>
     reach(() => {
-      pool ??= new pg.Pool({ ...options(), max: connections, idleTimeoutMillis: 60_000 })
-        .on('error', ignore)
-        .on('connect', (client) => client.on('error', ignore)) // at once: the next bytes may be the server's farewell
+      pool ??= new pg.Pool({ ...options(), max: connections, idleTimeoutMillis: 60_000, onConnect: prepare }).on(
+        'error',
+        ignore,
+      )
       return pool.connect()
     })
 
@@ -122,13 +141,22 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
   const ask = async (client: pg.ClientBase, text: string, values?: unknown[]): Promise<Rows> =>
     (await client.query(text, values)).rows
 
+  /** With the server's deadlines, where the session has none of its own. */
+  async function bounded<T>(client: pg.ClientBase, work: () => Promise<T>): Promise<T> {
+    if (session) return work()
+    await client.query(`BEGIN; ${limits(true)}`)
+    const result = await work()
+    await client.query('END')
+    return result
+  }
+
   /** Did the slot commit this last? The connection is gone, perhaps with the commit still under way. */
   async function committed(slot: string, mark: string): Promise<boolean> {
     for (let failures = 1; ; failures++) {
       try {
         return await using(async (client) => {
           await client.query(MARKS) // it may be another server now
-          const [row] = await ask(client, LAST, [slot])
+          const [row] = await bounded(client, () => ask(client, LAST, [slot]))
           return row?.last === mark
         })
       } catch (error) {
@@ -145,7 +173,7 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
   }
 
   return {
-    query: (text, values) => using((client) => ask(client, text, values)),
+    query: (text, values) => using((client) => bounded(client, () => ask(client, text, values))),
     async transaction<T>(work: (query: Query) => Promise<T>): Promise<T> {
       const slot = slots.pop() ?? randomUUID()
       const mark = randomUUID()
@@ -173,14 +201,49 @@ export function openPostgres(url: URL, { connections, log }: { connections: numb
       reach(async () => {
         const client = new pg.Client(options())
         client.on('error', ignore) // the caller is told by `end`
-        await client.connect()
-        return client
+        try {
+          await client.connect()
+          await client.query(SESSION)
+          return client
+        } catch (error) {
+          void client.end().catch(ignore)
+          throw error
+        }
       }),
     async close() {
       closing.abort()
       ended ??= pool?.end()
       await ended
     },
+  }
+}
+
+/** Connections are handed around between clients: locks, LISTEN and settings of a session hold nothing. */
+export class Pooled extends Error {
+  constructor(url: URL) {
+    super(`${shownServer(url)}: this is a pooler in transaction mode: connect directly, or use session mode`)
+  }
+}
+
+/** Names a process of the server for good; a number alone may be that of another server behind the same address. */
+export const WHO = 'SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()'
+/** Which of two connections asks: in no order in which servers are handed out in turn would each meet its own again. */
+const TURNS = [0, 1, 0, 0, 1, 1, 0, 1, 1, 1, 0, 0]
+
+/**
+ * Throws Pooled unless each connection is a session of the server. Proof, not a name: of two that are open at a time each has a
+ * process of its own, and keeps it, however few the server has.
+ */
+export async function assertSessions(db: Postgres, url: URL): Promise<void> {
+  await using open = new AsyncDisposableStack()
+  const clients = [await db.connect(), await db.connect()]
+  for (const client of clients) open.defer(() => client.end().catch(() => {}))
+  const met: (string | undefined)[] = [undefined, undefined]
+  for (const turn of TURNS) {
+    const { rows } = await clients[turn]!.query(WHO)
+    const who = JSON.stringify(rows[0])
+    if (who === met[1 - turn] || (met[turn] ?? who) !== who) throw new Pooled(url)
+    met[turn] = who
   }
 }
 

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Logger } from 'pino'
 import { parse, stringify } from '../json.ts'
-import { migrate, openPostgres, type Postgres, type Query } from '../postgres.ts'
+import { assertSessions, migrate, openPostgres, Pooled, type Postgres, type Query, WHO } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
 import {
   type Batch,
@@ -73,8 +73,9 @@ export async function postgresTopics({
   now = Date.now,
 }: PostgresTopicsOptions): Promise<Topics> {
   const me = randomUUID()
-  const db = openPostgres(url, { connections: CONNECTIONS, log })
+  const db = openPostgres(url, { connections: CONNECTIONS, session: true, log })
   try {
+    await assertSessions(db, url)
     await migrate(db, 'topics', MIGRATIONS)
   } catch (error) {
     await db.close()
@@ -136,8 +137,12 @@ export async function postgresTopics({
         if (held || performance.now() >= current.othersFrom) {
           const [lock] = await orAborted(
             signal,
-            current.query("SELECT pg_try_advisory_lock(hashtext('client-predict'), hashtext($1)) AS mine", [name]),
+            current.query(
+              "SELECT pg_try_advisory_lock(hashtext('client-predict'), hashtext($1)) AS mine, pg_backend_pid() AS pid",
+              [name],
+            ),
           )
+          if (lock?.pid !== current.pid) throw new Pooled(url) // it was not at the start
           if (lock?.mine) {
             const gained = taken().then(
               (another) => {
@@ -320,7 +325,7 @@ const failing = (what: string) => (cause: unknown) => {
 }
 
 /** `othersFrom`: when this process may take over what another one had, in ms of `performance.now()`. */
-type Session = { query: Query; client: pg.Client; othersFrom: number }
+type Session = { query: Query; client: pg.Client; pid: unknown; othersFrom: number }
 
 /**
  * A connection of its own that listens for new records and holds locks, made again when it broke. The one before is
@@ -358,13 +363,14 @@ function openSession(db: Postgres, notified: () => void) {
         throw new Error('the connection that listens and takes turns broke', { cause })
       }
     }
-    const opened: Session = { query, client, othersFrom: 0 }
+    const opened: Session = { query, client, pid: undefined, othersFrom: 0 }
     if (former)
       await query(
         'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2',
         former,
       )
-    const [me] = await query('SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()')
+    const [me] = await query(WHO)
+    opened.pid = me?.pid
     await query('LISTEN topics')
     former = [me?.pid, me?.backend_start]
     client.on('notification', notified).on('end', lost)

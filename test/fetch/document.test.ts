@@ -172,5 +172,7 @@ test('a row nested too deeply to be printed takes nothing with it', () => {
   const text = JSON.stringify({ columns, data }).replace('"deep"', deep)
   const { transactions, letters } = readDocument(text, 1)
   expect(transactions.map((t) => t.trans_num)).toEqual(['trans-1'])
-  expect(letters).toMatchObject([{ reason: 'amt must be a finite number', record: { data: ['nested too deeply to be kept'] } }])
+  expect(letters).toMatchObject([
+    { reason: 'amt must be a finite number', record: { data: ['nested too deeply to be kept'] } },
+  ])
 })

@@ -36,6 +36,7 @@ const CURES: readonly [RegExp, string][] = [
   ],
   [/Kafka at .*(SASL|authenticat)/i, 'check KAFKA_USERNAME, KAFKA_PASSWORD and KAFKA_MECHANISM'],
   [/password|SASL|authentication failed/i, 'check user and password in %'],
+  [/pooler in transaction mode/, 'let % name the server itself'],
   [/pg_hba/, 'the server does not let this user in from here (its pg_hba.conf): check user and sslmode in %'],
   [/does not support SSL/, 'the server has no TLS: take sslmode out of %'],
   [/database ".*" does not exist/, 'create that database, or check its name in %'],
