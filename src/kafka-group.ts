@@ -1,12 +1,5 @@
-import {
-  type API,
-  type Base,
-  type Consumer,
-  findErrorBy,
-  kGetApi,
-  kPerformWithRetry,
-  type Producer,
-} from '@platformatic/kafka'
+import { type Consumer, findErrorBy, type Producer } from '@platformatic/kafka'
+import { newest, retried } from './kafka-workarounds.ts'
 
 export type GroupConsumer = Consumer<Buffer, Buffer, Buffer, Buffer>
 /** What a consumer is in its group, until partitions are shared out anew; the library's own is ahead of them. */
@@ -79,18 +72,3 @@ export function movePositions(
     await commit.async(connection, ...group, [{ name: topic, partitions }])
   })
 }
-
-/** A request in the newest version that both sides know; the library's methods do not send every one of them. */
-const newest = <A extends unknown[], R>(client: Base, name: string) =>
-  new Promise<API<A, R>>((resolve, reject) =>
-    client[kGetApi]<A, R>(name, (error, found) => (error ? reject(error) : resolve(found!))),
-  )
-/** As the library tries its own requests again. */
-const retried = <R>(client: Base, name: string, ask: () => Promise<R>) =>
-  new Promise<R>((resolve, reject) =>
-    client[kPerformWithRetry]<R>(
-      name,
-      (done) => void ask().then((found) => done(null, found), done),
-      (error, found) => (error ? reject(error) : resolve(found!)),
-    ),
-  )

@@ -3,25 +3,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import {
   Admin,
   type BaseOptions,
-  type Broker,
-  type CallbackWithPromise,
-  type Connection,
   Consumer,
   type ConsumerOptions,
   FetchIsolationLevels,
-  findErrorBy,
-  IS_CONTROL,
-  IS_TRANSACTIONAL,
-  type KafkaRecord,
-  kGetBootstrapConnection,
-  type MessageToProduce,
   ProduceAcks,
   Producer,
   parseBroker,
 } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import { type GroupConsumer, type Membership, movePositions, type Position, type Term } from './kafka-group.ts'
-import { backoff, seconds } from './stage.ts'
+import { explained, within } from './kafka-error.ts'
+import type { GroupConsumer, Position, Term } from './kafka-group.ts'
+import { askInTurn, COMMITTED, type Committed, committed } from './kafka-workarounds.ts'
+import { openWriter } from './kafka-writer.ts'
 
 /** ms until a connection has to stand */
 const CONNECT_WITHIN = 5000
@@ -31,22 +24,11 @@ const ANSWER_WITHIN = 10_000
 const TRANSACTION_WITHIN = 10_000
 /** more attempts at a request, after pauses of 20 ms, 40 ms, … 640 ms: some 1.3 s in all where somebody answers */
 const RETRIES = 6
-/** ms without an answer after which it counts as a failure; the library would try for minutes */
-const GIVE_UP = 15_000
 /** ms that closing waits for answers */
 const CLOSE_WITHIN = 2000
-/** bytes of the records in one request; a broker refuses more than 1 MiB unless told otherwise */
-const REQUEST_BYTES = 700_000
 /** bytes that one fetch takes of a partition, and of all of them; a larger record comes alone */
 const FETCH_BYTES = 1_048_576
 const FETCH_BYTES_IN_ALL = 8_388_608
-/**
- * READ_COMMITTED, but as text: the library sorts aborted records out itself only when it is the number, and then drops
- * committed ones too, if a later abort of the same producer had no records.
- */
-const COMMITTED = String(FetchIsolationLevels.READ_COMMITTED) as never
-/** the mark of an aborted transaction (ControlRecordType in Kafka's source) */
-const ABORT = 0
 
 export type KafkaOptions = {
   brokers: string[]
@@ -62,69 +44,11 @@ export type KafkaOptions = {
   sasl?: { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string } | undefined
 }
 type Client = Admin | GroupConsumer | Producer<Buffer, Buffer, Buffer, Buffer>
-export type Message = MessageToProduce<Buffer, Buffer, Buffer, Buffer>
-export type Committed = { offset: bigint; timestamp: number; record: KafkaRecord }
-type FetchedPartition = Awaited<ReturnType<Consumer['fetch']>>['responses'][number]['partitions'][number]
 /** Records of a partition, `end` left out. */
 type Stretch = { partition: number; start: bigint; end: bigint }
 /** From where to where the records of a partition reach: up to `end` they are committed or aborted. `term`: who says so. */
 export type Extent = Stretch & { term: Term }
-/** Positions of a group that move together with what is written, while the partitions are this member's. */
-export type Positions = {
-  by: Membership
-  topic: string
-  next: Position[]
-  /** Are they there? Asked when it is over, and nobody knows how it ended. */
-  reached(): Promise<boolean>
-}
 export type Kafka = ReturnType<typeof openKafka>
-
-/** What to look at, where that cannot be seen from what was said. */
-const HINTS: [RegExp, string][] = [
-  [/^SASL_AUTHENTICATION_FAILED/, 'look at KAFKA_USERNAME and KAFKA_PASSWORD'],
-  [/^UNSUPPORTED_SASL_MECHANISM/, 'look at KAFKA_MECHANISM'],
-  [/^ILLEGAL_SASL_STATE/, 'nobody logs in there: look at the port, and KAFKA_USERNAME'],
-  [/^Connection closed/, 'it may want TLS, kafka+ssl://…, or a login, KAFKA_USERNAME'],
-  [/^Broker requires TLS/, 'it wants kafka+ssl://…'],
-  [/before secure TLS connection/, 'it may speak no TLS: look at the port'],
-  [
-    /^(COORDINATOR_|NOT_COORDINATOR|NOT_LEADER|LEADER_NOT|CONCURRENT_TRANS|UNSTABLE_OFFSET|NOT_ENOUGH_REPLICAS|UNKNOWN_TOPIC)/,
-    'the brokers are starting, or too few of them are up',
-  ],
-  [
-    /^(ILLEGAL_GENERATION|UNKNOWN_MEMBER|REBALANCE_IN|INVALID_PRODUCER_EPOCH|PRODUCER_FENCED)/,
-    'the processes are sharing out the work anew',
-  ],
-  [/certificate/, 'look at KAFKA_CA, KAFKA_CERT and KAFKA_KEY'],
-]
-
-/** What went wrong, in a line: the library tells of failed attempts, and hides why they failed. */
-export function explained(error: unknown): Error {
-  const said = new Set<string>()
-  const collect = (e: unknown) => {
-    if (e instanceof AggregateError) e.errors.forEach(collect)
-    else if (e instanceof Error && e.cause) collect(e.cause)
-    else said.add(words(e))
-  }
-  collect(error)
-  const all = [...said]
-  const hint = all.length === 1 && HINTS.find(([pattern]) => pattern.test(all[0]!))?.[1]
-  return new Error(hint ? `${all[0]} (${hint})` : all.join('; '))
-}
-function words(error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  const { apiId, serverErrorMessage, code } = error as {
-    apiId?: string
-    serverErrorMessage?: string | null
-    code?: string
-  }
-  if (apiId) return serverErrorMessage ? `${apiId}: ${serverErrorMessage}` : apiId
-  return error.message.replace(/\.$/, '') || String(code)
-}
-
-/** The broker's name for the error, if one of the errors has it. */
-export const saysBroker = (error: unknown, ...names: string[]) =>
-  names.some((apiId) => findErrorBy(error as Error, 'apiId', apiId) !== null)
 
 /**
  * A Kafka cluster, as the topics need it: exactly the records of committed transactions are read, and what is written is
@@ -150,17 +74,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     closing.signal.throwIfAborted()
     clients.add(client)
     client.once('client:close', () => clients.delete(client))
-    // The library asks the first of its list again and again, and waits each time: who fell silent is to be the last.
-    Object.assign(client, {
-      [kGetBootstrapConnection]: (done: CallbackWithPromise<Connection>) =>
-        client.connections.getFirstAvailable([...order, ...(client.currentMetadata?.brokers.values() ?? [])], done),
-    })
-    const demote = ({ broker }: { broker?: Broker }) => {
-      const i = order.findIndex(({ host, port }) => host === broker?.host && port === broker?.port)
-      if (i >= 0 && !client.closed) order.push(...order.splice(i, 1))
-    }
-    client.on('client:broker:failed', demote)
-    client.on('client:broker:disconnect', demote)
+    askInTurn(client, order)
     return client
   }
   const admin = open(new Admin(base()))
@@ -318,108 +232,21 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     )
   }
 
-  /**
-   * Writes under one name, one transaction after the other. A second writer of the same name, in any process, ends what
-   * the first was writing: nothing of it will ever be read.
-   */
-  function writer(name: string) {
-    let producer: Producer<Buffer, Buffer, Buffer, Buffer> | undefined
-    let last: Promise<unknown> = Promise.resolve()
-
-    async function begin() {
-      producer ??= open(
+  const writing = {
+    where,
+    open: (transactionalId: string) =>
+      open(
         new Producer<Buffer, Buffer, Buffer, Buffer>({
           ...base(),
           idempotent: true,
           acks: ProduceAcks.ALL,
-          transactionalId: name,
+          transactionalId,
         }),
-      )
-      // -1: whoever had the name before; the library would ask for producer 0, and be told that it is another's
-      return producer.beginTransaction({ producerId: -1n, producerEpoch: -1 } as never)
-    }
-    /** What is unfinished under the name is aborted, and will stay so. */
-    async function fence() {
-      try {
-        await within(begin().then((transaction) => transaction.cancel()))
-      } catch (error) {
-        drop()
-        throw error
-      }
-    }
-    function drop() {
-      if (producer) discard(producer)
-      producer = undefined
-    }
-
-    async function write(messages: readonly Message[], positions?: Positions): Promise<void> {
-      const written: { topic: string; partition: number; offset: bigint }[] = []
-      let committing = false
-      const prepare = async () => {
-        const transaction = await begin()
-        try {
-          for (const part of parted(messages)) {
-            const { offsets = [] } = await transaction.send({ messages: part, acks: ProduceAcks.ALL })
-            written.push(...offsets)
-          }
-          if (positions) {
-            const { by, topic, next } = positions
-            await transaction.addConsumer(by.consumer)
-            await movePositions(producer!, name, by, topic, next)
-          }
-          return transaction
-        } catch (error) {
-          await transaction.abort().catch(() => {}) // or the brokers do, when its time is over
-          throw error
-        }
-      }
-      try {
-        const transaction = await within(prepare())
-        committing = true
-        await within(transaction.commit())
-      } catch (error) {
-        drop()
-        if (!committing || !(await done(written, positions))) throw error
-      }
-      for (const { topic, partition, offset } of written) latest.set(`${topic}-${partition}`, offset)
-    }
-
-    /** Nobody knows whether the last commit was heard. When the name is taken anew it is over, one way or the other. */
-    async function done(
-      written: { topic: string; partition: number; offset: bigint }[],
-      moved?: Positions,
-    ): Promise<boolean> {
-      for (let failures = 1; ; failures++) {
-        try {
-          await fence()
-          const [first] = written
-          if (first) {
-            const { topic, partition, offset: start } = first
-            for await (const _ of scan(topic, [{ partition, start, end: start + 1n }])) return true
-            return false
-          }
-          return await moved!.reached()
-        } catch (error) {
-          const wait = backoff(failures)
-          if (failures > 1)
-            log.warn(
-              `did ${where} do the last commit? ${explained(error).message}; nothing is repeated before that is known; asking again in ${seconds(wait)} s`,
-            )
-          await sleep(wait, undefined, { signal: closing.signal })
-        }
-      }
-    }
-
-    return {
-      /** Resolves once all of it is durable; rejects only when nothing of it is, or when closed before that is known. */
-      write(messages: readonly Message[], positions?: Positions): Promise<void> {
-        const written = last.then(() => write(messages, positions))
-        last = written.catch(() => {})
-        return written
-      },
-      fence,
-      close: drop,
-    }
+      ),
+    scan,
+    latest,
+    closing: closing.signal,
+    log,
   }
   return {
     where,
@@ -433,7 +260,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     ends,
     scan,
     positions,
-    writer,
+    writer: (name: string) => openWriter(writing, name),
     /** Ends what is under way. Does not wait for brokers that are silent. */
     async close() {
       closing.abort(new Error('the topics are closed'))
@@ -449,53 +276,4 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
 /** Closes a client that may have lost its broker, and does not wait for it. */
 export function discard(client: Client) {
   client.close().catch(() => {})
-}
-
-/** Rejects when there is no answer in time; the work may go on. */
-export async function within<T>(work: Promise<T>): Promise<T> {
-  work.catch(() => {})
-  const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error(`no answer for ${GIVE_UP / 1000} s`)), GIVE_UP)
-  return Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
-}
-
-/** The records of a fetch that count: not those of aborted transactions, nor the marks of how one ended. */
-function committed(part: FetchedPartition, from: bigint): { records: Committed[]; next: bigint; end: bigint } {
-  // The library leaves records in when two transactions of a producer were aborted, or the mark is in the next fetch.
-  const aborted = [...(part.abortedTransactions ?? [])].sort((a, b) => Number(a.firstOffset - b.firstOffset))
-  const within = new Set<bigint>() // producers in the middle of an aborted transaction
-  const records: Committed[] = []
-  let next = from
-  for (const batch of part.records ?? []) {
-    const last = batch.firstOffset + BigInt(batch.lastOffsetDelta)
-    while (aborted[0] && aborted[0].firstOffset <= last) within.add(aborted.shift()!.producerId)
-    if (batch.attributes & IS_CONTROL) {
-      if (batch.records[0]?.key?.readInt16BE(2) === ABORT) within.delete(batch.producerId)
-    } else if (!(batch.attributes & IS_TRANSACTIONAL && within.has(batch.producerId))) {
-      for (const record of batch.records) {
-        const offset = batch.firstOffset + BigInt(record.offsetDelta)
-        const timestamp = Number(batch.firstTimestamp + record.timestampDelta)
-        if (offset >= from) records.push({ offset, timestamp, record }) // a batch may begin earlier
-      }
-    }
-    if (last >= next) next = last + 1n
-  }
-  return { records, next, end: part.lastStableOffset }
-}
-
-/** In parts that fit into a request. */
-function* parted(messages: readonly Message[]): Generator<Message[]> {
-  let part: Message[] = []
-  let bytes = 0
-  for (const message of messages) {
-    const size = (message.value?.length ?? 0) + 100
-    if (bytes + size > REQUEST_BYTES && part.length > 0) {
-      yield part
-      part = []
-      bytes = 0
-    }
-    part.push(message)
-    bytes += size
-  }
-  if (part.length > 0) yield part
 }

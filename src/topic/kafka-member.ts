@@ -1,6 +1,7 @@
 import type { ConsumerGroupJoinPayload, GroupPartitionsAssigner } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import { type Kafka, within } from '../kafka.ts'
+import type { Kafka } from '../kafka.ts'
+import { within } from '../kafka-error.ts'
 import { type GroupConsumer, type Membership, positionsOf } from '../kafka-group.ts'
 
 /**

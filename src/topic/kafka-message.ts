@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { Logger } from 'pino'
 import { type Json, parse, stringify } from '../json.ts'
-import type { Committed, Message } from '../kafka.ts'
+import type { Committed } from '../kafka-workarounds.ts'
+import type { Message } from '../kafka-writer.ts'
 import { columnsAmong, type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
 import { decode, type Notes, type Records, TOPICS, type TopicName, type Writes } from './topic.ts'
 

@@ -365,12 +365,13 @@ test('however many partitions there are, so many bytes are fetched ahead, and ea
   const topics = await place().open({ partitions: 24 })
   const wide = (n: number) => transaction(n, { cc_num: 4_000_000_000_000n + BigInt(n), merchant: 'x'.repeat(90_000) })
   for (const n of range(0, 10)) await topics.append({ transactions: range(30 * n, 30 * (n + 1)).map(wide) })
+  const score = topics.reader('transactions', 'score')
+  expect(await score.lag()).toBe(300) // all of it can be read
   let bytes = 0
   const count = (answer: Buffer) => {
     bytes += answer.length
   }
   using _ = cluster.relay.rule((frame) => (frame.readInt16BE(4) === API.Fetch ? count : undefined))
-  const score = topics.reader('transactions', 'score')
   const { records } = await score.read(1, soon())
   await sleep(1000) // for a fetch that would follow
   expect(records.length).toBe(1)
