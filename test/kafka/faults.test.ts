@@ -363,7 +363,7 @@ async function publish(topic: string, text: string) {
 
 test('however many partitions there are, so many bytes are fetched ahead, and each partition has its turn', async () => {
   const topics = await place().open({ partitions: 24 })
-  const wide = (n: number) => transaction(n, { cc_num: 4_000_000_000_000n + BigInt(n), merchant: 'x'.repeat(90_000) })
+  const wide = (n: number) => ({ ...transaction(n), cc_num: 4_000_000_000_000n + BigInt(n), job: 'x'.repeat(90_000) })
   for (const n of range(0, 10)) await topics.append({ transactions: range(30 * n, 30 * (n + 1)).map(wide) })
   const score = topics.reader('transactions', 'score')
   expect(await score.lag()).toBe(300) // all of it can be read
