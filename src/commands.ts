@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
-import { type Config, ConfigError, environment, readConfig } from './config.ts'
+import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
 import { logger } from './log.ts'
 import type { Check } from './operate/doctor/doctor.ts'
 import { openModel, openStore, openTopics } from './pipeline.ts'
@@ -104,6 +104,7 @@ async function doctorCommand({ options: { offline, send, json } }: Given): Promi
     const config = readConfig(env)
     const from = existsSync('.env') ? `${resolve('.env')} and the environment` : 'the environment, no .env here'
     tell({ name: 'settings', state: 'ok', text: `from ${from}; folder ${process.cwd()}` })
+    for (const text of unknownNames(env)) tell({ name: 'settings', state: 'note', text })
     const log = logger('silent') // what goes wrong is told by the checks
     const given = { config, env, offline: offline === true, send: send === true }
     const open = {

@@ -1,9 +1,11 @@
-import { readFileSync } from 'node:fs'
-import { resolve } from 'node:path'
-import { config as loadDotenv } from 'dotenv'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, resolve } from 'node:path'
+import { parse, populate } from 'dotenv'
 import { z } from 'zod'
-import { databases, decodable, ENCODED, isLoopback, type KafkaCluster, list, placeOf, topics } from './place.ts'
-import { FEATURES, type Feature, maskCards, NUMERIC_FEATURES } from './transaction.ts'
+import { strangers } from './names.ts'
+import { databases, ENCODED, isLoopback, isWhole, type KafkaCluster, list, placeOf, topics } from './place.ts'
+import { shown } from './shown.ts'
+import { FEATURES, type Feature, NUMERIC_FEATURES } from './transaction.ts'
 
 export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
 export type StageName = (typeof STAGES)[number]
@@ -20,7 +22,7 @@ const count = (things: string, most: number) => whole(`a whole number of ${thing
 const url = (...protocols: string[]) =>
   z.string().transform((text, ctx) => {
     const parsed = URL.parse(text)
-    if (parsed?.hostname && !parsed.hash && protocols.includes(parsed.protocol) && decodable(parsed)) return parsed
+    if (parsed && !parsed.hash && protocols.includes(parsed.protocol) && isWhole(text, parsed)) return parsed
     const hint = text.includes('@') ? `, ${ENCODED}` : ''
     ctx.addIssue(`a full URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}${hint}`)
     return z.NEVER
@@ -330,28 +332,46 @@ const REQUIRED: Record<StageName, readonly Name[]> = {
   record: [],
 }
 
+/** The names that stand in `.env`, beside what is set. */
+const WRITTEN = Symbol('written in .env')
+export type Environment = NodeJS.ProcessEnv & { [WRITTEN]?: ReadonlySet<string> }
+
 /**
  * The process's environment, with `.env` of the working folder behind it. Throws ConfigError when that is there and
  * cannot be read: what is set in it would be missing without a word.
  */
-export function environment(): NodeJS.ProcessEnv {
+export function environment(): Environment {
+  let text = Buffer.alloc(0)
   try {
-    if (readFileSync('.env').includes(0)) throw new ConfigError(['.env: is not UTF-8 text, wants to be saved as UTF-8'])
+    text = readFileSync('.env')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    if (error instanceof ConfigError) throw error
     if (code !== 'ENOENT')
       throw new ConfigError([`.env: is there, wants to be a file that this user can read (${code})`])
   }
-  loadDotenv({ quiet: true })
-  return process.env
+  if (text.includes(0)) throw new ConfigError(['.env: is not UTF-8 text, wants to be saved as UTF-8'])
+  const written = parse(text)
+  populate(process.env as Record<string, string>, written)
+  const forgotten = Object.keys(SETTINGS).filter((name) =>
+    new RegExp(`^\\s*(export\\s+)?${name}(_FILE)?\\s+[^\\s=:]`, 'm').test(text.toString()),
+  )
+  if (forgotten.length > 0) throw new ConfigError(forgotten.map((name) => `${name}: has no = behind it in .env`))
+  return { ...process.env, [WRITTEN]: new Set(Object.keys(written)) }
+}
+
+/** Names that were probably meant for a setting and are none, one line each: in production a mistake, else a warning. */
+export function unknownNames(env: Environment): string[] {
+  const known = new Set<string>()
+  for (const [name, { heroku }] of Object.entries(SETTINGS) as [Name, Setting][])
+    for (const one of [name, ...(heroku ? [heroku] : [])]) known.add(one).add(`${one}_FILE`)
+  return strangers(known, Object.keys(env), env[WRITTEN] ?? new Set())
 }
 
 /**
  * Reads every setting. Blank means unset; `NAME_FILE` names a file that holds the value of `NAME`.
  * Throws ConfigError with all the mistakes. `working: false` is for commands that run no stage.
  */
-export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Config {
+export function readConfig(env: Environment, { working = true } = {}): Config {
   const mistakes: string[] = []
   const config: Record<string, unknown> = {}
   const unset = new Set<Name>()
@@ -363,7 +383,7 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
       if (value === undefined) continue
       const parsed = setting.schema.safeParse(value)
       if (parsed.success) config[name] = parsed.data
-      else mistakes.push(`${name}: got ${shown(value, name, setting.secret)}, wants ${parsed.error.issues[0]?.message}`)
+      else mistakes.push(`${name}: got ${shown(value, setting.secret)}, wants ${parsed.error.issues[0]?.message}`)
     } catch (error) {
       mistakes.push((error as Error).message)
     }
@@ -382,7 +402,7 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
   if (working && onDyno) mistakes.push(...dynoMistakes(config as Partial<Config>))
   if (working && config.HOST && !config.STATUS_TOKEN && !isLoopback(config.HOST as string))
     mistakes.push(
-      `HOST: got ${shown(config.HOST as string, 'HOST')}, wants STATUS_TOKEN beside it, e.g. from openssl rand -hex 16: others can reach the status page there`,
+      `HOST: got ${shown(config.HOST as string)}, wants STATUS_TOKEN beside it, e.g. from openssl rand -hex 16: others can reach the status page there`,
     )
   if (working && NODE_ENV === 'production') {
     for (const name of stages.flatMap((stage) => REQUIRED[stage]).filter((needed) => unset.has(needed)))
@@ -393,6 +413,7 @@ export function readConfig(env: NodeJS.ProcessEnv, { working = true } = {}): Con
     for (const name of ['ALERT_FROM', 'ALERT_TO'] as const)
       if (unset.has(name)) mistakes.push(`${name}: is not set, and SMTP_URL is; wants ${SETTINGS[name].meaning}`)
   }
+  if (NODE_ENV === 'production') mistakes.push(...unknownNames(env))
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   if (unset.has('PRODUCER_URL') && unset.has('PRODUCER_RATE_PER_MIN')) config.PRODUCER_RATE_PER_MIN = 60
   return config as Config
@@ -403,7 +424,7 @@ function dynoMistakes({ TOPICS_URL, DATABASE_URL, STAGES: stages, ALLOW_EPHEMERA
   const files = { TOPICS_URL, DATABASE_URL: stages?.includes('record') ? DATABASE_URL : undefined }
   return Object.entries(files).flatMap(([name, place]) =>
     place?.engine === 'sqlite' && !ALLOW_EPHEMERAL
-      ? `${name}: got ${shown(`sqlite:${place.path}`, name as Name)}, and a dyno loses its disk at every restart (DYNO is set); wants postgres://… (DATABASE_URL alone serves both), or ALLOW_EPHEMERAL=1 to try it out`
+      ? `${name}: got ${shown(`sqlite:${place.path}`)}, and a dyno loses its disk at every restart (DYNO is set); wants postgres://… (DATABASE_URL alone serves both), or ALLOW_EPHEMERAL=1 to try it out`
       : [],
   )
 }
@@ -434,12 +455,12 @@ function kafkaMistakes(
   return mistakes
 }
 
-function given(env: NodeJS.ProcessEnv, name: Name, { secret, heroku }: Setting): string | undefined {
-  const text = env[name]?.trim() || undefined
-  const file = env[`${name}_FILE`]?.trim() || undefined
-  if (file === undefined) return text ?? (heroku && env[heroku]?.trim() ? env[heroku].trim() : undefined)
+function given(env: NodeJS.ProcessEnv, name: Name, { heroku }: Setting): string | undefined {
+  const text = trimmed(env, name)
+  const file = trimmed(env, `${name}_FILE`)
+  if (file === undefined) return text ?? (heroku ? trimmed(env, heroku) : undefined)
   if (text !== undefined) throw new Error(`${name}_FILE: is set and so is ${name}; wants only one of them`)
-  const got = `${name}_FILE: got ${shown(file, name, secret && /[@{\s]/.test(file))}` // it may be the secret itself
+  const got = `${name}_FILE: got ${shownPath(file)}`
   let content: string
   try {
     content = readFileSync(file, 'utf8').trim()
@@ -450,17 +471,20 @@ function given(env: NodeJS.ProcessEnv, name: Name, { secret, heroku }: Setting):
   return content
 }
 
-/** What was got, fit for a log: no password, no token, no card number, no novel. The URL may be malformed, or misplaced. */
-function shown(value: string, name: Name, secret = false): string {
-  if (secret) return '"***"'
-  const url = name.endsWith('_URL') || /[:/]/.test(value)
-  const safe = maskCards(url ? withoutSecrets(value) : value).replace(/[\s\p{Cc}]+/gu, ' ')
-  return `"${safe.length > 80 ? `${safe.slice(0, 80)}…` : safe}"`
+/** As it was meant: dotenv takes quotes and comments away, docker --env-file and systemd do not all of it. */
+function trimmed(env: NodeJS.ProcessEnv, name: string): string | undefined {
+  const text = env[name]?.trim()
+  if (!text) return undefined
+  const way = `in the environment it is part of the value (docker --env-file keeps it)`
+  if (/^(["'`]).*\1$/s.test(text)) throw new Error(`${name}: got quotes around the value, and ${way}; wants none`)
+  if (/(^|\s)#(\s|$)|\s#[^"'<>{}]*$/.test(text))
+    throw new Error(`${name}: got a # behind a blank, which begins no comment: ${way}; wants none, or ${fileOf(name)}`)
+  return text
 }
+const fileOf = (name: string) => (name.endsWith('_FILE') ? 'another path' : `${name}_FILE`)
 
-const withoutSecrets = (url: string) =>
-  url
-    .replace(/[?#].*@.*/s, '@') // in a password or in a query? Nothing but the scheme is safe
-    .replace(/^([a-z+]+:\/\/)?.*@/is, '$1***@')
-    .replace(/[?#].*/s, '?***')
-    .replace(/(\/\/[^/:@]*):(?!\d*([/?]|$))[^/]*/, '$1:***') // a password where a port should be
+/** A path that leads to a folder which is there; it may be the secret itself. */
+const shownPath = (path: string) =>
+  /^[\w./-]+$/.test(path) && dirname(path) !== '/' && /^\.{0,2}\//.test(path) && existsSync(dirname(path))
+    ? `"${path}"`
+    : '"***"'

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
-import { type Config, ConfigError, environment, readConfig } from './config.ts'
+import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
 import { logger, scrub } from './log.ts'
 import { statusServer } from './operate/status.ts'
 import { openWatch } from './operate/watch.ts'
@@ -73,8 +73,11 @@ function given(
 
 /** The worker. Never returns half alive: whatever nobody expected ends the process with its cause. */
 async function work(command: 'run' | 'once'): Promise<number> {
-  const config = readConfig(environment())
+  const env = environment()
+  const config = readConfig(env)
   const log = logger(config.LOG_LEVEL)
+  const unknown = unknownNames(env)
+  if (unknown.length > 0) log.warn(unknown.join('; '))
   const die = (error: unknown): never => {
     log.fatal(isBug(error) ? scrub(error) : {}, `${reason(error)}; the worker ends`)
     process.exit(1)

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { z } from 'zod'
+import { isHost } from './shown.ts'
 
 /** Where topics or predictions are kept. */
 export type Place = SqliteFile | PostgresDatabase
@@ -20,16 +21,20 @@ export const shownPlace = (place: Place | KafkaCluster) =>
 const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
 type Issue = (message: string) => void
 
-/** The path is relative to the folder the worker is started in. */
+/** Relative to the folder the worker is started in; behind `sqlite://` as SQLAlchemy has it: `/relative`, `//absolute`. */
 function sqliteFile(text: string, issue: Issue): SqliteFile | undefined {
-  const path = text.slice('sqlite:'.length)
-  if (path === '') issue('a file, e.g. sqlite:data/topics.db')
-  return { engine: 'sqlite', path }
+  const [, alchemy, path = ''] = /^sqlite:(\/\/)?(.*)$/s.exec(text)!
+  const file = alchemy ? path.replace(/^\//, '') : path
+  if (file === '' || (alchemy && file === path))
+    issue('a file, e.g. sqlite:data/topics.db, or sqlite:////var/lib/topics.db for an absolute path')
+  else if (/[?#;"<>|*\p{Cc}]|(?<!^[a-z]):|:(?![\\/])/iu.test(file))
+    issue('a file without : ? # ; " < > | * in its path')
+  return { engine: 'sqlite', path: file }
 }
 
 function postgresDatabase(text: string, issue: Issue): PostgresDatabase {
   const url = URL.parse(text)
-  if (!url?.hostname || url.hash || !decodable(url) || url.pathname.length < 2)
+  if (!url || url.hash || !isWhole(text, url) || !/^\/[^/;=&:]+$/.test(url.pathname))
     issue(`postgres://user:password@host:5432/database, ${ENCODED}`)
   const mode = url?.searchParams.get('sslmode')
   if (mode && !SSL_MODES.includes(mode)) issue(`an sslmode of ${SSL_MODES.join(', ')}`)
@@ -60,10 +65,12 @@ export const placeOf = <R extends Record<string, (text: string, issue: Issue) =>
 
 /** Not encoded, these end the password or the host early, and the rest is taken for something else. */
 export const ENCODED = 'with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
-export function decodable({ username, password }: URL): boolean {
+/** Has it a host, and is all that was meant for user or password there, and can be read? */
+export function isWhole(text: string, { username, password, hostname }: URL): boolean {
+  const behind = text.replace(/^[a-z+]+:[\\/]*[^\\/?#]*/i, '')
   try {
     decodeURIComponent(username + password)
-    return true
+    return isHost(hostname) && !/[@\\]/.test(behind)
   } catch {
     return false
   }

@@ -4,7 +4,7 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { parse as parseDotenv } from 'dotenv'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { ConfigError, readConfig, SETTINGS } from '../src/config.ts'
+import { ConfigError, readConfig, SETTINGS, unknownNames } from '../src/config.ts'
 import { FEATURES, NUMERIC_FEATURES } from '../src/transaction.ts'
 import { tempDir } from './rows.ts'
 
@@ -240,7 +240,22 @@ describe('a mistake', () => {
       'sqlite:<file> or postgres://user:password@host:5432/database',
       ['mysql://host/db', 'postgre://host/db', 'kafka://host:9092'],
     ],
-    [['TOPICS_URL', 'DATABASE_URL'], 'a file, e.g. sqlite:data/topics.db', ['sqlite:']],
+    [
+      ['TOPICS_URL', 'DATABASE_URL'],
+      'a file, e.g. sqlite:data/topics.db, or sqlite:////var/lib/topics.db for an absolute path',
+      ['sqlite:', 'sqlite://', 'sqlite:///', 'sqlite://data/topics.db', 'sqlite://user:pass@host/db'],
+    ],
+    [
+      ['TOPICS_URL', 'DATABASE_URL'],
+      'a file without : ? # ; " < > | * in its path',
+      [
+        'sqlite::memory:',
+        'sqlite:///:memory:',
+        'sqlite:a.db?mode=ro',
+        'sqlite:Data Source=a;Password=b',
+        'sqlite:u:p@h',
+      ],
+    ],
     [
       ['TOPICS_URL', 'DATABASE_URL'],
       `postgres://user:password@host:5432/database${ENCODED}`,
@@ -288,8 +303,9 @@ describe('a mistake', () => {
   ])('in %s is answered with "%s"', ([which, wants, wrong]) => {
     for (const name of which)
       for (const value of wrong) {
-        const got = /\d{11}/.test(value) ? '…9999' : value.replace('#part', '?***').trim()
-        expect(mistakes({ [name]: value })).toEqual([`${name}: got "${got}", wants ${wants}`])
+        const lines = mistakes({ [name]: value })
+        expect(lines).toEqual([expect.stringMatching(/^[A-Z_]+: got "[^"]+", wants /)])
+        expect([lines[0]!.startsWith(`${name}: got `), lines[0]!.endsWith(`, wants ${wants}`)]).toEqual([true, true])
       }
   })
 
@@ -298,7 +314,7 @@ describe('a mistake', () => {
       ['PRODUCER_HEADERS', 'MODEL_HEADERS'],
       HEADERS,
       [
-        ...['Authorization: Bearer token', '{', '[]', 'null', '"text"', '{"a":1}', '{"a":null}', '{"a":["b"]}'],
+        ...['Authorization: Bearer token', '{', '[]', 'null', '{"a":1}', '{"a":null}', '{"a":["b"]}'],
         ...['{"a b":"c"}', '{"":"c"}', '{"a:":"c"}', '{"a":"b\\r\\nc: d"}', '{"a":"b\\u0000"}', '{"a":"Bearer …"}'],
       ],
     ],
@@ -320,12 +336,14 @@ describe('a mistake', () => {
         'smtp://u:12#34@host',
         'smtp://u:pa/ss@host',
         'smtp://u:50%jff@host',
+        'smtp://u:12/34@host',
+        'smtp://u:12?34@host',
       ],
     ],
     [
       ['SMTP_URL'],
       `nothing behind the port, as in smtp://user:password@host:587${ENCODED}`,
-      ['smtp://u:12/34@host', 'smtp://u:12?34@host', 'smtp://host/path', 'smtp://host?key=1'],
+      ['smtp://host/path', 'smtp://host?key=1'],
     ],
   ])('in the secret %s is answered with "%s", and the value is not shown', ([which, wants, wrong]) => {
     for (const name of which)
@@ -381,7 +399,7 @@ describe('a mistake', () => {
     fc.assert(
       fc.property(fc.constantFrom(...NAMES), value, (name, text) => {
         for (const line of mistakes({ ...MAIL, [name]: text })) {
-          expect(line).toMatch(/^[A-Z_]+: got ".*", wants .+$/)
+          expect(line).toMatch(/^[A-Z_]+: got .+[,;] wants .+$/)
           expect(line.split(':')[0]).toBe(name)
           expect(line).not.toMatch(/wants (Invalid|undefined|Too)/)
         }
@@ -396,18 +414,19 @@ describe('a mistake', () => {
   })
 
   test('shows a value of several lines in one, and nothing that a terminal would obey', () => {
-    expect(mistakes({ HOST: 'a\r\n\u001b[2Jb' })).toEqual(['HOST: got "a [2Jb", wants a host name or address'])
-    expect(mistakes({ MODEL_URL: 'https://user:hun\nter2@host:x' })[0]).toContain('got "https://***@host:x", wants')
+    expect(mistakes({ HOST: 'a\r\nb' })).toEqual(['HOST: got "a b", wants a host name or address'])
+    expect(mistakes({ HOST: 'a\r\n\u001b[2Jb' })).toEqual(['HOST: got "***", wants a host name or address'])
+    expect(mistakes({ MODEL_URL: 'ftp://user:hun\nter2@host:7' })[0]).toContain('got "ftp://***@host:7", wants')
   })
 
   test('shows no card number, not a part of one either', () => {
     expect(mistakes({ PORT: '4992346398065154184' })[0]).toContain('got "…4184"')
-    expect(mistakes({ HOST: `a b${'c'.repeat(70)}4992346398065154184` })[0]).toContain('cc…41')
+    expect(mistakes({ HOST: `a ${'c'.repeat(70)} 4992346398065154184` })[0]).toContain('cc …41')
   })
 
   test('in the parameters of a PostgreSQL URL says what they may be', () => {
     const url = 'postgres://u:secret@host/db?sslmode'
-    const shown = 'got "postgres://***@host/db?***"'
+    const shown = 'got "postgres://***@host/…"'
     expect(mistakes({ DATABASE_URL: `${url}=on` })).toEqual([
       `DATABASE_URL: ${shown}, wants an sslmode of disable, prefer, require, verify-ca, verify-full`,
     ])
@@ -501,26 +520,58 @@ describe('places', () => {
 
 describe('a secret in a wrong setting', () => {
   test.for<[text: string, shown: string]>([
-    ['https://user:hunter2@host:port/path', 'https://***@host:port/path'],
-    ['HTTPS://hunter2@host:port/path', 'HTTPS://***@host:port/path'],
-    ['ftp://host/path?token=hunter2', 'ftp://host/path?***'],
-    ['ftp://host/path#token=hunter2', 'ftp://host/path?***'],
-    ['user:hunter2@host/path', '***@host/path'],
-    ['hunter2@host/path', '***@host/path'],
-    ['hunter2@host', '***@host'],
-    ['https//user:hunter2@host', '***@host'],
-    ['https:\\\\user:hunter2@host:port', '***@host:port'],
-    ['https://user:hunter2/hunter2@host', 'https://***@host'],
-    ['https://user:hunter2?hunter2@host', 'https://***@'],
-    ['https://user:hunter2#hunter2@host', 'https://***@'],
-    ['ftp://host/path?mail=me@example.com&token=hunter2', 'ftp://***@'],
-    ['https://user:hunter2@hunter2@host:port', 'https://***@host:port'],
-    ['https://user:hunter2%40host', 'https://user:***'],
-    ['https://user:hunter2 host/path', 'https://user:***/path'],
-    ['https//user:hunter2', 'https//user:***'],
+    ['ftp://user:hunter2@host:21/path', 'ftp://***@host:21/…'],
+    ['https://user:hunter2@host:port/path', 'https://…'],
+    ['HTTPS://hunter2@host#x', 'HTTPS://***@host/…'],
+    ['ftp://host/path?token=hunter2', 'ftp://host/…'],
+    ['ftp://host/path#token=hunter2', 'ftp://host/…'],
+    ['ftp://host?token=hunter2', 'ftp://host/…'],
+    ['https://user:hunter2/hunter2@host', 'https://…'],
+    ['https://user:7/hunter2@host', 'https://…'],
+    ['https://user:7?hunter2@host', 'https://…'],
+    ['https://user:7#hunter2@host', 'https://…'],
+    ['https://user:7\\hunter2@host', 'https://…'],
+    ['ftp://host/path?mail=me@example.com&token=hunter2', 'ftp://…'],
+    ['ftp://user:hunter2@hunter2@host', 'ftp://***@host'],
+    ['https://user:hunter2%40host', 'https://…'],
+    ['https://user:hunter2 host/path', 'https://…'],
+    ['ftp://user;hunter2', 'ftp://…'],
+    ['mysql://user:hunter2@db.example.com:3306/db', 'mysql://***@db.example.com:3306/…'],
+    ['localhost:5000', 'localhost:5000'],
+    ['model.example.com/invocations', 'model.example.com/…'],
+    ['user:hunter2@host/path', '***'],
+    ['hunter2@host', '***'],
+    ['hunter2', '***'],
+    ['https//user:hunter2@host', '***'],
+    ['https:/user:hunter2@host:port', '***'],
+    ['https:\\\\user:hunter2@host:port', '***'],
+    ['jdbc:postgresql://host/db?user=u&password=hunter2', '***'],
+    ['host=h dbname=d user=u password=hunter2', '***'],
+    ['Server=h;Database=d;User Id=u;Password=hunter2', '***'],
+    ['Endpoint=sb://h/;SharedAccessKey=hunter2', '***'],
+    ['{"password":"hunter2"}', '***'],
   ])('%j is shown as %j', ([text, shown]) => {
-    const [line] = mistakes({ PRODUCER_URL: text })
-    expect(line).toContain(`PRODUCER_URL: got "${shown}", wants`)
+    for (const name of ['PRODUCER_URL', 'PORT', 'DATABASE_URL', 'STAGES']) {
+      const [line] = mistakes({ [name]: text })
+      expect(line).toContain(`${name}: got "${shown}", wants`)
+    }
+  })
+
+  test.for([
+    ['PRODUCER_URL', 'http://user:7/hunter2@127.0.0.1:1/x'],
+    ['PRODUCER_URL', 'http://user:7?hunter2@127.0.0.1:1/x'],
+    ['MODEL_URL', 'http://user\\hunter2@127.0.0.1'],
+    ['DATABASE_URL', 'postgres://user:7/hunter2@127.0.0.1:1/db'],
+    ['DATABASE_URL', 'postgres://user:7/db?hunter2@127.0.0.1:1'],
+    ['DATABASE_URL', 'postgres://host/db;password=hunter2'],
+    ['DATABASE_URL', 'postgres://host/db&password=hunter2'],
+    ['DATABASE_URL', 'postgres://user;password=hunter2/db'],
+    ['TOPICS_URL', 'postgres://user:7\\hunter2@127.0.0.1:1/db'],
+    ['SMTP_URL', 'smtp://user;hunter2'],
+    ['SMTP_URL', 'smtp://user%3Ahunter2'],
+  ] as const)('is not taken for a host or a database, which are shown: %s=%s', ([name, text]) => {
+    expect(mistakes({ ...MAIL, [name]: text })).toHaveLength(1)
+    expect(mistakes({ ...MAIL, [name]: text }).join()).not.toContain('hunter2')
   })
 
   test.for(['PORT', 'STAGES', 'ALERT_FROM', 'ALERT_TO', 'TOPICS_URL', 'DATABASE_URL', 'UNIX_TIME_UNIT', 'LOG_LEVEL'])(
@@ -814,5 +865,129 @@ test('.env of the working folder is read in silence, and the environment wins ov
   expect({ stdout, stderr }).toEqual({
     stdout: '{"PORT":81,"HOST":"10.0.0.1","MODEL_NAME":"from-environment","LOG_LEVEL":"info"}',
     stderr: '',
+  })
+})
+
+describe('what dotenv takes away, and others do not', () => {
+  const COMMENT = 'got a # behind a blank, which begins no comment'
+  test.for(NAMES.filter((name) => !/HEADERS/.test(name)))('a comment behind the value of %s is refused', (name) => {
+    for (const comment of [' # prod', '\t#prod', ' #'])
+      expect(mistakes({ [name]: `S3cret${comment}` }).join()).toMatch(new RegExp(`^${name}: ${COMMENT}`))
+    expect(mistakes({ [name]: '# only a comment' }).join()).not.toContain('only')
+    expect(mistakes({ [name]: '# only a comment' }).join()).toMatch(new RegExp(`^${name}: ${COMMENT}`))
+  })
+  test.for(NAMES)('quotes around the value of %s are refused, and it is not shown', (name) => {
+    for (const quote of ['"', "'", '`']) {
+      const lines = mistakes({ [name]: `${quote}S3cret${quote}` })
+      expect(lines.join()).toMatch(new RegExp(`^${name}: got quotes around the value`))
+      expect(lines.join()).not.toContain('S3cret')
+    }
+  })
+  test('neither is a # that belongs to the value', () => {
+    expect(readConfig({ KAFKA_PASSWORD: '#a#b', MODEL_NAME: 'rf#7' })).toMatchObject({ KAFKA_PASSWORD: '#a#b' })
+    expect(readConfig({ MODEL_HEADERS: '{"x":"a #b"}' }).MODEL_HEADERS).toEqual({ x: 'a #b' })
+    expect(readConfig({ ALERT_FROM: 'Desk #1 <a@b.example>' }).ALERT_FROM).toBe('Desk #1 <a@b.example>')
+  })
+  test('a file may hold what the environment cannot', async () => {
+    await using dir = await tempDir()
+    await writeFile(dir.file('password'), 'a #b\n')
+    expect(readConfig({ KAFKA_PASSWORD_FILE: dir.file('password') }).KAFKA_PASSWORD).toBe('a #b')
+  })
+})
+
+describe('sqlite: places', () => {
+  test.for([
+    ['sqlite:data/t.db', 'data/t.db'],
+    ['sqlite:/var/t.db', '/var/t.db'],
+    ['sqlite:///data/t.db', 'data/t.db'],
+    ['sqlite:////var/t.db', '/var/t.db'],
+    ['sqlite:///./t.db', './t.db'],
+    ['sqlite:///C:/data/t.db', 'C:/data/t.db'],
+    ['sqlite:C:\\data\\t.db', 'C:\\data\\t.db'],
+    ['sqlite:/mnt/@data/a b.db', '/mnt/@data/a b.db'],
+  ])('%s is the file %s', ([text, path]) => {
+    expect(readConfig({ TOPICS_URL: text! }).TOPICS_URL).toEqual({ engine: 'sqlite', path })
+  })
+})
+
+describe('a name that is no setting', () => {
+  /** What environment() makes of a folder's .env and an environment, and what the settings say to it. */
+  async function started(dotenv: string, env: Env) {
+    await using dir = await tempDir()
+    await writeFile(dir.file('.env'), dotenv)
+    const code = `const { environment, readConfig, unknownNames } = await import(${JSON.stringify(import.meta.resolve('../src/config.ts'))})
+      try { const env = environment(); readConfig(env, { working: false }); console.log(unknownNames(env).join('\\n')) }
+      catch (error) { console.log('refused\\n' + error.lines.join('\\n')) }`
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
+      cwd: dir.path,
+      env,
+      encoding: 'utf8',
+    })
+    return stdout.trim().split('\n').filter(Boolean)
+  }
+
+  test('is named when it is in .env, with what was probably meant', async () => {
+    const dotenv =
+      '\ufeffPRODUCER_ULR=http://u:hunter2@h\r\nexport MODEL_NAME=a\r\nTIMEZONE=x\r\nsmtp_url=y\nexport LOG_LEVEL=warn\nKAFKA_URL=kafka://a\nPORT_FILE=\n'
+    expect(await started(dotenv, {})).toEqual([
+      'PRODUCER_ULR: is no setting; did you mean PRODUCER_URL?',
+      'TIMEZONE: is in .env and no setting',
+      'smtp_url: is no setting; did you mean SMTP_URL?',
+    ])
+    expect(await started(dotenv, { NODE_ENV: 'production' })).toEqual([
+      'refused',
+      'PRODUCER_ULR: is no setting; did you mean PRODUCER_URL?',
+      'TIMEZONE: is in .env and no setting',
+      'smtp_url: is no setting; did you mean SMTP_URL?',
+    ])
+  })
+
+  test('is no mistake when it is of the tools around it', async () => {
+    const dotenv =
+      'HTTPS_PROXY=a\nno_proxy=b\nNODE_OPTIONS=\nNODE_EXTRA_CA_CERTS=c\nTZ=UTC\nPOSTGRES_PASSWORD=x\nCOMPOSE_PROJECT_NAME=y\nDYNO=\n'
+    expect(await started(dotenv, { NODE_ENV: 'production' })).toEqual([])
+  })
+
+  test('and has no = is a mistake', async () => {
+    expect(await started('PORT 81\n', {})).toEqual(['refused', 'PORT: has no = behind it in .env'])
+    expect(await started('export SMTP_URL_FILE /run/x\n', {})).toEqual([
+      'refused',
+      'SMTP_URL: has no = behind it in .env',
+    ])
+  })
+
+  test.for([
+    ['PRODUCER_URLS', 'PRODUCER_URL'],
+    ['PRODUCER_UR', 'PRODUCER_URL'],
+    ['MODLE_URL', 'MODEL_URL'],
+    ['MODEL_HEADER', 'MODEL_HEADERS'],
+    ['SMPT_URL', 'SMTP_URL'],
+    ['SMTP_URI', 'SMTP_URL'],
+    ['ALERTS_TO', 'ALERT_TO'],
+    ['DATABSE_URL', 'DATABASE_URL'],
+    ['TOPIC_URL', 'TOPICS_URL'],
+    ['TOPICS_URL_FIEL', 'TOPICS_URL_FILE'],
+    ['STATUS_TOKN', 'STATUS_TOKEN'],
+    ['Log_Level', 'LOG_LEVEL'],
+    ['FRAUD_TRESHOLD', 'FRAUD_THRESHOLD'],
+    ['PROT', 'PORT'],
+    ['NODE_EVN', 'NODE_ENV'],
+  ])('in the environment, %s, is taken for a slip of %s', async ([name, meant]) => {
+    const line = `${name}: is no setting; did you mean ${meant}?`
+    expect(unknownNames({ [name!]: 'x' })).toEqual([line])
+    expect(mistakes({ ...PRODUCTION, [name!]: 'x' })).toEqual([line])
+    expect(mistakes({ [name!]: 'x' })).toEqual([])
+  })
+
+  test('is passed over when a platform, a shell or a tool sets it', () => {
+    const platform =
+      'HOME HOSTNAME HOSTTYPE STAGE DYNO PATH PWD SHLVL USER LOGNAME SHELL TERM PGHOST PGPORT GHOST_URL REPORT EXPORT HTTP_URL FTP_URL APP_URL API_URL DB_URL ' +
+      'KUBERNETES_SERVICE_HOST KUBERNETES_SERVICE_PORT KUBERNETES_PORT_443_TCP_ADDR MODEL_PORT MODEL_SERVICE_HOST MODEL_SERVICE_PORT MODEL_PORT_5000_TCP ' +
+      'SMTP_PORT SMTP_HOST SMTP_SERVICE_HOST DATABASE_PORT TOPICS_PORT KAFKA_PORT KAFKA_HOST NODE_VERSION NODE_OPTIONS NODE_PATH YARN_VERSION npm_config_port ' +
+      'npm_lifecycle_event HEROKU_APP_NAME HEROKU_SLUG_COMMIT INVOCATION_ID JOURNAL_STREAM SYSTEMD_EXEC_PID WEBSITE_HOSTNAME K_SERVICE FLY_REGION HTTP_PROXY https_proxy TZ'
+    expect(unknownNames(Object.fromEntries(platform.split(' ').map((name) => [name, 'x'])))).toEqual([])
+    expect(unknownNames(Object.fromEntries(NAMES.flatMap((n) => [n, `${n}_FILE`]).map((name) => [name, 'x'])))).toEqual(
+      [],
+    )
   })
 })
