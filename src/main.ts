@@ -10,6 +10,7 @@ import { shownPlace } from './place.ts'
 import { isBug, reason } from './stage.ts'
 import { stopSignal } from './stop.ts'
 import { maskCards } from './transaction.ts'
+import { VERSION } from './version.ts'
 
 const line = (usage: string, meaning: string) => `  ${`node src/main.ts ${usage}`.trim()}\n      ${meaning}`
 const USAGE = [
@@ -39,6 +40,10 @@ async function main(): Promise<number> {
   const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
   if (name === 'help' || [name, ...rest].some((word) => word === '--help' || word === '-h')) {
     console.log(USAGE)
+    return 0
+  }
+  if (name === '--version' || name === '-v' || name === 'version') {
+    console.log(VERSION)
     return 0
   }
   try {

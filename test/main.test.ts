@@ -4,6 +4,7 @@ import { closeSync, openSync } from 'node:fs'
 import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
+import manifest from '../package.json' with { type: 'json' }
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
 import { httpServer, row, tempDir, waitFor } from './rows.ts'
 import { MAIN, startWorker } from './worker.ts'
@@ -412,6 +413,13 @@ describe('commands', () => {
     expect((await worker.end).code).toBe(0)
     for (const command of ['once', 'doctor', 'audit', 'replay', 'backup', 'dead-letters', 'simulate'])
       expect(worker.text()).toContain(`node src/main.ts ${command}`)
+  })
+
+  test.for(['--version', '-v', 'version'])('%s says the version of package.json, and nothing else', async (word) => {
+    await using dir = await tempDir()
+    await using worker = startWorker(dir.path, {}, word)
+    expect((await worker.end).code).toBe(0)
+    expect(worker.text()).toBe(`${manifest.version}\n`)
   })
 
   test('simulate prints labelled history for a trainer', async () => {

@@ -6,6 +6,7 @@ import type { Store } from '../record/store.ts'
 import { reason } from '../stage.ts'
 import type { Batch, Reader, ReaderName, Records, TopicName, Topics, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
+import { VERSION } from '../version.ts'
 
 /** seconds: from a local disk to a model server that loads its model first */
 const CALL_BUCKETS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600]
@@ -42,6 +43,11 @@ export function openMetrics() {
     buckets: AGE_BUCKETS,
     registers,
   })
+  const labelNames = ['version', 'node'] as const
+  new Gauge({ name: 'client_predict_build_info', help: 'Which program runs; always 1', labelNames, registers }).set(
+    { version: VERSION, node: process.versions.node },
+    1,
+  )
   for (const stage of ['fetch', 'score', 'record']) setAside.inc({ stage }, 0) // what is not there yet cannot rise
   mailed.inc({ way: 'mail' }, 0)
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { escapeHtml } from '../alert/html.ts'
 import { plural } from '../stage.ts'
+import { VERSION } from '../version.ts'
 import type { Report, Row, State } from './watch.ts'
 
 /** seconds after which the page asks again */
@@ -68,7 +69,7 @@ export function pageOf(
 <meta http-equiv="refresh" content="${REFRESH}"><title>${escapeHtml(title)} · client-predict</title>
 <style>${STYLE}</style></head>
 <body><h1 class="${bad.length > 0 ? 'bad' : ready ? 'good' : 'wait'}">${escapeHtml(title)}</h1>
-<p>client-predict at ${utc(at)}; asks again every ${REFRESH} s</p>
+<p>client-predict ${escapeHtml(VERSION)} at ${utc(at)}; asks again every ${REFRESH} s</p>
 <table><thead><tr><th>stage</th><th>state</th><th>waiting</th><th>since the start</th><th>why, or the last failure</th></tr></thead>
 <tbody>
 ${rows.map((row) => line(row, totals, at)).join('\n')}

@@ -6,6 +6,7 @@ import { collectDefaultMetrics } from 'prom-client'
 import { isLoopback } from '../place.ts'
 import { isBug, reason } from '../stage.ts'
 import { maskCards } from '../transaction.ts'
+import { VERSION } from '../version.ts'
 import { pageOf, STYLE_HASH } from './page.ts'
 import type { Watch } from './watch.ts'
 
@@ -60,7 +61,7 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
         last_error: last && { at: iso(last.at), reason: last.reason },
         ...(waiting !== undefined && { lag_records: waiting, lag_seconds: oldest }),
       }))
-      const text = JSON.stringify({ ready, at: iso(at), stages }, undefined, 2)
+      const text = JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)
       return { status: ready ? 200 : 503, type: 'application/json', text: `${text}\n` }
     },
     async '/metrics'() {

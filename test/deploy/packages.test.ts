@@ -49,6 +49,10 @@ describe('the packages', () => {
   })
 })
 
+test("the image's label has the version of package.json", () => {
+  expect(/^ +org\.opencontainers\.image\.version="(.*)" \\$/m.exec(file('Dockerfile'))?.[1]).toBe(manifest.version)
+})
+
 describe('.npmrc', () => {
   test('is understood by npm', () => {
     expect(npm('config', 'list').stderr).not.toContain('Unknown project config')

@@ -6,6 +6,7 @@ import { type StatusOptions, statusServer } from '../../src/operate/status.ts'
 import { openWatch } from '../../src/operate/watch.ts'
 import { failed, works } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
+import { VERSION } from '../../src/version.ts'
 import { freePort, LONG_CARD, listeningLog, prediction, tempDir, transaction, waitFor } from '../rows.ts'
 
 const ALL = ['fetch', 'score', 'alert', 'record'] as const
@@ -57,6 +58,15 @@ describe('/healthz', () => {
     const response = await fetch(`${url}/healthz`)
     expect([response.status, await response.text()]).toEqual([200, 'ok\n'])
   })
+})
+
+test('the page, /readyz and the metrics say which version runs', async () => {
+  const { url, metrics } = await start()
+  const text = async (path: string) => (await fetch(url + path)).text()
+  expect(JSON.parse(await text('/readyz')).version).toBe(VERSION)
+  expect(await text('/')).toContain(`client-predict ${VERSION} at `)
+  const info = `client_predict_build_info{version="${VERSION}",node="${process.versions.node}"} 1`
+  expect(await metrics()).toContain(`${info}\n`)
 })
 
 describe('/readyz', () => {
