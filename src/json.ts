@@ -13,9 +13,11 @@ export type Json = null | boolean | number | bigint | string | Json[] | { [key: 
 const MARK = `${randomUUID()}#`
 const NO_INTEGER = /^-?0|[.eE+]|.-/
 const COLON = /\s*:/y
-const [QUOTE, BACKSLASH, MINUS, I, N] = [34, 92, 45, 73, 78]
+const [QUOTE, COMMA, MINUS, I, N, BACKSLASH] = [34, 44, 45, 73, 78, 92]
 /** No bigint is made of more: that takes more than linear time. */
 const MOST_DIGITS = 1000
+/** Nothing is nested deeper: what is can be read, but not printed. */
+const MOST_DEPTH = 1000
 
 const isDigit = (code: number) => code >= 48 && code <= 57
 const isOfNumber = (code: number) =>
@@ -25,6 +27,7 @@ const isOfNumber = (code: number) =>
 export function parse(text: string): Json {
   let safe = ''
   let done = 0
+  let depth = 0
   const put = (instead: string, start: number, end: number) => {
     safe += text.slice(done, start) + instead
     done = end
@@ -32,13 +35,16 @@ export function parse(text: string): Json {
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at)
     if (code === QUOTE) at = closingQuote(text, at)
+    else if (opens(code)) {
+      if (++depth > MOST_DEPTH) throw new SyntaxError(`nested more than ${MOST_DEPTH} deep`)
+    } else if (closes(code)) depth--
     else if (isDigit(code) || code === MINUS) {
       const start = at
       while (isOfNumber(text.charCodeAt(at + 1))) at++
       if (at - start < 15) continue
       const token = text.slice(start, at + 1)
       if (NO_INTEGER.test(token) || Number.isSafeInteger(Number(token))) continue
-      if (token.length > MOST_DIGITS) throw new SyntaxError(`a number of more than ${MOST_DIGITS} digits`)
+      if (token.length > MOST_DIGITS) throw new SyntaxError(`not a number: it has more than ${MOST_DIGITS} digits`)
       COLON.lastIndex = at + 1
       if (COLON.test(text)) continue // a number as a key is refused, a string would not be
       put(`"${MARK}${token}"`, start, at + 1)
@@ -98,3 +104,36 @@ function digits(_key: string, value: unknown): unknown {
 export function stringify(value: unknown): string {
   return JSON.stringify(value, digits)
 }
+
+/** Where what opens at `at` ends, a string, a list or an object, by quotes and brackets alone; -1 when it does not end. */
+export function brackets(text: string, at: number): number {
+  let depth = 0
+  for (let i = at; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code === QUOTE) i = closingQuote(text, i)
+    else if (opens(code)) depth++
+    else if (closes(code)) depth--
+    // `{` and `[` are two before their counterparts
+    if (depth === 0) return i < text.length && (code === QUOTE || code === text.charCodeAt(at) + 2) ? i + 1 : -1
+  }
+  return -1
+}
+
+/** What is between the commas, from `from` to `to`, by quotes and brackets alone: the rest is not checked. */
+export function* pieces(text: string, from: number, to: number): Generator<readonly [from: number, to: number]> {
+  let depth = 0
+  let start = from
+  for (let i = from; i < to; i++) {
+    const code = text.charCodeAt(i)
+    if (code === QUOTE) i = closingQuote(text, i)
+    else if (opens(code)) depth++
+    else if (closes(code)) depth--
+    else if (code === COMMA && depth === 0) {
+      yield [start, i]
+      start = i + 1
+    }
+  }
+  if (start > from || /\S/.test(text.slice(start, to))) yield [start, to]
+}
+const opens = (code: number) => code === 91 || code === 123 // [ {
+const closes = (code: number) => code === 93 || code === 125 // ] }

@@ -67,25 +67,44 @@ export function columnsAmong(names: readonly string[]): Map<string, number> {
   return new Map([...alike, ...exact])
 }
 
+/** An object's columns that we know, by the names that we have for them. */
+export function renamed(row: Record<string, unknown>): Record<string, unknown> {
+  const names = Object.keys(row)
+  return Object.fromEntries([...columnsAmong(names)].map(([column, i]) => [column, row[names[i]!]]))
+}
+
 /** One card transaction as the producer sent it. A column that a fork leaves out, or that cannot be read, is null. */
-export type Transaction = Record<(typeof TEXTS)[number] | 'dob', string | null> &
-  Record<(typeof WHOLES)[number] | (typeof NUMBERS)[number], number | null> & {
-    cc_num: bigint
-    amt: number
-    trans_num: string
-    is_fraud: 0 | 1 | null
-    /** UTC, `YYYY-MM-DD HH:MM:SS` */
-    trans_date_trans_time: string
-    /** seconds since 1970 */
-    unix_time: number
-    /** ms since 1970, when the transaction happened, by the producer's clock */
-    event_time: number
-    /** ms since 1970, when it reached us */
-    fetched_at: number
-  }
-const TEXTS = ['merchant', 'category', 'first', 'last', 'gender', 'street', 'city', 'state', 'job'] as const
-const WHOLES = ['zip', 'city_pop'] as const
-const NUMBERS = ['lat', 'long', 'merch_lat', 'merch_long'] as const
+export type Transaction = {
+  cc_num: bigint
+  merchant: string | null
+  category: string | null
+  amt: number
+  first: string | null
+  last: string | null
+  gender: string | null
+  street: string | null
+  city: string | null
+  state: string | null
+  zip: number | null
+  lat: number | null
+  long: number | null
+  city_pop: number | null
+  job: string | null
+  /** `YYYY-MM-DD` */
+  dob: string | null
+  trans_num: string
+  merch_lat: number | null
+  merch_long: number | null
+  is_fraud: 0 | 1 | null
+  /** UTC, `YYYY-MM-DD HH:MM:SS` */
+  trans_date_trans_time: string
+  /** seconds since 1970 */
+  unix_time: number
+  /** ms since 1970, when the transaction happened, by the producer's clock */
+  event_time: number
+  /** ms since 1970, when it reached us */
+  fetched_at: number
+}
 
 export type Prediction = Transaction & {
   /** 1: fraud */
@@ -109,54 +128,76 @@ export class BadRow extends Error {}
 /** Is told of a column that could not be read as it came, and what is wrong with it, without its value. */
 export type Unread = (column: string, what: string) => void
 
+/** Reads one row, as readRow does. Throws BadRow, with every reason, when it is no transaction. */
+export function toTransaction(row: Record<string, unknown>, fetched_at: number, unread?: Unread): Transaction {
+  const found = readRow(row, fetched_at, unread)
+  if (typeof found === 'string') throw new BadRow(found)
+  return found
+}
+
 /**
- * Reads one row of the producer. Throws BadRow, with every reason, when it lacks what no alarm can do without: card, amount,
- * number and time. What else cannot be read becomes null, and `unread` is told. Nothing is left for a database to interpret,
- * or to refuse.
+ * Reads one row of the producer. What it is answered with is why it is no transaction, every reason, when it lacks what
+ * no alarm can do without: card, amount, number and time. What else cannot be read becomes null, and `unread` is told.
+ * Nothing is left for a database to interpret, or to refuse. (An Error for each of millions of rows would take minutes.)
  */
-export function toTransaction(
-  row: Record<string, unknown>,
-  fetched_at: number,
-  unread: Unread = () => {},
-): Transaction {
+export function readRow(row: Record<string, unknown>, fetched_at: number, unread?: Unread): Transaction | string {
   const [cc_num, amt, trans_num, event_time] = [card(row.cc_num), number(row.amt), transNum(row), eventTime(row)]
-  const needed = {
-    cc_num: typeof cc_num === 'string' && cc_num,
-    amt: amt === undefined && 'must be a finite number',
-    trans_num: trans_num.wrong,
+  if (typeof cc_num === 'string' || amt === undefined || trans_num.wrong || event_time === undefined) {
+    const needed = {
+      cc_num: typeof cc_num === 'string' && cc_num,
+      amt: amt === undefined && 'must be a finite number',
+      trans_num: trans_num.wrong,
+    }
+    const reasons = Object.entries(needed).flatMap(([column, wrong]) =>
+      wrong ? [`${column} ${row[column] === undefined ? 'is missing' : wrong}`] : [],
+    )
+    if (event_time === undefined) reasons.push(`current_time (or unix_time, or trans_date_trans_time) ${NO_TIME}`)
+    return reasons.join('; ')
   }
-  const reasons = Object.entries(needed).flatMap(([column, wrong]) =>
-    wrong ? [`${column} ${row[column] === undefined ? 'is missing' : wrong}`] : [],
-  )
-  if (event_time === undefined) reasons.push(`current_time (or unix_time, or trans_date_trans_time) ${NO_TIME}`)
-  if (typeof cc_num === 'string' || amt === undefined || event_time === undefined || reasons.length > 0)
-    throw new BadRow(reasons.join('; '))
 
   function optional<T>(column: string, read: (value: unknown) => T | undefined, wanted: string): T | null {
     const value = row[column]
-    if (value === undefined || value === null || (read !== text && isEmpty(value))) return null
+    if (value === undefined || value === null) return null
     const found = read(value)
-    if (found === undefined) unread(column, `is not ${wanted}`)
-    else if (read === text && typeof value === 'string' && found !== value)
-      unread(column, value.length > MOST_TEXT ? `is longer than ${MOST_TEXT} characters and is cut` : REPLACED)
-    return found ?? null
+    if (found === value) return found as T
+    if (found !== undefined) {
+      if (read === text && typeof value === 'string')
+        unread?.(column, value.length > MOST_TEXT ? `is longer than ${MOST_TEXT} characters and is cut` : REPLACED)
+      return found
+    }
+    if (!isEmpty(value)) unread?.(column, `is not ${wanted}`)
+    return null
   }
-  if (typeof row.trans_num === 'string' && row.trans_num !== trans_num.text) unread('trans_num', REPLACED)
+  const texts = (column: string) => optional(column, text, 'text')
+  const numbers = (column: string) => optional(column, number, 'a finite number')
+  const wholes = (column: string) => optional(column, whole, 'a whole number')
+
+  if (typeof row.trans_num === 'string' && row.trans_num !== trans_num.text) unread?.('trans_num', REPLACED)
   for (const column of TIMES) {
     if (timeOf(row[column]) === event_time) break
-    if (!isEmpty(row[column])) unread(column, 'is no time, the next one counts')
+    if (!isEmpty(row[column])) unread?.(column, 'is no time, the next one counts')
   }
-  const read = <K extends string, T>(columns: readonly K[], by: (value: unknown) => T | undefined, wanted: string) =>
-    Object.fromEntries(columns.map((column) => [column, optional(column, by, wanted)])) as Record<K, T | null>
   return {
     cc_num,
+    merchant: texts('merchant'),
+    category: texts('category'),
     amt,
+    first: texts('first'),
+    last: texts('last'),
+    gender: texts('gender'),
+    street: texts('street'),
+    city: texts('city'),
+    state: texts('state'),
+    zip: wholes('zip'),
+    lat: numbers('lat'),
+    long: numbers('long'),
+    city_pop: wholes('city_pop'),
+    job: texts('job'),
+    dob: optional('dob', date, 'a date like 1980-12-31'),
     trans_num: trans_num.text,
-    ...read(TEXTS, text, 'text'),
-    ...read(WHOLES, whole, 'a whole number'),
-    ...read(NUMBERS, number, 'a finite number'),
-    ...read(['dob'], date, 'a date like 1980-12-31'),
-    ...read(['is_fraud'], label, '0 or 1'),
+    merch_lat: numbers('merch_lat'),
+    merch_long: numbers('merch_long'),
+    is_fraud: optional('is_fraud', label, '0 or 1'),
     trans_date_trans_time: new Date(event_time).toISOString().slice(0, 19).replace('T', ' '),
     unix_time: Math.floor(event_time / 1000),
     event_time,

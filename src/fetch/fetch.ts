@@ -1,7 +1,8 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { forever, grace, insist, plural, type Stage } from '../stage.ts'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
+import { forever, grace, insist, Outage, plural, type Stage } from '../stage.ts'
 import type { Topics } from '../topic/topic.ts'
-import { readDocument } from './document.ts'
+import type { DeadLetter } from '../transaction.ts'
+import { readInParts } from './document.ts'
 import type { Producer } from './producer.ts'
 
 /** ms that a call in flight is given to finish after the stop: an answer cut off is lost for good */
@@ -26,6 +27,7 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
   const distance = (60_000 / ratePerMin) * 1.01
   const turn = topics.turn('fetch')
   let calledAt = 0
+  const told = new Set<string>() // columns that could not be read
 
   // A clock that was set back must not stop us for longer than one distance.
   const untilNext = () => Math.min(calledAt + distance - Date.now(), distance)
@@ -46,15 +48,30 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
     if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
 
     using late = grace(stage.stop, GRACE)
-    const body = await producer.call(late.signal)
-    const { transactions, letters, wholeBody } = readDocument(body, Date.now())
-    await insist(stage, () => topics.append({ transactions, 'dead-letters': letters }))
-    stage.log.debug(`fetched ${plural(transactions.length, 'transaction')}`)
-    if (wholeBody) throw new Error(`${letters[0]!.reason}; it is kept in dead-letters`)
-    if (letters.length > 0)
-      stage.log.warn(
-        `${plural(letters.length, 'row')} of the producer set aside in dead-letters: ${letters[0]!.reason}`,
-      )
+    await keep(await producer.call(late.signal))
+  }
+  /** In parts, and in between others have their turn: a body may hold millions of rows. */
+  async function keep(body: string) {
+    const { log } = stage
+    let [rows, aside] = [0, 0]
+    let first: DeadLetter | undefined
+    for (const part of readInParts(body, Date.now(), stage.stop)) {
+      const { transactions, letters, unread = [], wholeBody, refused } = part
+      if (refused !== undefined) throw new Outage(`the producer answered 200, and no data: ${refused}`)
+      if (transactions.length + letters.length > 0)
+        await insist(stage, () => topics.append({ transactions, 'dead-letters': letters }))
+      rows += transactions.length
+      aside += part.bad
+      first ??= letters[0]
+      for (const [column, what] of unread) {
+        if (!told.has(column)) log.warn(`the producer's column ${column} ${what}; said once for each column`)
+        told.add(column)
+      }
+      if (wholeBody) throw new Error(`${first!.reason}; it is kept in dead-letters`)
+      await setImmediate()
+    }
+    log.debug(`fetched ${plural(rows, 'transaction')}`)
+    if (first) log.warn(`${plural(aside, 'row')} of the producer set aside in dead-letters: ${first.reason}`)
   }
   await forever(stage, step, untilNext)
 }

@@ -3,7 +3,7 @@ import { Outage } from '../stage.ts'
 
 /** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
 const DEADLINE = 60_000
-const MAX_BODY = 10 * 1024 * 1024
+const MAX_BODY = 64 * 2 ** 20
 
 export type Producer = {
   /** One call: the body of a 200, as text. Throws when there is none; what a lost answer held is gone for good. */
@@ -29,6 +29,7 @@ export function producerApi({
       const { status, text, retryAfter: wait } = answer
       if (status === 429) throw new Outage('the producer answered 429, its rate limit is reached', { wait })
       if (status >= 300 && status < 400) throw new Outage(`the producer answered ${status}: PRODUCER_URL has moved`)
+      if (status === 204) return 'null' // nothing to deliver
       if (status !== 200) throw new Outage(`the producer answered ${status} (${glimpse(answer)})`, { wait })
       if (isHtml(answer.text)) throw new Outage(`the producer sent ${glimpse(answer)} instead of data`)
       if (text.trim() === '') throw new Outage('the producer sent nothing')

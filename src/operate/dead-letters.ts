@@ -1,12 +1,16 @@
 import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
-import { reason } from '../stage.ts'
+import { plural, reason } from '../stage.ts'
 import { FOREIGN, foreignTransaction } from '../topic/kafka-message.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type DeadLetter, maskCards, type Prediction, type Transaction } from '../transaction.ts'
 
+const stays = (why: string) => `stays: ${why}`
 const MISSING = 'there is no such dead letter, or it was put back already'
+
+/** characters of what was set aside that are searched for card numbers, before the first of them are shown */
+const SEARCHED = 4096
 
 /** The dead letters that have not been put back, oldest first. */
 export async function openLetters(topics: Topics): Promise<Map<string, DeadLetter>> {
@@ -22,7 +26,8 @@ export async function openLetters(topics: Topics): Promise<Map<string, DeadLette
 export function describeLetter(id: string, { stage, at, reason, record }: DeadLetter): string {
   const when = new Date(at).toISOString().slice(0, 19).replace('T', ' ')
   const { body, data } = record as { body?: string; data?: unknown[] }
-  const glimpse = maskCards(stringify(body ?? data?.[0] ?? record)) // before it is cut: part of a number would pass
+  const shown = stringify(body?.slice(0, SEARCHED) ?? data?.[0] ?? record).slice(0, SEARCHED)
+  const glimpse = maskCards(shown) // before it is cut: part of a number would pass
   return `${id.padEnd(6)} ${when} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
 }
 
@@ -41,8 +46,8 @@ export async function discardLetters(
 
 /**
  * Puts letters back to where they fell out: rows and transactions into `transactions`, predictions straight into the
- * database, as `predictions` would mail them again. Resolves with one line for each letter; `stuck` counts those that
- * stay as they are.
+ * database, as `predictions` would mail them again. Of a letter that holds several rows those go back that can be read by
+ * now, the others are set aside anew. Resolves with one line for each letter; `stuck` counts those of which something stays.
  */
 export async function retryLetters(
   topics: Topics,
@@ -54,9 +59,9 @@ export async function retryLetters(
   let stuck = 0
   for (const id of new Set(ids.length > 0 ? ids : letters.keys())) {
     const letter = letters.get(id)
-    const problem = letter ? await retry(id, letter) : MISSING
+    const problem = letter ? await retry(id, letter) : stays(MISSING)
     if (problem !== undefined) stuck++
-    lines.push(`${id.padEnd(6)} ${problem === undefined ? 'put back' : `stays: ${maskCards(problem)}`}`)
+    lines.push(`${id.padEnd(6)} ${problem === undefined ? 'put back' : maskCards(problem)}`)
   }
   return { lines, stuck }
 
@@ -65,7 +70,7 @@ export async function retryLetters(
     if (stage === 'record') {
       const refusal = await store.insert([record as Prediction]).then(
         () => undefined,
-        (error) => reason(error),
+        (error) => stays(reason(error)),
       )
       if (refusal !== undefined) return refusal
       await topics.append(retried)
@@ -81,14 +86,17 @@ export async function retryLetters(
       try {
         transaction = foreignTransaction(body ?? '', Date.now())
       } catch (error) {
-        return reason(error)
+        return stays(reason(error))
       }
       await topics.append({ transactions: [transaction], ...retried })
       return undefined
     }
     const again = readDocument(body ?? stringify(record), Date.now())
-    const problem = again.letters[0]?.reason
-    if (problem === undefined) await topics.append({ transactions: again.transactions, ...retried })
-    return problem
+    const problem = again.refused ?? again.letters[0]?.reason
+    const { transactions, letters: rest } = again
+    if (problem !== undefined && transactions.length === 0) return stays(problem)
+    await topics.append({ transactions, 'dead-letters': [...rest, ...retried['dead-letters']] })
+    if (problem === undefined) return undefined
+    return `${plural(transactions.length, 'row')} put back, ${again.bad} set aside anew: ${problem}`
   }
 }

@@ -24,13 +24,17 @@ const migrations = (table: string) => [
   `ALTER TABLE ${table} ADD CHECK (fraud_confirmed IN (0, 1)) NOT VALID`,
 ]
 
-const isTime = (column: string) => type(column) === 'timestamptz'
 /** rows in one statement: each is to be done well within its deadline, on a slow server too */
 const STATEMENT_ROWS = 5000
-/** Times have no zone in the rows: they are UTC. */
+/** Times have no zone in the rows: they are UTC. Nor is a date interpreted: what is not ISO, of an earlier release, is none. */
+const READ: Record<string, string> = {
+  trans_date_trans_time: "trans_date_trans_time AT TIME ZONE 'UTC'",
+  dob: "CASE WHEN dob ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN dob::date END",
+}
+const SENT: Record<string, string> = { trans_date_trans_time: 'timestamp', dob: 'text' }
 const insertInto = (table: string) => `INSERT INTO ${table} (${PREDICTION_COLUMNS.join(', ')})
-  SELECT ${PREDICTION_COLUMNS.map((c) => (isTime(c) ? `${c} AT TIME ZONE 'UTC'` : c)).join(', ')}
-  FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${isTime(c) ? 'timestamp' : type(c)}`).join(', ')})
+  SELECT ${PREDICTION_COLUMNS.map((c) => READ[c] ?? c).join(', ')}
+  FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${SENT[c] ?? type(c)}`).join(', ')})
   ORDER BY trans_num COLLATE "C", event_time
   ON CONFLICT (trans_num, event_time) DO NOTHING`
 

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import { type Json, parse, stringify } from '../json.ts'
 import type { Committed } from '../kafka-workarounds.ts'
 import type { Message } from '../kafka-writer.ts'
-import { columnsAmong, type DeadLetter, type Transaction, toTransaction } from '../transaction.ts'
+import { type DeadLetter, renamed, type Transaction, toTransaction } from '../transaction.ts'
 import { decode, type Notes, type Records, TOPICS, type TopicName, type Writes } from './topic.ts'
 
 /** bytes that a record may have; brokers take 1 MiB with what goes around it, unless told otherwise */
@@ -65,9 +65,7 @@ export const cardToken = (cc_num: bigint) => createHash('sha256').update(String(
 export function foreignTransaction(body: string, fetched_at: number): Transaction {
   const row = parseRow(body)
   if (typeof row !== 'object' || row === null || Array.isArray(row)) throw new Error('it is no JSON object')
-  const names = Object.keys(row)
-  const known = [...columnsAmong(names)].map(([column, i]) => [column, row[names[i]!]])
-  return toTransaction({ current_time: row.event_time, ...Object.fromEntries(known) }, fetched_at)
+  return toTransaction({ current_time: row.event_time, ...renamed(row) }, fetched_at)
 }
 function parseRow(body: string): Json {
   try {

@@ -1,11 +1,10 @@
-import { expect, test } from 'vitest'
-import { readDocument } from '../../src/fetch/document.ts'
+import { describe, expect, test } from 'vitest'
+import { readDocument, readInParts } from '../../src/fetch/document.ts'
 import { parse, stringify } from '../../src/json.ts'
 import { toTransaction } from '../../src/transaction.ts'
 import { body, LONG_CARD, row } from '../rows.ts'
 
 const NOW = 1_770_000_000_000
-const KEPT = 64 * 1024
 const document = (columns: string[], ...data: unknown[]) => stringify({ columns, index: data.map((_, i) => i), data })
 
 test.for([
@@ -16,11 +15,11 @@ test.for([
 ] as const)('reads %s', ([, rows, doubled]) => {
   const { transactions, ...others } = readDocument(body(rows, { doubled }), NOW)
   expect(transactions).toEqual(rows.map((r) => toTransaction(r, NOW)))
-  expect(others).toEqual({ letters: [] })
+  expect(others).toEqual({ letters: [], bad: 0 })
 })
 
 test('a document without rows holds nothing, and nothing is wrong with it', () => {
-  expect(readDocument(body([]), NOW)).toEqual({ transactions: [], letters: [] })
+  expect(readDocument(body([]), NOW)).toEqual({ transactions: [], letters: [], bad: 0 })
 })
 
 test('finds columns by name: reordered, added, left out', () => {
@@ -99,6 +98,7 @@ test.for([
   ['too short', [1, 2], 'the row has 2 values for 21 columns'],
   ['too long', [...Object.values(row(2, { cc_num: LONG_CARD })), 1], 'the row has 22 values for 21 columns'],
   ['an object', row(2, { cc_num: LONG_CARD }), 'the row is not a list'],
+  ['text', 'x', 'the row is not a list'],
   ['null', null, 'the row is not a list'],
 ] as const)('sets a row aside that is %s', ([, bad, reason]) => {
   const columns = Object.keys(row(1))
@@ -117,36 +117,210 @@ test.for<[string, string]>([
   ['Service is waking up', 'not valid JSON'],
   ['"Service is waking up"', 'not valid JSON'],
   ['{"columns":["amt"],"data":[[1]', 'not valid JSON'],
-  ['null', 'it is not an object'],
-  ['[[1,2]]', 'it is not an object'],
-  ['17', 'it is not an object'],
-  ['{"error":"Rate limit exceeded: 5 per 1 minute"}', 'it has no list "columns"'],
+  ['{"columns":["amt"],"data":[[1]}', 'not valid JSON'],
+  ['{"columns":["amt"],"data":[[1]]}]', 'not valid JSON'],
+  ['{"columns" ["amt"]}', 'not valid JSON'],
+  ['{"amt":1}{"amt":', 'not valid JSON'],
+  ['['.repeat(100_000), 'not valid JSON'],
+  ['\u0000', 'not valid JSON'],
+  ['17', 'it is a number'],
+  ['true', 'it is true or false'],
+  ['[[1,2]]', 'it is a list of lists, without the names of the columns'],
+  ['{"data":[[1,2]]}', 'it is a list of lists, without the names of the columns'],
+  ['[1,2]', 'it is a list, but not of objects'],
   ['{"columns":["amt",1],"data":[]}', 'it has no list "columns"'],
   ['{"columns":["amt"]}', 'it has no list "data"'],
   ['{"columns":["amt"],"data":{}}', 'it has no list "data"'],
-])('keeps a body that is no document, as it is: %s', ([text, why]) => {
-  expect(readDocument(text, NOW)).toEqual({
-    transactions: [],
-    letters: [
-      {
-        stage: 'fetch',
-        at: NOW,
-        reason: `the body is no document: ${why}`,
-        record: { body: text, bytes: Buffer.byteLength(text) },
-      },
+  [
+    '{"cc_num":{"0":1},"amt":{"0":2}}',
+    'it is an object of columns (pandas orient "columns" or "list"): orient "split" or "records" is read',
+  ],
+  [
+    '{"cc_num":[1],"amt":[2]}',
+    'it is an object of columns (pandas orient "columns" or "list"): orient "split" or "records" is read',
+  ],
+  ['{"status":"ok","4992346398065154184":1}', 'it is an object with the keys status, …4184, of which none is known'],
+])('keeps a body that is no document, as it is, and names its form: %s', ([text, why]) => {
+  const letter = {
+    stage: 'fetch',
+    at: NOW,
+    reason: `the body is no document: ${why}`,
+    record: { body: text, bytes: Buffer.byteLength(text) },
+  }
+  expect(readDocument(text, NOW)).toEqual({ transactions: [], letters: [letter], bad: 0, wholeBody: true })
+})
+
+test('keeps a body that is no document whole, however long it is', () => {
+  const text = 'é'.repeat(5 * 2 ** 20)
+  expect(readDocument(text, NOW).letters[0]?.record).toEqual({ body: text, bytes: 10 * 2 ** 20 })
+})
+
+test.for([
+  ...[
+    '[]',
+    '{}',
+    'null',
+    '""',
+    ' [ ] ',
+    '"[]"',
+    '"\\"[]\\""',
+    '{"columns":["amt"],"data":[]}',
+    '{"columns":[],"data":[]}',
+  ],
+  ...[
+    '{"columns":["amt"],"data":null}',
+    '{"data":[]}',
+    '{"data":null}',
+    '{"transactions":[],"count":0}',
+    '{"data":{}}',
+    '{"data":[],"message":"none"}',
+  ],
+  ...['{"result":[],"error":null}', '{"data":{"columns":["amt"],"index":[],"data":[]}}', '"{\\"data\\": \\"[]\\"}"'],
+])('%s delivers nothing, and nothing is wrong with it', (text) => {
+  expect(readDocument(text, NOW)).toEqual({ transactions: [], letters: [], bad: 0 })
+})
+
+test.for<[string, string]>([
+  ['{"error":"Rate limit exceeded: 5 per 1 minute"}', 'Rate limit exceeded: 5 per 1 minute'],
+  ['"{\\"error\\": \\"maintenance\\"}"', 'maintenance'],
+  ['{"detail":"Not authenticated"}', 'Not authenticated'],
+  ['{"detail":[{"loc":["query"],"msg":"field required"}]}', '[{"loc":["query"],"msg":"field required"}]'],
+  ['{"success":false,"message":"try\\nlater"}', 'try later'],
+  ['{"error":{"code":500}, "data":null}', '{"code":500}'],
+  [`{"error":"card ${LONG_CARD}${'!'.repeat(1e6)}"}`, `card …4184${'!'.repeat(190)}`],
+])('%s says what is wrong: no row, and no dead letter', ([text, refused]) => {
+  expect(readDocument(text, NOW)).toEqual({ transactions: [], letters: [], bad: 0, refused })
+})
+
+const records = (...rows: Record<string, unknown>[]) => stringify(rows)
+test.for<[what: string, text: string]>([
+  ['a list of objects', records(row(1), row(2, { cc_num: LONG_CARD }))],
+  ['a list of objects inside a JSON string', JSON.stringify(records(row(1), row(2, { cc_num: LONG_CARD })))],
+  ['one object after the other', `${stringify(row(1))}\n${stringify(row(2, { cc_num: LONG_CARD }))}\n`],
+  [
+    'a document inside a JSON string inside a JSON string',
+    JSON.stringify(body([row(1), row(2, { cc_num: LONG_CARD })])),
+  ],
+  ...['data', 'transactions', 'result', 'anything'].flatMap((name): [string, string][] => [
+    [`a list in "${name}"`, `{"status":"ok","${name}":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
+    [
+      `a document in "${name}"`,
+      `{"${name}":${body([row(1), row(2, { cc_num: LONG_CARD })], { doubled: false })},"n":2}`,
     ],
-    wholeBody: true,
+  ]),
+  ['a document as text in "data"', `{"data":${body([row(1), row(2, { cc_num: LONG_CARD })])}}`],
+  ['pandas orient="table"', `{"schema":{"fields":[]},"data":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
+  ['a list beside a message', `{"message":"2 found","found":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
+  ['objects with blanks', `\ufeff[ ${stringify(row(1))} ,\n ${stringify(row(2, { cc_num: LONG_CARD }))} ]\r\n`],
+])('reads %s', ([, text]) => {
+  const { transactions, letters } = readDocument(text, NOW)
+  expect(letters).toEqual([])
+  expect(transactions).toEqual([row(1), row(2, { cc_num: LONG_CARD })].map((r) => toTransaction(r, NOW)))
+})
+
+test('reads one object', () => {
+  for (const text of [stringify(row(1)), `{"data":${stringify(row(1))}}`, JSON.stringify(stringify(row(1)))])
+    expect(readDocument(text, NOW).transactions).toEqual([toTransaction(row(1), NOW)])
+})
+
+test('sets an object aside that is no transaction, as a document that can be read again', () => {
+  const bad = { cc_num: LONG_CARD, body: 'x', data: [1] }
+  const { transactions, letters } = readDocument(records(row(1), bad, row(3)), NOW)
+  expect(transactions).toHaveLength(2)
+  expect(letters).toMatchObject([{ record: { columns: Object.keys(bad), data: [Object.values(bad)] } }])
+  const again = readDocument(stringify(letters[0]!.record), NOW)
+  expect(again.letters).toEqual(letters)
+})
+
+test.for(['NaN', 'Infinity', '-Infinity'])('a bare %s is null, and its neighbours do not suffer', (bare) => {
+  for (const doubled of [false, true]) {
+    const text = body([row(1), row(2, { merch_lat: 1234.5 }), row(3, { amt: 1234.5 })], { doubled }).replaceAll(
+      '1234.5',
+      bare,
+    )
+    const { transactions, letters } = readDocument(text, NOW)
+    expect(transactions).toEqual([toTransaction(row(1), NOW), toTransaction(row(2, { merch_lat: null }), NOW)])
+    expect(letters).toMatchObject([{ reason: 'amt must be a finite number' }])
+  }
+  expect(readDocument(body([row(1, { merchant: bare })]), NOW).transactions[0]?.merchant).toBe(bare)
+})
+
+test.for([
+  '01',
+  '+1',
+  '1_000',
+  'None',
+  "'a'",
+  '"\\x"',
+  '"\t"',
+  '9'.repeat(1e6),
+  '['.repeat(1e5) + ']'.repeat(1e5),
+  '[1}',
+])('what is no JSON in one value, as %j, takes no neighbour with it, and is kept as it came', (value) => {
+  const text = body([row(1), row(2, { amt: 1234.5 }), row(3)], { doubled: false }).replace('1234.5', value)
+  const { transactions, letters, wholeBody } = readDocument(text, NOW)
+  expect(transactions.map(({ trans_num }) => trans_num)).toEqual(['trans-1', 'trans-3'])
+  expect(wholeBody).toBeUndefined()
+  expect(letters).toMatchObject([{ reason: expect.stringMatching(/^the row cannot be read: n/) }])
+  const kept = (letters[0]!.record as { body: string }).body
+  expect(kept).toContain(`${value},`)
+  const [cured] = readDocument(kept.replace(`${value},`, '1234.5,'), NOW).transactions
+  expect(cured).toEqual(toTransaction(row(2, { amt: 1234.5 }), NOW))
+})
+
+describe('many bad rows', () => {
+  const most = (text: string) => 2 * Buffer.byteLength(text) + 4096
+  const kept = (letters: readonly unknown[]) =>
+    letters.reduce<number>((sum, l) => sum + Buffer.byteLength(stringify(l)), 0)
+  const long = 'x'.repeat(50_000)
+  test.for<[what: string, text: string, count: number]>([
+    ['under a long header', `{"columns":["${long}"],"data":[${'[],'.repeat(16_000)}[1,2]]}`, 16_001],
+    ['of a few bytes each', `{"columns":["a"],"data":[${'1,'.repeat(300_000)}1]}`, 300_001],
+    ['of nothing', `{"columns":["a"],"data":[${','.repeat(300_000)}]}`, 300_001],
+    ['as objects', `[${'{"amt":1},'.repeat(100_000)}{}]`, 100_001],
+    ['as lines', '{"amt":1}\n'.repeat(100_000), 100_000],
+    [
+      'between good ones',
+      body(
+        Array.from({ length: 3000 }, (_, i) => row(i, i % 2 ? { amt: 'x' } : {})),
+        { doubled: false },
+      ),
+      1500,
+    ],
+    ['inside a JSON string', body(Array.from({ length: 3000 }, (_, i) => row(i, { amt: 'x' }))), 3000],
+    ['in a small body', body([row(1, { amt: 'x' }), row(2, { amt: 'x' }), row(3, { amt: 'x' })]), 3],
+  ])('%s are kept in no more than twice the body, and each is read again', ([, text, count]) => {
+    const { letters, bad } = readDocument(text, NOW)
+    expect(bad).toBe(count)
+    expect(kept(letters)).toBeLessThan(most(text))
+    let again = 0
+    for (const { record, reason } of letters) {
+      expect(reason).toMatch(/^(\d+ rows, the first: )?(the row |cc_num |amt )/)
+      const { body: document } = record as { body?: string }
+      again += readDocument(document ?? stringify(record), NOW).bad
+    }
+    expect(again).toBe(count)
   })
-})
 
-test('keeps a body of 64 KiB that is no document whole', () => {
-  const text = 'é'.repeat(KEPT / 2)
-  expect(readDocument(text, NOW).letters[0]?.record).toEqual({ body: text, bytes: KEPT })
-})
-
-test('cuts a longer one at 64 KiB, by bytes, and says how long it was', () => {
-  const text = `${'é'.repeat(KEPT / 2)}tail`
-  expect(readDocument(text, NOW).letters[0]?.record).toEqual({ body: 'é'.repeat(KEPT / 2), bytes: KEPT + 4 })
+  test('no step takes long, and once stopped the rest is set aside unread', () => {
+    const good = Array.from({ length: 20_000 }, (_, i) => row(i))
+    const stop = new AbortController()
+    stop.abort()
+    const parts = readInParts(body(good), NOW, stop.signal)
+    let [transactions, letters, steps] = [0, 0, 0]
+    for (const { transactions: some, letters: others } of parts) {
+      const until = performance.now() + (steps++ === 0 ? 2100 : 0)
+      while (performance.now() < until); // the topics take their time
+      transactions += some.length
+      for (const { record, reason } of others) {
+        expect(reason).toBe('not read, as the worker was stopping')
+        letters += readDocument((record as { body: string }).body, NOW).transactions.length
+      }
+    }
+    expect(steps).toBeGreaterThan(1)
+    expect(letters).toBeGreaterThan(0)
+    expect(transactions + letters).toBe(20_000)
+  })
 })
 
 test('no reason repeats what the row or the body holds', () => {
@@ -154,6 +328,7 @@ test('no reason repeats what the row or the body holds', () => {
     ...BAD_ROWS.map(([, changes]) => body([row(2, { merchant: 'Secret Shop', ...changes })])),
     `card ${LONG_CARD} at Secret Shop`,
     `{"columns":"Secret Shop","data":[${LONG_CARD}]}`,
+    `[[${LONG_CARD},"Secret Shop"]]`,
   ]
   for (const text of bodies) {
     const [letter] = readDocument(text, NOW).letters
@@ -164,15 +339,4 @@ test('no reason repeats what the row or the body holds', () => {
 test('a dead letter survives the topic: printed and parsed it is the same', () => {
   const { letters } = readDocument(body([row(1, { cc_num: LONG_CARD, amt: null })]), NOW)
   expect(parse(stringify(letters[0]))).toEqual(letters[0])
-})
-
-test('a row nested too deeply to be printed takes nothing with it', () => {
-  const deep = `${'['.repeat(100_000)}${']'.repeat(100_000)}`
-  const { columns, data } = JSON.parse(body([row(1), row(2, { amt: 'deep' })], { doubled: false }))
-  const text = JSON.stringify({ columns, data }).replace('"deep"', deep)
-  const { transactions, letters } = readDocument(text, 1)
-  expect(transactions.map((t) => t.trans_num)).toEqual(['trans-1'])
-  expect(letters).toMatchObject([
-    { reason: 'amt must be a finite number', record: { data: ['nested too deeply to be kept'] } },
-  ])
 })

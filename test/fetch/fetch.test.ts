@@ -119,18 +119,67 @@ test.concurrent('a bad row goes to dead-letters with its reason, its neighbours 
   )
 })
 
-test.concurrent('a body that is no document is kept in dead-letters, cut at 64 KiB, and counts as a failure', async () => {
-  await using w = await world(say(200, '{"error":"maintenance"}'), say(200, 'x'.repeat(100_000)), rows(1))
+test.concurrent('a body that is no document is kept whole in dead-letters, and counts as a failure', async () => {
+  await using w = await world(say(200, '{"answer":42}'), say(200, 'x'.repeat(300_000)), rows(1))
   w.start()
   await calls(w, 4)
   expect((await w.letters()).map(({ record }) => record)).toEqual([
-    { body: '{"error":"maintenance"}', bytes: 23 },
-    { body: 'x'.repeat(65_536), bytes: 100_000 },
+    { body: '{"answer":42}', bytes: 13 },
+    { body: 'x'.repeat(300_000), bytes: 300_000 },
   ])
   expect(await w.fetched()).toEqual(names(1))
   expect(w.text()).toMatch(
-    /^the body is no document: it has no list "columns"; it is kept in dead-letters; retrying in/m,
+    /^the body is no document: it is an object with the keys answer, of which none is known; it is kept in dead-letters; retrying in/m,
   )
+})
+
+test.concurrent('nothing to deliver is no failure, and no dead letter', async () => {
+  const none = ['[]', '{}', 'null', '""', '"[]"', '{"data":[]}', body([])].map((text) => say(200, text))
+  await using w = await world(...none, (response) => response.writeHead(204).end(), rows(1))
+  w.start()
+  await calls(w, none.length + 3)
+  expect(await w.letters()).toEqual([])
+  expect(await w.fetched()).toEqual(names(1))
+  expect(w.lines.filter(({ level, msg }) => level === 'warn' && !/answered 429/.test(msg))).toEqual([])
+})
+
+test.concurrent('an error with 200 is an outage, said in its own words, and no dead letter', async () => {
+  await using w = await world(say(200, `{"error":"no card ${LONG_CARD} here"}`), rows(1))
+  w.start()
+  await calls(w, 3)
+  expect(await w.letters()).toEqual([])
+  expect(await w.fetched()).toEqual(names(1))
+  expect(w.text()).toMatch(/^the producer answered 200, and no data: no card …4184 here; retrying in/m)
+})
+
+test.concurrent('a column that cannot be read stops nothing, and is named once', async () => {
+  const odd = (n: number) => row(n, { is_fraud: {}, dob: '03/04/1980', zip: 'K1A 0B1' })
+  await using w = await world(say(200, body([odd(1), odd(2)])), say(200, body([odd(3)])))
+  w.start()
+  await calls(w, 3)
+  expect(await w.transactions()).toMatchObject(Array(3).fill({ is_fraud: null, dob: null, zip: null }))
+  expect(w.lines.filter(({ msg }) => /column/.test(msg)).map(({ msg }) => msg)).toEqual([
+    "the producer's column zip is not a whole number; said once for each column",
+    "the producer's column dob is not a date like 1980-12-31; said once for each column",
+    "the producer's column is_fraud is not 0 or 1; said once for each column",
+  ])
+})
+
+test.concurrent('a large body is kept part by part, and others have their turn in between', async () => {
+  const count = 20_000
+  await using w = await world(rows(...Array.from({ length: count }, (_, n) => n)))
+  const sizes: number[] = []
+  const over: Topics = {
+    ...w.topics,
+    async append(writes) {
+      sizes.push(writes.transactions!.length)
+      await w.topics.append(writes)
+    },
+  }
+  w.start({ over })
+  await calls(w, 2)
+  expect(new Set(await w.fetched()).size).toBe(count)
+  expect(sizes.length).toBeGreaterThan(2)
 })
 
 test.concurrent.for<[string, Answer, RegExp]>([

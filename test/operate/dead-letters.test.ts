@@ -209,11 +209,56 @@ describe('what cannot pass still', () => {
     expect(await p.transactions()).toMatchObject([{ trans_num: 'trans-4' }])
     expect(p.recorded()).toEqual([])
   })
-  test('of a body with a bad row nothing is put back: what was would come twice', async () => {
-    const text = body([row(1), row(2, { amt: null })])
+  test('of a body with bad rows those are set aside anew, and the others are put back, once', async () => {
+    const text = body([row(1), row(2, { amt: null }), row(3, { amt: 'x' })])
     await using p = await place([letter('fetch', { body: text, bytes: text.length })])
-    expect(await p.retry()).toEqual({ lines: ['1      stays: amt must be a finite number'], stuck: 1 })
-    expect([await p.open(), await p.transactions()]).toEqual([['1'], []])
+    expect(await p.retry()).toEqual({
+      lines: ['1      1 row put back, 2 set aside anew: amt must be a finite number'],
+      stuck: 1,
+    })
+    expect(await p.open()).toEqual(['2', '3'])
+    expect(await p.transactions()).toMatchObject([{ trans_num: 'trans-1' }])
+    expect(await p.retry()).toMatchObject({ stuck: 2 })
+    expect(await p.transactions()).toHaveLength(1)
+  })
+  test('rows that were set aside together are listed, and put back when they can be read', async () => {
+    const bad = Array.from({ length: 2000 }, (_, n) => row(n, { cc_num: LONG_CARD, amt: 'none' }))
+    const letters = fetched(body(bad))
+    expect(letters.length).toBeLessThan(10)
+    expect(describeLetter('1', letters[0]!)).toMatch(/fetch {2}\d+ rows, the first: amt must be a finite number\n/)
+    expect(describeLetter('1', letters[0]!)).not.toContain('4992')
+    const cured = letters.map((l) => ({
+      ...l,
+      record: { body: (l.record as { body: string }).body.replaceAll('"none"', '1.5') },
+    }))
+    await using p = await place(cured)
+    expect(await p.retry()).toMatchObject({ stuck: 0 })
+    expect(new Set((await p.transactions()).map(({ trans_num }) => trans_num)).size).toBe(2000)
+  })
+  test('letters of earlier releases can be put back: a column that stopped a row no longer does', async () => {
+    const old = (record: unknown, why: string) => letter('fetch', record, why)
+    const { columns, data } = JSON.parse(
+      body([row(1, { is_fraud: 'True', zip: '02134', amt: '5.5' })], { doubled: false }),
+    )
+    await using p = await place([
+      old({ columns, data }, 'amt must be a finite number; zip must be a whole number; is_fraud must be 0 or 1'),
+      old({ body: '[]', bytes: 2 }, 'the body is no document: it is not an object'),
+      old({ body: stringify([row(2)]), bytes: 400 }, 'the body is no document: it is not an object'),
+      old({ body: body([row(3)]).replace('39.9,', 'NaN,'), bytes: 400 }, 'the body is no document: not valid JSON'),
+      old({ body: '{"error":"x"}', bytes: 13 }, 'the body is no document: it has no list "columns"'),
+      old({ columns, data: ['nested too deeply to be kept'] }, 'job must be text'),
+    ])
+    expect(await p.retry()).toEqual({
+      lines: [1, 2, 3, 4]
+        .map((n) => `${n}      put back`)
+        .concat('5      stays: x', '6      stays: the row is not a list'),
+      stuck: 2,
+    })
+    expect(await p.transactions()).toMatchObject([
+      { zip: 2134, is_fraud: 1, amt: 5.5 },
+      { trans_num: 'trans-2' },
+      { merch_lat: null },
+    ])
   })
   test('stays when the database is away', async () => {
     await using p = await place([recorded(1)])

@@ -21,7 +21,11 @@ const CURES: readonly [RegExp, string][] = [
     /HTML page/,
     'that is a page for people: PRODUCER_URL must be the API itself, e.g. https://host/current-transactions',
   ],
-  [/no document/, 'PRODUCER_URL must answer {"columns":[…],"data":[[…]]}: is it the payments API?'],
+  [
+    /no document/,
+    'PRODUCER_URL must answer {"columns":[…],"data":[[…]]} or a list of objects: is it the payments API?',
+  ],
+  [/and no data/, 'it says itself what is wrong; the worker asks again until it is well'],
   [/sent nothing/, 'is PRODUCER_URL the payments API?'],
 ]
 
@@ -51,7 +55,8 @@ export function producer(
         return [refused(error, where)]
       }
       const took = seconds(performance.now() - began)
-      const { transactions, letters, wholeBody } = readDocument(body, Date.now())
+      const { transactions, letters, bad, unread = [], wholeBody, refused: complaint } = readDocument(body, Date.now())
+      if (complaint !== undefined) return [told('wrong', `${where} answered 200, and no data: ${complaint}`)]
       if (wholeBody) return [told('wrong', `${where}: ${letters[0]!.reason}`)]
       const kept = await open.append({ transactions, 'dead-letters': letters }).then(
         () => 'kept for the worker',
@@ -61,16 +66,18 @@ export function producer(
         return [
           {
             state: 'wrong',
-            text: `${where}: ${letters.length} of ${plural(transactions.length + letters.length, 'row')} would be set aside: ${letters[0]!.reason}`,
+            text: `${where}: ${bad} of ${plural(transactions.length + bad, 'row')} would be set aside: ${letters[0]!.reason}`,
             cure: 'PRODUCER_URL must send the columns cc_num, amt, trans_num and current_time at least: is it the payments API?',
           },
         ]
       if (transactions.length === 0) return [{ state: 'note', text: `${where} answered in ${took} s without a row` }]
       const said = `${where} answered in ${took} s: ${plural(transactions.length, 'row')}, ${kept}`
-      const empty = emptyColumns(transactions)
+      const wrong = [...unread].map(([column, what]) => `${column} ${what}`)
+      const empty = emptyColumns(transactions).filter((column) => !wrong.some((name) => name.startsWith(`${column} `)))
+      if (empty.length > 0) wrong.push(`without ${empty.join(', ')}`)
       return [
-        empty.length > 0
-          ? { state: 'note', text: `${said}; without ${empty.join(', ')}: the model gets these empty` }
+        wrong.length > 0
+          ? { state: 'note', text: `${said}; ${wrong.join('; ')}: the model gets these empty` }
           : { state: 'ok', text: said },
       ]
     },

@@ -104,9 +104,15 @@ test.for<[string, (response: ServerResponse) => unknown, RegExp, RegExp]>([
   ['500', ends(500, 'text/plain', 'Internal Server Error'), /answered 500/, /^it is there and has trouble of its own/],
   [
     'another document',
-    ends(200, 'application/json', '{"items":[]}'),
-    /: the body is no document: it has no list "columns"$/,
+    ends(200, 'application/json', '{"items":17}'),
+    /: the body is no document: it is an object with the keys items, of which none is known$/,
     /^PRODUCER_URL must answer \{"columns"/,
+  ],
+  [
+    'an error',
+    ends(200, 'application/json', '{"error":"quota"}'),
+    /answered 200, and no data: quota$/,
+    /^it says itself/,
   ],
   ['nothing', ends(200, 'application/json', ''), /sent nothing$/, /^is PRODUCER_URL the payments API/],
   [
