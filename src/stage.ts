@@ -192,10 +192,13 @@ export function consume<T>(
       least = 1
       works(health)
     } catch (error) {
-      failed(health, error)
       least = error instanceof Outage && error.alone ? 2 : 1
       reader.rewind()
-      if (!(error instanceof TakenOver)) throw error
+      if (!(error instanceof TakenOver)) {
+        failed(health, error)
+        throw error
+      }
+      works(health) // what was wrong before is the other process's to find out
       stage.log.info(`${error.message}; it has what was in hand here`)
     }
   })

@@ -4,7 +4,8 @@ import { afterAll, describe, expect, type TestContext, test, vi } from 'vitest'
 import { postgresTopics } from '../src/topic/postgres.ts'
 import { isFraud, outside, someRows } from './outside.ts'
 import { look, type Server, startPostgres } from './postgres.ts'
-import { row, tempDir, transaction, waitFor } from './rows.ts'
+import { startProxy } from './proxy.ts'
+import { httpServer, row, tempDir, transaction, waitFor } from './rows.ts'
 import { startWorker } from './worker.ts'
 
 // Workers that share everything: the topics and the predictions in one PostgreSQL database.
@@ -96,6 +97,10 @@ async function states(worker: Worker) {
   const { stages } = (await (await fetch(`${url}/readyz`)).json()) as { stages: { stage: string; state: string }[] }
   return stages.map(({ stage, state }) => `${stage}: ${state}`)
 }
+async function ready(worker: Worker) {
+  const [, url] = /status page: (http:\S+)\//.exec(worker.text())!
+  return (await fetch(`${url}/readyz`)).status
+}
 const all = (state: string) => STAGES.map((name) => `${name}: ${state}`)
 const shortened = (text: string) => {
   const kept = text.split('\n').filter((line) => !/"msg":"(scored|fetched|recorded|sent) /.test(line))
@@ -131,6 +136,45 @@ describe('two workers with the same settings', () => {
     expect(messages(first).filter((msg) => msg.includes('turn as'))).toEqual([])
     await stops(second)
     for (const worker of [first, second]) expect(lines(worker)).toHaveLength(worker.text().trim().split('\n').length)
+  })
+
+  test.for([
+    ['with a batch in hand', 200],
+    ['while its model is down', 503],
+  ] as const)('one that is cut off %s stands by: it is ready, and fails at nothing', async ([, status], context) => {
+    await using p = await place(context, [])
+    await using proxy = await startProxy({ port: Number(p.url.port) })
+    const asked = Promise.withResolvers<void>()
+    const answer = Promise.withResolvers<void>()
+    await using model = await httpServer(async (_, response) => {
+      asked.resolve()
+      if (status === 200) await answer.promise
+      response.writeHead(status, { 'content-type': 'application/json' }).end('{"predictions":[0]}')
+    })
+    const first = p.work({ STAGES: 'score', TOPICS_URL: proxy.through(p.url).href, MODEL_URL: model.url.href })
+    const topics = await postgresTopics({ url: p.url, log: pino({ level: 'silent' }), worker: false })
+    await waitFor('its topics', () => topics.append({ transactions: [transaction(1)] }).then(() => true))
+    await asked.promise
+    if (status === 503) await waitFor('the failure', async () => (await states(first)).includes('score: failing'))
+    const second = p.work({ STAGES: 'score' })
+    await waitFor('it to stand by', () => messages(second).some((msg) => msg.endsWith('standing by')))
+    proxy.cut()
+    await waitFor('the second to take over', () => messages(second).some((msg) => /^scored/.test(msg)), 60_000)
+    proxy.mend()
+    answer.resolve()
+    await waitFor('it to stand by', async () => (await states(first)).includes('score: standing by'), 60_000)
+    await topics.append({ transactions: [transaction(2)] })
+    await waitFor('the second', () => messages(second).filter((msg) => /^scored/.test(msg)).length === 2)
+    await sleep(2000)
+    expect([await states(first), await states(second)]).toEqual([
+      expect.arrayContaining(['score: standing by']),
+      expect.arrayContaining(['score: working']),
+    ])
+    expect([await ready(first), await ready(second)]).toEqual([200, 200])
+    await stops(second)
+    await waitFor('its turn', async () => (await states(first)).includes('score: working'), 60_000)
+    await topics.close()
+    await stops(first)
   })
 
   test('lose and double nothing when the one at work is killed, five times in turn', async (context) => {

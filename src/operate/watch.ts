@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { STAGES, type StageName } from '../config.ts'
-import type { Health } from '../stage.ts'
+import { type Health, works } from '../stage.ts'
 import type { Reader, Topics, Turn } from '../topic/topic.ts'
 import { maskCards } from '../transaction.ts'
 import { openMetrics } from './metrics.ts'
@@ -28,6 +28,8 @@ const WITHIN = 2000
 const TOO_OLD = 60_000
 /** ms after which reading has not failed again: it waits for something to read (the longest pause is a minute) */
 const QUIET = 120_000
+/** ms between two looks at who stands by */
+const LOOK = 1000
 const HELD: Record<string, string> = {
   limit: 'ALERT_DAILY_LIMIT is reached',
   scarce: '80 % of ALERT_DAILY_LIMIT is used: alarms are collected',
@@ -70,18 +72,23 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
     return { waiting, ...(waiting > 0 && oldest !== undefined && { oldest }) }
   }
 
+  /** Who stands by fails at nothing: what was wrong before is the other process's to find out. */
+  function look(name: string) {
+    if (!turns[name]?.standsBy()) return standing.delete(name)
+    if (!standing.has(name)) standing.set(name, now())
+    works(health[name as Watched])
+    return works(health[name as Watched].topics)
+  }
   function stateOf(name: Watched): Pick<Row, 'state' | 'since' | 'why'> {
+    look(name)
     const { failing, topics, held, since = began } = health[name]
     if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
     if (!open)
       return { state: 'starting', since: began, ...(starting.failing && { why: maskCards(starting.failing.reason) }) }
     const trouble = failing ?? (now() - (topics?.last?.at ?? 0) < QUIET ? topics?.failing : undefined)
     if (trouble) return { state: 'failing', since: trouble.since, why: maskCards(trouble.reason) }
-    if (!turns[name]?.standsBy()) standing.delete(name)
-    else {
-      if (!standing.has(name)) standing.set(name, now())
-      return { state: 'standing by', since: standing.get(name)! }
-    }
+    const idle = standing.get(name)
+    if (idle !== undefined) return { state: 'standing by', since: idle }
     if (held) return { state: 'holding back', since: held.since, why: HELD[held.why] ?? held.why }
     return { state: 'working', since }
   }
@@ -102,6 +109,7 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
     /** The topics, counted and looked at; they are open. */
     topics(topics: Topics): Topics {
       open = true
+      setInterval(() => Object.keys(turns).forEach(look), LOOK).unref() // also when nobody asks: mails tell of trouble
       const counted = metrics.topics(topics)
       return {
         ...counted,

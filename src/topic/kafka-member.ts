@@ -96,6 +96,7 @@ export function openMember<P>(
     consumer = undefined
     partitions.clear()
     membership = undefined
+    standing = false // who is not in the group does not stand by
     turnOver()
     await left?.close(true).catch(() => {}) // then the group finds out by itself
   }

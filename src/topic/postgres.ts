@@ -128,11 +128,10 @@ export async function postgresTopics({
     let held: Session | undefined // what it was held with last, unless another process has had it since
     let fresh = false
     let standing = false
-    async function hold(signal: AbortSignal) {
+    async function wait(signal: AbortSignal) {
       for (let told = ''; ; ) {
         const current = await orAborted(signal, session.get())
         if (held === current) return
-        standing = true
         let state = `the process that had its turn as ${name} before the outage goes first; standing by`
         if (held || performance.now() >= current.othersFrom) {
           const [lock] = await orAborted(
@@ -159,11 +158,17 @@ export async function postgresTopics({
           held = undefined
           state = `another process has its turn as ${name}; standing by`
         }
+        standing = true
         if (state !== told) log.info(state)
         told = state
         await sleep(LOOK_AGAIN, undefined, { signal }).catch(() => signal.throwIfAborted())
       }
     }
+    const hold = (signal: AbortSignal) =>
+      wait(signal).catch((error) => {
+        standing = false // who cannot ask whose turn it is does not stand by
+        throw error
+      })
     return {
       hold,
       lose() {

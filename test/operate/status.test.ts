@@ -147,6 +147,21 @@ describe('/readyz', () => {
     expect((await ready()).status).toBe(200)
   })
 
+  test('who stands by fails at nothing, whatever failed before, and works when its turn comes', async () => {
+    const { ready, watch } = await start()
+    let idle = false
+    watch.topics({ turn: () => ({ standsBy: () => idle }), append: async () => {} } as never).turn('fetch')
+    failed(watch.health.fetch, new Error('cannot reach the producer'))
+    watch.health.fetch.topics = { failing: { since: 1, reason: 'no' }, last: { at: Date.now(), reason: 'no' } }
+    expect((await ready()).status).toBe(503)
+    idle = true
+    await waitFor('no trouble, without being asked', () => !watch.health.fetch.failing)
+    expect(await ready()).toMatchObject({ status: 200 })
+    expect((await ready()).of('fetch')).toMatchObject({ state: 'standing by' })
+    idle = false
+    expect((await ready()).of('fetch')).toMatchObject({ state: 'working' })
+  })
+
   test('shows no card number, whatever a system says', async () => {
     const closed = await start({ open: false })
     failed(closed.watch.starting, new Error(`no topics ${LONG_CARD}`))
