@@ -113,6 +113,7 @@ export function rangeReader<T extends TopicName>(
         },
       }
     },
+    async note() {}, // nor does a commit note anything: it is the worker's
     rewind() {
       cursor = 0
     },

@@ -67,6 +67,7 @@ export function kafkaReader<T extends TopicName>(
   let turnOf = 0 // which partition is looked at, and fetched, first
   let aside: Promise<void> | undefined // foreign messages are being set aside
   let writer: { name: number; write: ReturnType<Kafka['writer']>['write']; close(): void } | undefined
+  let moving: Promise<unknown> = Promise.resolve()
   let waitingSince = 0
   let suspect = false
 
@@ -237,31 +238,39 @@ export function kafkaReader<T extends TopicName>(
     let left = records.length
     return {
       records,
-      async commit(count, writes = {}, notes = {}) {
-        if (count < 0 || count > left) throw new RangeError(`cannot commit ${count} of ${left} records`)
-        let end = done
-        for (let open = count; end < entries.length; end++) {
-          if (entries[end]!.entry.letter) continue // goes with its neighbours
-          if (open-- === 0) break
-        }
-        const passed = entries.slice(done, end)
-        const letters = setsAside ? passed.flatMap(({ entry: { letter } }) => letter ?? []) : []
-        const all = messages({ ...writes, 'dead-letters': [...(writes['dead-letters'] ?? []), ...letters] }, notes)
-        if (passed.length === 0 && all.length === 0) return
-        // One partition at least, if only as it is: what is written is refused when that is another's by then.
-        const touched = passed.length > 0 ? passed : [entries[done] ?? entries.at(-1)!]
-        const held = new Map(touched.map(({ part }) => [part, part.queue[0]?.offset ?? part.next!]))
-        for (const { part, entry } of passed) held.set(part, entry.offset + 1n)
-        await move(held, all)
-        for (const [part, position] of held) {
-          const gone = part.queue.findIndex(({ offset }) => offset >= position)
-          part.read = Math.max(0, part.read - part.queue.splice(0, gone < 0 ? part.queue.length : gone).length)
-        }
-        for (const { reason } of letters) log.warn(`${reason}; set aside in dead-letters`)
-        done = end
-        left -= count
-      },
+      commit: (count, writes = {}, notes = {}) =>
+        oneByOne(async () => {
+          if (count < 0 || count > left) throw new RangeError(`cannot commit ${count} of ${left} records`)
+          let end = done
+          for (let open = count; end < entries.length; end++) {
+            if (entries[end]!.entry.letter) continue // goes with its neighbours
+            if (open-- === 0) break
+          }
+          const passed = entries.slice(done, end)
+          const letters = setsAside ? passed.flatMap(({ entry: { letter } }) => letter ?? []) : []
+          const all = messages({ ...writes, 'dead-letters': [...(writes['dead-letters'] ?? []), ...letters] }, notes)
+          if (passed.length === 0 && all.length === 0) return
+          // One partition at least, if only as it is: what is written is refused when that is another's by then.
+          const touched = passed.length > 0 ? passed : [entries[done] ?? entries.at(-1)!]
+          const held = new Map(touched.map(({ part }) => [part, positionOf(part)]))
+          for (const { part, entry } of passed) held.set(part, entry.offset + 1n)
+          await move(held, all)
+          for (const [part, position] of held) {
+            const gone = part.queue.findIndex(({ offset }) => offset >= position)
+            part.read = Math.max(0, part.read - part.queue.splice(0, gone < 0 ? part.queue.length : gone).length)
+          }
+          for (const { reason } of letters) log.warn(`${reason}; set aside in dead-letters`)
+          done = end
+          left -= count
+        }),
     }
+  }
+  const positionOf = (part: Mine) => part.queue[0]?.offset ?? part.next!
+  /** A position that was looked at while it is being moved would be moved back. */
+  function oneByOne(work: () => Promise<void>): Promise<void> {
+    const done = moving.then(work)
+    moving = done.catch(() => {})
+    return done
   }
   /** Moves positions and writes, in one transaction, while the partitions are this process's. */
   async function move(to: Map<Mine, bigint>, all: Message[]) {
@@ -311,6 +320,12 @@ export function kafkaReader<T extends TopicName>(
     },
     standsBy: () => made?.standsBy() ?? false,
     read,
+    note: (notes) =>
+      oneByOne(async () => {
+        const part = parts().find((part) => seen.has(part) && part.next !== undefined)
+        if (!part) throw new TakenOver(name)
+        await move(new Map([[part, positionOf(part)]]), messages({}, notes))
+      }),
     rewind() {
       for (const part of parts()) part.read = 0
     },

@@ -121,6 +121,21 @@ export async function kafkaTopics({
     }
   }
 
+  /** The last of each note with such a key. */
+  async function notesOf(wanted: (key: string) => boolean): Promise<Map<string, unknown>> {
+    const found = new Map<string, Buffer>()
+    const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
+    for await (const { record } of kafka.scan(named('notes'), extents)) {
+      const key = record.key?.toString() ?? ''
+      if (!wanted(key)) continue
+      if (record.value) found.set(key, record.value)
+      else found.delete(key)
+    }
+    return new Map(
+      [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [key, parse(value.toString())]),
+    )
+  }
+
   /** Removes what every reader has passed and is older than the retention. */
   async function clean() {
     for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
@@ -170,13 +185,8 @@ export async function kafkaTopics({
       }
     },
     note: (notes) => append({}, notes),
-    async noted(key) {
-      let value: Buffer | null | undefined
-      const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
-      for await (const { record } of kafka.scan(named('notes'), extents))
-        if (record.key?.toString() === key) value = record.value
-      return value ? parse(value.toString()) : undefined
-    },
+    noted: async (key) => (await notesOf((other) => other === key)).get(key),
+    state: (prefix) => notesOf((key) => key.startsWith(prefix)),
     async close() {
       clearInterval(cleaning)
       const left = [...members.values()].map((member) => member.close())

@@ -186,6 +186,7 @@ export async function postgresTopics({
 
   function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
     let term = {} // from taking the position over to losing it; batches of an earlier one are void
+    let taken = term
     let cursor: bigint | undefined // the end of the last read; undefined: the position
     const here = [topic, name]
     const { hold, take, lose, standsBy } = makeTurn(name, () =>
@@ -223,6 +224,16 @@ export async function postgresTopics({
         if (news === heard) await arrivals.wait(LOOK_AGAIN, signal)
       }
     }
+    /** Refuses what belongs to an earlier term, or comes when the reader is another process's. */
+    const move = (to: bigint, of: object) => async (query: Query) => {
+      const moved = await query(
+        `UPDATE topics.position SET "offset" = greatest("offset", $3)
+         WHERE topic = $1 AND reader = $2 AND holder = $4 RETURNING 1`,
+        [...here, to, me],
+      )
+      if (moved.length === 0) lose()
+      if (moved.length === 0 || of !== term) throw new TakenOver(name)
+    }
     function batch(rows: { offset: bigint; record: string }[], readIn: object): Batch<Records[T]> {
       let done = 0
       return {
@@ -231,23 +242,20 @@ export async function postgresTopics({
           const last = rows[done + count - 1]
           if (count < 0 || (count > 0 && !last))
             throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
-          await write(writes, notes, async (query) => {
-            const moved = await query(
-              `UPDATE topics.position SET "offset" = greatest("offset", $3)
-               WHERE topic = $1 AND reader = $2 AND holder = $4 RETURNING 1`,
-              [...here, count > 0 ? last!.offset : 0, me],
-            )
-            if (moved.length === 0) lose()
-            if (moved.length === 0 || readIn !== term) throw new TakenOver(name)
-          })
+          await write(writes, notes, move(count > 0 ? last!.offset : 0n, readIn))
           done += count
         },
       }
     }
     return {
-      take,
+      async take(signal) {
+        const fresh = await take(signal)
+        taken = term
+        return fresh
+      },
       standsBy,
       read,
+      note: (notes) => write({}, notes, move(0n, taken)),
       rewind() {
         cursor = undefined
       },
@@ -314,6 +322,12 @@ export async function postgresTopics({
     async noted(key) {
       const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
       return row && parse(row.value as string)
+    },
+    async state(prefix) {
+      const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [
+        prefix,
+      ])
+      return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
     },
     async close() {
       clearInterval(cleaning)

@@ -76,6 +76,7 @@ export async function sqliteTopics({
   )
   const forget = db.prepare('DELETE FROM note WHERE key = ?')
   const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
+  const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
 
   /** One transaction: all or nothing, durable when it returns. */
@@ -135,6 +136,9 @@ export async function sqliteTopics({
     return {
       ...onlyTurn(),
       read,
+      async note(notes) {
+        write({}, notes)
+      },
       rewind() {
         cursor = position()
       },
@@ -190,6 +194,10 @@ export async function sqliteTopics({
     async noted(key) {
       const row = getNote.get(key) as { value: string } | undefined
       return row && parse(row.value)
+    },
+    async state(prefix) {
+      const rows = getNotes.all(prefix, prefix) as { key: string; value: string }[]
+      return new Map(rows.map(({ key, value }) => [key, parse(value)]))
     },
     async close() {
       clearInterval(cleaning)

@@ -47,6 +47,8 @@ export type Topics = {
   note(notes: Notes): Promise<void>
   /** The value noted last under the key, undefined if none was. */
   noted(key: string): Promise<unknown>
+  /** All that is noted under keys that begin so, as it was at one moment. */
+  state(prefix: string): Promise<Map<string, unknown>>
   close(): Promise<void>
 }
 
@@ -74,6 +76,11 @@ export type Reader<T> = Turn & {
    * not from the position. Rejects with the signal's reason when it is aborted.
    */
   read(limit: number, signal: AbortSignal): Promise<Batch<T>>
+  /**
+   * Resolves once the notes are durable. Rejects with TakenOver when it is no longer the turn that was taken last: then
+   * nothing is noted, whenever that is found out.
+   */
+  note(notes: Notes): Promise<void>
   /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
   rewind(): void
   /** How many records are after the position. */

@@ -118,11 +118,13 @@ describe('a commit that is under way when a partition of it goes to another proc
   )
 })
 
-test('a note with a batch of which nothing is left is refused when another process has its turn by then', async () => {
+test('a note is refused when another process has its turn by then, also with a batch of which nothing is left', async () => {
   const { prefix, open } = place()
   const first = await open({ session: 2000 })
   await first.append({ predictions: [prediction(1)] })
-  const batch = await whole(first.reader('predictions', 'alert'), 1)
+  const held = first.reader('predictions', 'alert')
+  await held.take(soon())
+  const batch = await whole(held, 1)
   await batch.commit(1, {}, { it: 'first' })
   using holding = cluster.relay.hold(request('Heartbeat', `${prefix}client-predict-alert`))
   await holding.first
@@ -132,6 +134,7 @@ test('a note with a batch of which nothing is left is refused when another proce
   await second.append({ predictions: [prediction(2)] })
   const theirs = await whole(reader, 1)
   await theirs.commit(1, {}, { it: 'second' })
+  await expect(held.note({ it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
   await expect(batch.commit(0, {}, { it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
   expect(await second.noted('it')).toBe('second')
   holding.release()

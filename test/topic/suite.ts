@@ -427,6 +427,43 @@ export function topicSuite(
         expect(await (await reopen()).noted('a')).toBe(0)
       })
 
+      test('of a reader whose turn it is are kept, beside commits and over a restart, and move nothing', async () => {
+        const { topics, reopen } = await start()
+        const reader = topics.reader('predictions', 'alert')
+        await topics.append({ predictions: predictions(0, 3) })
+        await reader.take(soon())
+        await reader.note({ a: 1 })
+        expect(await topics.noted('a')).toBe(1)
+        let batch = await reader.read(3, soon())
+        while (batch.records.length < 3) {
+          reader.rewind()
+          batch = await reader.read(3, soon())
+        }
+        await Promise.all([batch.commit(1, {}, { b: 1 }), reader.note({ a: 2 })])
+        await Promise.all([batch.commit(1), reader.note({ c: 3 })])
+        expect(await reader.lag()).toBe(1)
+        const again = await reopen()
+        expect(await Promise.all(['a', 'b', 'c'].map((key) => again.noted(key)))).toEqual([2, 1, 3])
+        expect(numbers((await take(again.reader('predictions', 'alert'), 1)).records)).toEqual([2])
+      })
+
+      test('are told all at once by how their keys begin, the last of each, without those that are forgotten', async () => {
+        const { topics, reopen } = await start()
+        await topics.note({ 'it:b': 1, 'it:a': { n: 1n << 60n }, 'it%': 2, 'ít:c': 3, it: 4 })
+        await topics.note({ 'it:b': 5, 'it:d': 6 })
+        await topics.note({ 'it:d': null })
+        const known = async ({ state }: Topics) => [...(await state('it:'))]
+        const wanted = [
+          ['it:a', { n: 1n << 60n }],
+          ['it:b', 5],
+        ]
+        expect(await known(topics)).toEqual(wanted)
+        const again = await reopen()
+        expect(await known(again)).toEqual(wanted)
+        expect([...(await again.state('')).keys()].sort()).toEqual(['it', 'it%', 'it:a', 'it:b', 'ít:c'])
+        expect((await again.state('_')).size).toBe(0)
+      })
+
       test('are forgotten by null', async () => {
         const { topics, reopen } = await start()
         await topics.note({ a: 1, b: 2 })
@@ -512,7 +549,7 @@ export function topicSuite(
           '\u2028\ufeff',
           '$1 {} %s ? :name',
         ]
-        await topics.append({ transactions: texts.map((merchant, n) => transaction(n, { merchant })) })
+        await topics.append({ transactions: texts.map((merchant, n) => ({ ...transaction(n), merchant })) })
         await topics.note(Object.fromEntries(texts.slice(1, 6).map((text) => [text, text])))
         const again = await reopen()
         const { records } = await take(again.reader('transactions', 'score'), texts.length)
