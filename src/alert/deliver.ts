@@ -151,7 +151,7 @@ async function turn(
       }
       return { [name]: { ...state, ...more } satisfies Noted }
     }
-    if (items.length === 0) await topics.note(all(0))
+    if (items.length === 0) await reader.note(all(0))
     while (items.length > 0) {
       const batch = items[0]!.batch!
       const open = items.findIndex((item) => item.batch !== batch || !item.done)

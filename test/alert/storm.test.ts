@@ -185,6 +185,7 @@ function alive(
     reader: {
       ...reader,
       take: (signal) => living(() => reader.take(signal)),
+      note: (notes) => noting(notes, () => reader.note(notes)),
       read: (limit, signal) =>
         living(async () => {
           const batch = await reader.read(limit, signal)
