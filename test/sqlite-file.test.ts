@@ -13,12 +13,13 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { sqliteStore } from '../src/record/sqlite.ts'
 import { reason } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction, waitFor } from './rows.ts'
 
+vi.setConfig({ testTimeout: 30_000 }) // on a machine that may be busy
 let dir: Awaited<ReturnType<typeof tempDir>>
 let path: string
 beforeEach(async () => {
@@ -48,7 +49,8 @@ async function numbers(file: string) {
 }
 const some = (from: number, to: number) => Array.from({ length: to - from }, (_, n) => `trans-${from + n}`)
 async function fill(topics: Awaited<ReturnType<typeof open>>, from: number, to: number) {
-  for (let n = from; n < to; n++) await topics.append({ transactions: [transaction(n)] })
+  const all = Array.from({ length: to - from }, (_, n) => transaction(from + n))
+  for (let i = 0; i < all.length; i += 50) await topics.append({ transactions: all.slice(i, i + 50) })
 }
 /** The folder as it is when the worker is killed now. */
 function crashed(name: string) {
@@ -121,16 +123,16 @@ describe('a file that is open', () => {
     await topics.close()
     copyFileSync(path, dir.file('older'))
     const again = await open()
-    await fill(again, 0, 3000) // more than one checkpoint
-    expect(await append(again, 3000)).toBe('done')
+    await fill(again, 0, 8000) // more than one checkpoint
+    expect(await append(again, 8000)).toBe('done')
     writeFileSync(path, readFileSync(dir.file('older')))
-    expect(await append(again, 3001)).toMatch(/was emptied, cut or overwritten/)
+    expect(await append(again, 8001)).toMatch(/was emptied, cut or overwritten/)
   })
 
   test('and cut: is told within 10 s', async () => {
     const { log, lines } = listeningLog()
     const topics = await open({ log })
-    await fill(topics, 0, 3000)
+    await fill(topics, 0, 8000)
     truncateSync(path, 8192)
     await waitFor('a word', () => lines.length > 0, 10_000)
     expect(lines[0]!.msg).toMatch(/was emptied, cut or overwritten/)
@@ -186,7 +188,8 @@ describe('a file that is open', () => {
     other.exec(`PRAGMA wal_checkpoint(TRUNCATE); VACUUM INTO '${dir.file('copy.db')}'; VACUUM`)
     other.exec('PRAGMA wal_checkpoint(TRUNCATE)')
     other.close()
-    for (let n = 500; n < 1500; n++) expect(await append(topics, n)).toBe('done')
+    await fill(topics, 500, 3500)
+    expect(await append(topics, 3500)).toBe('done')
     await new Promise((resolve) => setTimeout(resolve, 2500))
     expect(lines).toEqual([])
   })
@@ -216,7 +219,7 @@ describe('what is missing at the start', () => {
   /** A worker that was killed: all of it is in the -wal. */
   async function killed() {
     const topics = await open()
-    await fill(topics, 0, 50)
+    for (let n = 0; n < 50; n++) await fill(topics, n, n + 1)
     await waitFor('the mark', () => readFileSync(`${path}.mark`, 'utf8').includes('50'))
     return crashed('image')
   }

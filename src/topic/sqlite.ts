@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -53,6 +54,7 @@ export async function sqliteTopics({
 }: SqliteTopicsOptions): Promise<Topics> {
   using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
   const lock = exclusive ? opening.use(hold(path)) : undefined
+  if (!exclusive) assertThere(path)
   const db = openSqlite(path, STEPS, 'position')
   opening.defer(() => db.isOpen && db.close())
   assertMark(path, heldBy(db))
@@ -227,6 +229,20 @@ const heldBy = (db: DatabaseSync) =>
       .all()
       .map(({ what, n }) => [what as string, n as number]),
   )
+
+/** Beside a worker whose file was deleted nobody makes a new one. */
+function assertThere(path: string) {
+  if (existsSync(path) || !existsSync(`${path}.lock`)) return
+  const lock = new DatabaseSync(`${path}.lock`)
+  try {
+    lock.exec('BEGIN EXCLUSIVE')
+  } catch (error) {
+    if (isBusy(error))
+      throw new Error(`a worker has ${path} open, and it is gone: the log of the worker says what to do`)
+  } finally {
+    lock.close()
+  }
+}
 
 /** A lock that dies with the process, on the file itself whichever name leads to it: an open transaction beside it. */
 function hold(path: string): DatabaseSync {

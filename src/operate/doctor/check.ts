@@ -43,6 +43,11 @@ const CURES: readonly [RegExp, string][] = [
   [/permission denied for|must be owner/, 'the user in % needs the right to create a schema and tables there'],
   [/relation .* already exists/, 'that table is of another program: let % name a database of its own'],
   [/schema version/, 'update this program, or let % name another place'],
+  [/malformed|damaged/, 'stop the worker, move the files of % away, and restore a backup (npm run backup makes one)'],
+  [
+    /holds less|is there, saved when|a second name|open, and it is gone/,
+    'do what is said there, before the worker starts',
+  ],
   [/not a database/, 'let % name another file, or move this one away'],
   [
     /unable to open database|EACCES|EROFS|readonly|ENOTDIR|EEXIST/i,

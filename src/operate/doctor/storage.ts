@@ -7,6 +7,7 @@ import { orAborted, plural } from '../../stage.ts'
 import { READERS, TOPICS, type TopicName, type Topics } from '../../topic/topic.ts'
 import { type Prediction, toTransaction } from '../../transaction.ts'
 import { type Subject, wrong } from './check.ts'
+import { examine } from './sqlite.ts'
 
 /** ms; opening Kafka takes the most */
 const WITHIN = 30_000
@@ -54,6 +55,7 @@ export function topicsSubject(
             state: 'ok',
             text: `${where}: ${PROVEN}; ${waiting.length > 0 ? `waiting: ${waiting.join(', ')}` : 'nothing waits'}`,
           },
+          ...(place.engine === 'sqlite' ? examine(place.path, 'TOPICS_URL') : []),
         ]
       } catch (error) {
         return [wrong(error, 'TOPICS_URL', where)]
@@ -78,7 +80,10 @@ export function database({ DATABASE_URL: place }: Config, openStore: () => Store
           patiently(() => probe(probeRow())),
         )
         if (found.cc_num !== DIGITS) return [digitsLost(where, found.cc_num, 'DATABASE_URL')]
-        return [{ state: 'ok', text: `${where}: ${PROVEN}` }]
+        return [
+          { state: 'ok', text: `${where}: ${PROVEN}` },
+          ...(place.engine === 'sqlite' ? examine(place.path, 'DATABASE_URL') : []),
+        ]
       } catch (error) {
         return [wrong(error, 'DATABASE_URL', where)]
       } finally {

@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir, writeFile } from 'node:fs/promises'
+import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sqliteStore } from '../../../src/record/sqlite.ts'
 import { sqliteTopics } from '../../../src/topic/sqlite.ts'
@@ -64,6 +64,73 @@ describe('SQLite', () => {
     const { failed, text } = await consult({ ...DATABASE, TOPICS_URL, DATABASE_URL })
     expect(failed, text).toBe(false)
     await ended
+  })
+
+  test('a file whose pages make no sense', async () => {
+    await using dir = await tempDir()
+    const [TOPICS_URL, DATABASE_URL] = [`sqlite:${dir.file('t.db')}`, `sqlite:${dir.file('d.db')}`]
+    const topics = await sqliteTopics({ path: dir.file('t.db') })
+    await topics.append({ transactions: Array.from({ length: 1000 }, (_, n) => transaction(n)) })
+    await topics.close()
+    const store = sqliteStore(dir.file('d.db'))
+    await store.insert(Array.from({ length: 1000 }, (_, n) => prediction(n)))
+    await store.close()
+    for (const name of ['t.db', 'd.db']) {
+      const bytes = await readFile(dir.file(name))
+      for (let page = 12; page < 60; page++) bytes[page * 4096] = 0xff
+      await writeFile(dir.file(name), bytes)
+    }
+    const { of } = await consult({ ...DATABASE, TOPICS_URL, DATABASE_URL })
+    for (const [subject, name] of [
+      ['topics', 't.db'],
+      ['database', 'd.db'],
+    ])
+      expect(of(subject!).find(({ state }) => state === 'wrong')).toMatchObject({
+        text: expect.stringMatching(new RegExp(`${name}.*(damaged|malformed)`)),
+        cure: expect.stringMatching(/^stop the worker, move the files of .*_URL away, and restore a backup/),
+      })
+  })
+
+  test('a worker whose file is gone: says so, and makes no other', async () => {
+    await using dir = await tempDir()
+    const topics = await sqliteTopics({ path: dir.file('t.db'), exclusive: true })
+    for (const part of ['', '-wal', '-shm']) await rm(dir.file(`t.db${part}`))
+    const { of } = await consult({ ...TOPICS, TOPICS_URL: `sqlite:${dir.file('t.db')}` })
+    expect(of('topics')).toMatchObject([
+      {
+        state: 'wrong',
+        text: expect.stringMatching(/^a worker has .*t\.db open, and it is gone: the log of the worker/),
+      },
+    ])
+    expect(await readdir(dir.path)).not.toContain('t.db')
+    await topics.close()
+  })
+
+  test('a lost -wal', async () => {
+    await using dir = await tempDir()
+    await (await sqliteTopics({ path: dir.file('t.db') })).close()
+    await writeFile(dir.file('t.db.mark'), '{"transactions":7}')
+    const { of } = await consult({ ...TOPICS, TOPICS_URL: `sqlite:${dir.file('t.db')}` })
+    expect(of('topics')).toMatchObject([{ state: 'wrong', text: expect.stringMatching(/holds less than it did/) }])
+  })
+
+  test.skipIf(process.platform === 'win32')('a file that others can read', async () => {
+    await using dir = await tempDir()
+    await (await sqliteTopics({ path: dir.file('t.db') })).close()
+    const look = async () => (await consult({ ...TOPICS, TOPICS_URL: `sqlite:${dir.file('t.db')}` })).of('topics')[1]
+    await chmod(dir.file('t.db'), 0o644)
+    expect(await look()).toBeUndefined() // its folder is closed to them
+    await chmod(dir.path, 0o755)
+    expect(await look()).toMatchObject({ state: 'note', cure: `chmod 600 ${dir.file('t.db')}*` })
+    await chmod(dir.file('t.db'), 0o600)
+    expect(await look()).toBeUndefined()
+  })
+
+  test.skipIf(process.platform !== 'linux')('a folder where nothing can be made is no endless wait', async () => {
+    const place = 'sqlite:/proc/nothing/here/x.db'
+    const { of } = await consult({ ...DATABASE, TOPICS_URL: place, DATABASE_URL: place.replace('x', 'y') })
+    for (const name of ['topics', 'database', 'disk']) expect(of(name)[0]!.state).toBe('wrong')
+    expect(of('topics')[0]!.text).toMatch(/^cannot open \/proc\/nothing\/here\/x\.db: ENOENT/)
   })
 
   test('a file that is none', async () => {
