@@ -127,7 +127,11 @@ export const SETTINGS = {
       .transform(Number)
       .pipe(z.number(wants('a number from 0 to 1')).min(0, 'a number from 0 to 1').max(1, 'a number from 0 to 1')),
     default: '0.5',
-    meaning: 'fraud from this probability on, where the model answers one',
+    meaning: 'fraud from this probability on, where the model answers one and no verdict',
+  },
+  MODEL_FRAUD_VALUE: {
+    schema: z.string(),
+    meaning: 'the class or label that means fraud, where that is not 1: e.g. -1, 2, suspicious; every other is honest',
   },
   UNIX_TIME_UNIT: {
     schema: z.enum(['s', 'ms'], wants('s or ms')),

@@ -255,6 +255,7 @@ export async function openModel(config: Config, log: Logger, opened: AsyncDispos
     features: config.MODEL_FEATURES,
     unixTimeUnit: config.UNIX_TIME_UNIT,
     threshold: config.FRAUD_THRESHOLD,
+    fraudValue: config.MODEL_FRAUD_VALUE,
   }
   if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
   const { simulatedModel } = await import('./simulate/model.ts')
@@ -264,7 +265,7 @@ export async function openModel(config: Config, log: Logger, opened: AsyncDispos
     'MODEL_URL',
     `a simulated model judges, trained just now on ${rows.trained} simulated rows; ROC AUC ${auc.toFixed(4)} on ${rows.tested} others`,
   )
-  return mlflow({ url: new URL(url), ...options })
+  return mlflow({ url: new URL(url), ...options, fraudValue: undefined })
 }
 
 /** Rows that a stand-in had a hand in are marked. */

@@ -35,7 +35,7 @@ const PRODUCTION = {
   ALERT_TO: 'desk@example.com',
 }
 const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----'
-const ANYTHING = ['MODEL_NAME', 'ALERT_WEBHOOK_SECRET', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
+const ANYTHING = ['MODEL_NAME', 'MODEL_FRAUD_VALUE', 'ALERT_WEBHOOK_SECRET', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
 const MAIL = { ALERT_FROM: 'fraud@example.com', ALERT_TO: 'desk@example.com' }
 
 describe('what is set', () => {
@@ -78,6 +78,7 @@ describe('what is set', () => {
       MODEL_FEATURES: 'amt, lat',
       MODEL_NAME: 'fraud-rf/7',
       FRAUD_THRESHOLD: '0.25',
+      MODEL_FRAUD_VALUE: '-1',
       UNIX_TIME_UNIT: 'ms',
       SCORE_BATCH_SIZE: '1',
       RECORD_BATCH_SIZE: '2',
@@ -122,6 +123,7 @@ describe('what is set', () => {
       MODEL_FEATURES: ['amt', 'lat'],
       MODEL_NAME: 'fraud-rf/7',
       FRAUD_THRESHOLD: 0.25,
+      MODEL_FRAUD_VALUE: '-1',
       UNIX_TIME_UNIT: 'ms',
       SCORE_BATCH_SIZE: 1,
       RECORD_BATCH_SIZE: 2,

@@ -1,71 +1,167 @@
 import { Refusal } from '../isolate.ts'
-import { type Json, parse } from '../json.ts'
-import { Outage } from '../stage.ts'
-import { maskCards } from '../transaction.ts'
+import { plural } from '../stage.ts'
+import { type Code, CURE, codeOf, complement, type Said, saidOf } from './said.ts'
+import { tableOf } from './table.ts'
+import { shown, Unreadable } from './unreadable.ts'
 
 /** What the model says of one transaction; `score` is its probability of fraud, where it gives one. */
 export type Judgement = { prediction: 0 | 1; score: number | null }
 
 const LABELS: Record<string, 0 | 1> = {
-  ...{ 0: 0, '0.0': 0, false: 0, no: 0, legit: 0, legitimate: 0, genuine: 0, honest: 0, normal: 0, valid: 0 },
-  ...{ 'not fraud': 0, 'no fraud': 0, 'non fraud': 0, nonfraud: 0 },
-  ...{ 1: 1, '1.0': 1, true: 1, yes: 1, fraud: 1, fraudulent: 1 },
+  ...{ false: 0, no: 0, legit: 0, legitimate: 0, genuine: 0, honest: 0, normal: 0, valid: 0 },
+  ...{ 'not fraud': 0, 'no fraud': 0, 'non fraud': 0, nonfraud: 0, 'label 0': 0, 'class 0': 0 },
+  ...{ 'not fraudulent': 0, 'non fraudulent': 0, nonfraudulent: 0 },
+  ...{ true: 1, yes: 1, fraud: 1, fraudulent: 1, 'label 1': 1, 'class 1': 1 },
 }
+
+/** Nothing tells yet whether 1 means fraud, or a fraction is a probability: other rows may. */
+export class Unproven extends Unreadable {}
+
+export type Answers = {
+  /**
+   * Throws Unreadable when it is not known what the answer means, whatever the rows are, and Refusal when it can be read
+   * but for rows of which it says nothing (NaN, null).
+   */
+  read(text: string, rows: number): Judgement[]
+  /** Learns what numbers mean from an answer to other rows. Throws Unreadable when they mean nothing known. */
+  learn(text: string, rows: number): void
+  /** It may be another model from now on. */
+  forget(): void
+}
+/** `fraudValue`: the answer that means fraud (MODEL_FRAUD_VALUE); every other one is honest then. */
+export type AnswersOptions = { threshold: number; fraudValue?: string | undefined }
 
 /**
- * Reads the answer to a batch of `rows` rows, in any form MLflow gives one: `[0,1]`, `[0.1,0.9]`, `[[p0,p1],…]`,
- * `[{"0":1},…]`, labels, booleans; with a bare NaN too. Throws Refusal when it is no judgement for every row, and
- * Outage when it does not come from a model server at all.
+ * Reads answers in any form in which MLflow, other servers and wrappers give them. A verdict wins over a probability;
+ * the threshold counts where there is no verdict. A number is believed to mean fraud once the model has also said 0, or
+ * fractions between 0 and 1 alone: a 1 is honest to an outlier detector, and any fraction may be a margin.
  */
-export function readAnswer(text: string, rows: number, threshold: number): Judgement[] {
-  const answer = parsed(text)
-  const predictions =
-    answer !== null && typeof answer === 'object' && !Array.isArray(answer) ? answer.predictions : answer
-  if (!Array.isArray(predictions))
-    throw new Outage('the model answered 200, but no list "predictions": is MODEL_URL an MLflow model server?')
-  if (predictions.length !== rows)
-    throw new Refusal(`the model answered with ${predictions.length} predictions, not ${rows}`)
-  const values = predictions.map(fraudValue)
-  // One fraction in the answer makes all of it probabilities: an exact 0 or 1 among them is one too.
-  const probabilities = values.some(
-    ({ value, certain }) => certain || (typeof value === 'number' && !Number.isInteger(value)),
-  )
-  return values.map(({ value }) => {
-    if (typeof value === 'boolean') return { prediction: value ? 1 : 0, score: null }
-    if (typeof value === 'string') return { prediction: fromLabel(value), score: null }
-    if (typeof value !== 'number' || !(value >= 0 && value <= 1))
-      throw new Refusal(`the model answered ${kind(value)}, which is neither 0 or 1 nor a probability`)
-    return { prediction: value >= threshold && value > 0 ? 1 : 0, score: probabilities ? value : null }
-  })
-}
+export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers {
+  const means = fraudValue?.trim().toLowerCase()
+  let proven = false
+  /** a number outside 0 to 1, the last of so many rows: until these are answered otherwise 1 is no fraud */
+  let strange: { value: number; rows: number } | undefined
 
-/** The value that speaks of fraud, and whether its form says that it is a probability. */
-function fraudValue(prediction: Json): { value: Json | undefined; certain: boolean } {
-  if (prediction === null || typeof prediction !== 'object') return { value: prediction, certain: false }
-  const items = Array.isArray(prediction) ? prediction : Object.values(prediction)
-  if (items.length === 1) return { value: items[0], certain: false }
-  if (Array.isArray(prediction)) return { value: items.length === 2 ? items[1] : undefined, certain: true }
-  return { value: prediction['1'] ?? prediction.fraud ?? prediction.probability ?? prediction.score, certain: true }
-}
+  function read(text: string, rows: number, learning = false): Judgement[] {
+    const said = tableOf(text, rows).map((value) => saidOf(value, means))
+    const known = paired(said.filter((each) => each !== undefined))
+    const forms = [...new Set(known.flatMap(({ form, codes }) => [form, ...codes.map((code) => `a ${typeof code}`)]))]
+    const kinds = new Set(known.flatMap(({ codes }) => codes.map((code) => typeof code)))
+    if (new Set(known.map(({ form }) => form)).size > 1 || kinds.size > 1)
+      throw new Unreadable(`in mixed forms (${forms.slice(0, 4).join('; ')})`, CURE)
+    if (means === undefined) understand(known, rows, learning)
+    const judgements = known.map((each) => judge(each))
+    if (known.length < said.length)
+      throw new Refusal(`the model answered NaN, null or nothing for ${plural(said.length - known.length, 'row')}`)
+    return judgements
+  }
 
-function fromLabel(label: string): 0 | 1 {
-  const key = label.trim().toLowerCase().replace(/[_-]/g, ' ')
-  if (!Object.hasOwn(LABELS, key))
-    throw new Refusal(`the model answered a label that is not known; known are ${Object.keys(LABELS).join(', ')}`)
-  return LABELS[key]!
-}
+  /** What numbers mean. A fraction makes all of them probabilities: an exact 0 or 1 among them is one too. */
+  function understand(known: Said[], rows: number, learning: boolean) {
+    const numbers = known.flatMap(({ codes }) => codes.filter((code) => typeof code === 'number'))
+    if (numbers.length === 0) return
+    const isOutside = (value: Code) => typeof value === 'number' && !(value >= 0 && value <= 1)
+    const outside = numbers.find(isOutside)
+    // What other rows showed is in no batch to come: any answer that shows otherwise counts.
+    const until = learning ? 0 : known.findIndex(({ codes }) => codes.some(isOutside)) + 1
+    if (outside !== undefined) strange = { value: outside, rows: until }
+    const fractions = numbers.some((value) => !Number.isInteger(value))
+    if (strange && rows >= strange.rows && outside === undefined && (fractions || numbers.includes(0)))
+      strange = undefined
+    if (strange)
+      throw new Unreadable(`${shown(strange.value)}, which is neither 0 or 1 nor a probability`, CODES, {
+        alone: rows === 1,
+      })
+    if (!fractions && numbers.includes(0)) proven = true
+    if (fractions && learning) proven = true
+    if (!proven && !learning && numbers.some((value) => value > 0))
+      throw new Unproven(
+        fractions
+          ? `${shown(numbers.find((value) => !Number.isInteger(value)))}, and it is not known yet whether that is a probability`
+          : '1 for every row so far, and nothing shows that 1 means fraud',
+        fractions ? 'it is asked again' : ONES,
+        { alone: rows === 1 },
+      )
+    if (!fractions) return
+    for (const each of known) {
+      if (each.codes.length === 0) continue
+      each.chance ??= each.codes[0] as number
+      each.codes = []
+    }
+  }
 
-const kind = (value: unknown) =>
-  value === null || value === undefined
-    ? 'NaN, null or nothing'
-    : typeof value === 'number'
-      ? maskCards(String(value))
-      : `a value of type ${typeof value}`
+  function judge({ codes, chance, own }: Said): Judgement {
+    const verdicts = new Set(codes.map(meaning))
+    if (verdicts.size > 1) throw new Unreadable('two verdicts for one row that contradict each other', CURE)
+    const [verdict] = verdicts
+    if (verdict === undefined) {
+      if (chance === undefined || !(chance >= 0 && chance <= 1))
+        throw new Unreadable(`${shown(chance)}, which is no probability`, CURE)
+      return { prediction: chance >= threshold && chance > 0 ? 1 : 0, score: chance }
+    }
+    const score = chance ?? (own === undefined ? undefined : verdict === 1 ? own : complement(own))
+    return { prediction: verdict, score: score !== undefined && score >= 0 && score <= 1 ? score : null }
+  }
 
-function parsed(text: string): Json {
-  try {
-    return parse(text)
-  } catch {
-    throw new Outage('the model answered 200, but no JSON: is MODEL_URL an MLflow model server?')
+  function meaning(code: Code): 0 | 1 {
+    if (means !== undefined) {
+      if (typeof code === 'number' && !Number.isInteger(code) && Number(means) !== code)
+        throw new Unreadable(
+          `${shown(code)}, and MODEL_FRAUD_VALUE is for classes`,
+          'leave MODEL_FRAUD_VALUE out where the model answers a probability',
+        )
+      const wanted = codeOf(means)
+      return (typeof wanted === 'number' && typeof code !== 'boolean' ? wanted === code : sameText(code, means)) ? 1 : 0
+    }
+    if (typeof code !== 'string') return code === true || code === 1 ? 1 : 0
+    const key = code.toLowerCase().replace(/[\s_-]+/g, ' ')
+    if (Object.hasOwn(LABELS, key)) return LABELS[key]!
+    throw new Unreadable(
+      `the label ${shown(code)}, which is not known`,
+      'set MODEL_FRAUD_VALUE to the label that means fraud, or let it answer fraud and legit, or 1 and 0',
+    )
+  }
+
+  /** Two numbers for each row: a verdict and its probability, or the probabilities of honest and of fraud. */
+  function paired(known: Said[]): Said[] {
+    const pairs = known.flatMap(({ pair }) => (pair ? [pair] : []))
+    if (pairs.length === 0) return known
+    const odd = pairs.find(([a, b]) => !(b >= 0 && b <= 1 && a >= 0 && a <= 1 && Math.abs(a + b - 1) < 0.01))
+    const verdicts = odd && pairs.every(([a, b]) => Number.isInteger(a) && b >= 0 && b <= 1)
+    if (odd && !verdicts)
+      throw new Unreadable(
+        `${shown(odd[0])} and ${shown(odd[1])} for a row, which are neither two probabilities nor a class and one`,
+        CURE,
+      )
+    if (!verdicts && means !== undefined && !(Number(means) >= 1))
+      throw new Unreadable(
+        'two probabilities for each row, and not which of them is that of MODEL_FRAUD_VALUE',
+        'let it answer the class, or name the probabilities after their classes',
+      )
+    return known.map(({ form, codes, pair }) =>
+      pair
+        ? { form: `${form} ${verdicts ? 'verdict' : ''}`, codes: verdicts ? [pair[0]] : [], chance: pair[1] }
+        : { form, codes },
+    )
+  }
+
+  return {
+    read: (text, rows) => read(text, rows),
+    learn: (text, rows) => void read(text, rows, true),
+    forget() {
+      proven = false
+    },
   }
 }
+
+const sameText = (code: Code, means: string) =>
+  String(code)
+    .trim()
+    .toLowerCase()
+    .replace(/[\s_-]+/g, ' ') === means.replace(/[\s_-]+/g, ' ')
+
+const CODES =
+  "set MODEL_FRAUD_VALUE to the class that means fraud (e.g. -1 for an outlier detector's -1 and 1, 2 for 1 and 2), or let the model " +
+  'answer predict_proba where these are margins, log-odds or percent'
+const ONES =
+  'set MODEL_FRAUD_VALUE=1 if it does, or -1 for an outlier detector; predict_proba of a model that has seen no fraud says this too'

@@ -3,7 +3,7 @@ import { Refusal } from '../isolate.ts'
 import { stringify } from '../json.ts'
 import { Outage } from '../stage.ts'
 import type { Feature, Transaction } from '../transaction.ts'
-import { type Judgement, readAnswer } from './answer.ts'
+import { type Judgement, openAnswers, Unproven } from './answer.ts'
 import { diagnose } from './diagnose.ts'
 
 /** ms for the first answer of a server: it may have to fetch and load the model first */
@@ -11,14 +11,16 @@ const FIRST_DEADLINE = 600_000
 /** ms for any later one; the server itself gives up after 60 s */
 const DEADLINE = 75_000
 const MAX_ANSWER = 64 * 1024 * 1024
+/** From that of a coffee to one that nobody spends. */
+const AMOUNTS = [0.5, 5, 20, 60, 150, 400, 1000, 3000, 10_000, 1_000_000]
 
 /** The model did not finish in time: fewer rows may help. */
 export class TooSlow extends Outage {}
 
 export type Model = {
   /**
-   * One judgement for each transaction, in order. Throws Refusal when the model answered but not with a judgement for
-   * every row, any other error when it could not be asked.
+   * One judgement for each transaction, in order. Throws Refusal when the model refused, or said nothing of some row;
+   * Unreadable when it is not known what its answer means, any other error when it could not be asked.
    */
   judge(transactions: readonly Transaction[], signal: AbortSignal): Promise<Judgement[]>
 }
@@ -30,38 +32,74 @@ export type MlflowOptions = {
   /** unit of unix_time as the model was trained */
   unixTimeUnit: 's' | 'ms'
   threshold: number
+  /** the answer that means fraud, where that is not 1, a label that is known, or a probability */
+  fraudValue?: string | undefined
   deadlines?: { first: number; later: number }
 }
 
 /** A model behind the MLflow scoring protocol (`mlflow models serve`, also SageMaker's and Databricks's). */
-export function mlflow({ url, headers, features, unixTimeUnit, threshold, deadlines }: MlflowOptions): Model {
+export function mlflow({
+  url,
+  headers,
+  features,
+  unixTimeUnit,
+  threshold,
+  fraudValue,
+  deadlines,
+}: MlflowOptions): Model {
   const { first = FIRST_DEADLINE, later = DEADLINE } = deadlines ?? {}
   const invocations = new URL(url)
   invocations.pathname = `${url.pathname.replace(/\/+$/, '')}/invocations`
+  const answers = openAnswers({ threshold, fraudValue })
   let known = false // this server has answered before
 
   const value = (t: Transaction, feature: Feature) =>
     feature === 'unix_time' && unixTimeUnit === 'ms' ? t.event_time : t[feature]
+  /** It may come back as a new server, slow again at first, and with another model. */
+  const gone = () => {
+    known = false
+    answers.forget()
+  }
+
+  /** The text of its answer, if that is a 200. */
+  async function ask(transactions: readonly Transaction[], signal: AbortSignal): Promise<string> {
+    const data = transactions.map((t) => features.map((feature) => value(t, feature)))
+    const body = stringify({ dataframe_split: { columns: features, data } })
+    const deadline = known ? later : first
+    const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
+      (cause) => {
+        signal.throwIfAborted()
+        if (cause instanceof Late) throw new TooSlow('the model is too slow', { cause })
+        gone()
+        throw new Error('cannot reach the model', { cause })
+      },
+    )
+    if (answer.status === 502 || answer.status === 503) gone() // a gateway without its server
+    if (answer.status !== 200) throw refusalOrOutage(answer)
+    known = true
+    return answer.text
+  }
+
+  /** What its numbers mean may show where it is asked about the same row with other amounts. */
+  async function learn(row: Transaction, signal: AbortSignal) {
+    const others = AMOUNTS.map((amt) => ({ ...row, amt }))
+    try {
+      answers.learn(await ask(others, signal), others.length)
+    } catch (error) {
+      throw error instanceof Refusal ? new Outage(error.message) : error // refused were rows that nobody sent
+    }
+  }
 
   return {
     async judge(transactions, signal) {
-      const data = transactions.map((t) => features.map((feature) => value(t, feature)))
-      const body = stringify({ dataframe_split: { columns: features, data } })
-      const deadline = known ? later : first
-      const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
-        (cause) => {
-          signal.throwIfAborted()
-          if (cause instanceof Late) throw new TooSlow('the model is too slow', { cause })
-          known = false // it may come back as a new server, slow again at first
-          throw new Error('cannot reach the model', { cause })
-        },
-      )
-      if (answer.status === 200) {
-        known = true
-        return readAnswer(answer.text, transactions.length, threshold)
+      const text = await ask(transactions, signal)
+      try {
+        return answers.read(text, transactions.length)
+      } catch (error) {
+        if (!(error instanceof Unproven)) throw error
+        await learn(transactions[0]!, signal)
+        return answers.read(text, transactions.length)
       }
-      if (answer.status === 502 || answer.status === 503) known = false // a gateway without its server
-      throw refusalOrOutage(answer)
     },
   }
 }

@@ -3,6 +3,7 @@ import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { Refusal } from '../../src/isolate.ts'
 import { type MlflowOptions, mlflow, TooSlow } from '../../src/score/mlflow.ts'
+import { Unreadable } from '../../src/score/unreadable.ts'
 import { Outage, reason } from '../../src/stage.ts'
 import { FEATURES, type Feature, NUMERIC_FEATURES, type Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, transaction } from '../rows.ts'
@@ -47,7 +48,7 @@ async function failure(judging: Promise<unknown>): Promise<Error> {
 
 const slowly = (ms: number) => async (): Promise<Saying> => {
   await sleep(ms)
-  return { predictions: [1] }
+  return { predictions: [true] }
 }
 const slow = [{ prediction: 1, score: null }]
 
@@ -135,7 +136,7 @@ test.concurrent('judges by the threshold', async () => {
 })
 
 const HTML = { type: 'text/html; charset=utf-8' }
-type Kind = typeof Refusal | typeof Outage | typeof TooSlow
+type Kind = abstract new (...args: never[]) => Error
 test.concurrent.for<[what: string, saying: Saying, kind: Kind, message: RegExp, wait?: number]>([
   [
     '400',
@@ -146,7 +147,7 @@ test.concurrent.for<[what: string, saying: Saying, kind: Kind, message: RegExp, 
   ['413', { status: 413, text: 'too large' }, Refusal, /^the model answered 413: no MLflow error/],
   ['422', { status: 422, text: refusals.notANumber() }, Refusal, /^the model answered 422: wrong type/],
   ['500', { status: 500, text: '<title>500</title>', ...HTML }, Refusal, /^the model answered 500: no MLflow error/],
-  ['a wrong length', { predictions: [0, 1] }, Refusal, /^the model answered with 2 predictions, not 1$/],
+  ['a wrong length', { predictions: [0, 1] }, Unreadable, /^the model answered with 2 predictions, not 1: /],
   ['NaN', { status: 200, text: '{"predictions": [NaN]}' }, Refusal, /^the model answered NaN/],
   ['401', { status: 401, text: '{}' }, Outage, /^the model answered 401 \(application\/json\): check MODEL_HEADERS$/],
   ['403', { status: 403, text: 'no', type: 'text/plain' }, Outage, /^the model answered 403 .*: check MODEL_HEADERS$/],
@@ -166,10 +167,15 @@ test.concurrent.for<[what: string, saying: Saying, kind: Kind, message: RegExp, 
   [
     'HTML with 200',
     { status: 200, text: '<!doctype html>', ...HTML },
-    Outage,
+    Unreadable,
     /is MODEL_URL an MLflow model server\?$/,
   ],
-  ['no predictions', { status: 200, text: '{"status":"ok"}' }, Outage, /is MODEL_URL an MLflow model server\?$/],
+  [
+    'no predictions',
+    { status: 200, text: '{"status":"ok"}' },
+    Unreadable,
+    /for each row the fields status, none of which is known/,
+  ],
 ])('fails on %s, and a good answer after it is taken', async ([, saying, kind, message, wait]) => {
   await using m = await model({}, saying)
   const error = await failure(m.judge())
@@ -178,6 +184,23 @@ test.concurrent.for<[what: string, saying: Saying, kind: Kind, message: RegExp, 
   expect(error instanceof Outage ? error.wait : undefined).toBe(wait ?? (error instanceof Outage ? 0 : undefined))
   expect(await m.judge()).toEqual([{ prediction: 0, score: null }])
   expect(m.received.map(({ request }) => request.url)).toEqual(['/invocations', '/invocations'])
+})
+
+test.concurrent.for<[what: string, say: (amt: number) => unknown, judged: unknown]>([
+  ['0 and 1', (amt) => (amt >= 1000 ? 1 : 0), [{ prediction: 1, score: null }]],
+  ['probabilities', (amt) => 1 - 1 / (1 + amt / 500), [{ prediction: 1, score: 0.8 }]],
+  ["an outlier detector's", (amt) => (amt >= 1e5 ? -1 : 1), /^the model answered -1, .*MODEL_FRAUD_VALUE/],
+  ['classes 1 and 2', (amt) => (amt >= 5000 ? 2 : 1), /^the model answered 2, .*MODEL_FRAUD_VALUE/],
+  ['margins', (amt) => (amt - 1500) / 1000, /^the model answered -?\d.*, which is neither 0 or 1 nor a probability/],
+  ['1 for all, as of one class', () => [1], /^the model answered 1 for every row so far, and nothing shows/],
+])('before the first fraud is believed other amounts tell what numbers mean: %s', async ([, say, judged]) => {
+  await using server = await modelServer((rows) => ({ predictions: rows.map(({ amt }) => say(Number(amt))) }))
+  const { judge } = mlflow({ url: server.url, headers: {}, features: ['amt'], unixTimeUnit: 's', threshold: 0.5 })
+  const first = [transaction(1, { amt: 2000 })]
+  for (const _ of [1, 2])
+    if (judged instanceof RegExp) await expect(judge(first, never)).rejects.toThrow(judged)
+    else expect(await judge(first, never)).toEqual(judged)
+  if (!(judged instanceof RegExp)) expect(server.asked).toHaveLength(3)
 })
 
 test.concurrent('a connection that breaks is an outage, neither a refusal nor slowness', async () => {

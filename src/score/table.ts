@@ -1,0 +1,102 @@
+import { type Json, parse } from '../json.ts'
+import { names, shown, Unreadable } from './unreadable.ts'
+
+type Fields = { [key: string]: Json }
+
+/** Where servers put what the model returned: MLflow, TensorFlow Serving, KServe, Seldon, and wrappers of one's own. */
+const ENVELOPES = ['predictions', 'outputs', 'dataframe_split', 'dataframe_records', 'data', 'results', 'result']
+const DEEPEST = 5
+
+const isFields = (value: Json | undefined): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/**
+ * What the model says of each of `rows` rows: a value, a list, or fields by name. Rows or columns, with or without an
+ * envelope, as pandas, MLflow, KServe, Seldon and TensorFlow Serving print them.
+ */
+export function tableOf(text: string, rows: number): Json[] {
+  let value = parsed(text)
+  for (let depth = 0; depth < DEEPEST; depth++) {
+    const table = read(value, rows)
+    if (table) {
+      if (table.length === rows) return table
+      throw new Unreadable(`with ${table.length} predictions, not ${rows}`, 'let it answer one for each row, in order')
+    }
+    const key = isFields(value) && ENVELOPES.find((name) => Object.hasOwn(value as Fields, name))
+    if (!key) break
+    value = (value as Fields)[key]!
+  }
+  throw new Unreadable(
+    isFields(value) ? `with ${names(Object.keys(value))} and no "predictions"` : `${shown(value)} and no "predictions"`,
+    'is MODEL_URL an MLflow model server? It must answer one prediction for each row, by row or by column',
+  )
+}
+
+function parsed(text: string): Json {
+  try {
+    return JSON.parse(text) as Json
+  } catch {}
+  try {
+    return parse(text) // a bare NaN
+  } catch {
+    throw new Unreadable('200, but no JSON', 'is MODEL_URL an MLflow model server?')
+  }
+}
+
+function read(value: Json, rows: number): Json[] | undefined {
+  if (Array.isArray(value)) return tensors(value, rows) ?? value
+  if (!isFields(value)) return rows === 1 && value !== null ? [value] : undefined
+  const { columns, names: heads, data, ndarray, tensor } = value
+  if (Array.isArray(columns) && Array.isArray(data)) return named(columns, data)
+  if (Array.isArray(ndarray)) return Array.isArray(heads) ? named(heads, ndarray) : ndarray
+  if (isFields(tensor)) return chunks(tensor.values, tensor.shape)
+  if (ENVELOPES.some((name) => Object.hasOwn(value, name) && isBox(value[name]))) {
+    // A wrapper may return its columns under such a name, beside others: {"result": [0], "probability": [0.1]}.
+    if (Object.keys(value).length === 1 || Object.hasOwn(value, 'predictions') || !byColumn(value, rows))
+      return undefined
+  }
+  return byColumn(value, rows) ?? (rows === 1 && Object.values(value).some((v) => !isBox(v)) ? [value] : undefined)
+}
+const isBox = (value: Json | undefined) => typeof value === 'object' && value !== null
+
+/** A list of values for each name, or an object of them by row number, as pandas prints a frame. */
+function byColumn(value: Fields, rows: number): Json[] | undefined {
+  const columns = Object.entries(value).flatMap(([name, column]) => {
+    const list = Array.isArray(column) ? column : isFields(column) ? byNumber(column) : undefined
+    return list ? [[name, list] as const] : []
+  })
+  if (columns.length === 0 || (rows === 1 && columns.length < Object.keys(value).length)) return undefined
+  const odd = columns.find(([, list]) => list.length !== rows)
+  if (odd) {
+    throw new Unreadable(
+      `by column (${names(columns.map(([name]) => name))}), with ${odd[1].length} values and not ${rows}`,
+      'let it answer one for each row, in order',
+    )
+  }
+  return Array.from({ length: rows }, (_, i) => Object.fromEntries(columns.map(([name, list]) => [name, list[i]!])))
+}
+
+function byNumber(column: Fields): Json[] | undefined {
+  const keys = Object.keys(column)
+  return keys.length > 0 && keys.every((key, i) => key === String(i)) ? Object.values(column) : undefined
+}
+
+const named = (heads: readonly Json[], data: readonly Json[]): Json[] =>
+  data.map((row) =>
+    Array.isArray(row) ? Object.fromEntries(heads.map((head, i) => [String(head), row[i] ?? null])) : row,
+  )
+
+/** KServe's protocol 2: each output is a tensor with a name, its values in one flat list. */
+function tensors(list: readonly Json[], rows: number): Json[] | undefined {
+  if (!list.every((item) => isFields(item) && 'datatype' in item && Array.isArray(item.data))) return undefined
+  if (list.length === 0) return undefined
+  const columns = (list as Fields[]).map(({ name, shape, data }) => [String(name), chunks(data, shape) ?? []] as const)
+  return columns.length === 1 ? [...columns[0]![1]] : byColumn(Object.fromEntries(columns), rows)
+}
+
+function chunks(values: Json | undefined, shape: Json | undefined): Json[] | undefined {
+  if (!Array.isArray(values)) return undefined
+  const width = Array.isArray(shape) && shape.length === 2 ? Number(shape[1]) : 1
+  if (!(width > 1) || Array.isArray(values[0])) return values
+  return Array.from({ length: Math.ceil(values.length / width) }, (_, i) => values.slice(i * width, (i + 1) * width))
+}

@@ -1,0 +1,34 @@
+import { Outage } from '../stage.ts'
+import { maskCards } from '../transaction.ts'
+
+/** The model answered, and not with judgements: its own fault, not that of the rows. */
+export class Unreadable extends Outage {
+  readonly cure: string
+  constructor(what: string, cure: string, { alone = false } = {}) {
+    super(`the model answered ${what}: ${cure}`, { alone })
+    this.cure = cure
+  }
+}
+
+const LONGEST = 40
+const MOST_NAMES = 8
+
+/** What of an outside text may stand in a message: a short piece of it, in one line, without a card number. */
+const piece = (text: string) => {
+  const line = maskCards(text.slice(0, 4 * LONGEST)).replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')
+  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line
+}
+
+/** A value, short. */
+export function shown(value: unknown): string {
+  if (typeof value === 'string') return `"${piece(value)}"`
+  if (Array.isArray(value)) return `a list of ${value.length}`
+  if (typeof value === 'object' && value !== null) return `an object with ${names(Object.keys(value))}`
+  return piece(String(value))
+}
+
+/** Names of fields, so many that a person knows which they are. */
+export const names = (keys: readonly string[]) =>
+  keys.length === 0
+    ? 'no fields'
+    : `${keys.slice(0, MOST_NAMES).map(piece).join(', ')}${keys.length > MOST_NAMES ? ', …' : ''}`
