@@ -1,5 +1,5 @@
 import { type Json, parse } from '../json.ts'
-import { names, shown, Unreadable } from './unreadable.ts'
+import { Foreign, names, shown, Unreadable } from './unreadable.ts'
 
 type Fields = { [key: string]: Json }
 
@@ -26,10 +26,7 @@ export function tableOf(text: string, rows: number): Json[] {
     if (!key) break
     value = (value as Fields)[key]!
   }
-  throw new Unreadable(
-    isFields(value) ? `with ${names(Object.keys(value))} and no "predictions"` : `${shown(value)} and no "predictions"`,
-    'is MODEL_URL an MLflow model server? It must answer one prediction for each row, by row or by column',
-  )
+  throw new Foreign(`${isFields(value) ? `with ${names(Object.keys(value))}` : shown(value)} and no "predictions"`)
 }
 
 function parsed(text: string): Json {
@@ -39,7 +36,7 @@ function parsed(text: string): Json {
   try {
     return parse(text) // a bare NaN
   } catch {
-    throw new Unreadable('200, but no JSON', 'is MODEL_URL an MLflow model server?')
+    throw new Foreign('200, but no JSON')
   }
 }
 

@@ -3,10 +3,19 @@ import { maskCards } from '../transaction.ts'
 
 /** The model answered, and not with judgements: its own fault, not that of the rows. */
 export class Unreadable extends Outage {
+  readonly what: string
   readonly cure: string
   constructor(what: string, cure: string, { alone = false } = {}) {
     super(`the model answered ${what}: ${cure}`, { alone })
+    this.what = what
     this.cure = cure
+  }
+}
+
+/** It may not come from a model server at all. */
+export class Foreign extends Unreadable {
+  constructor(what: string) {
+    super(what, 'is MODEL_URL an MLflow model server?')
   }
 }
 

@@ -1,3 +1,4 @@
+import { SETTINGS } from '../../config.ts'
 import type { Judgement } from '../../score/answer.ts'
 import { plural } from '../../stage.ts'
 import type { Finding } from './check.ts'
@@ -28,9 +29,22 @@ export function allFraud(
   return {
     state,
     text,
-    cure: `${low}is it the right version, does 1 mean fraud in it, and was it trained on columns and units as in the training file?`,
+    cure: `${low}is it the right version, does 1 mean fraud in it (MODEL_FRAUD_VALUE says what does), and was it trained on columns and units as in the training file?`,
   }
 }
+/** A threshold is for probabilities. */
+export function classesOnly({ where, threshold }: Patient, said: readonly Judgement[]): Finding[] {
+  if (threshold === DEFAULT_THRESHOLD || said.some(({ score }) => score !== null)) return []
+  return [
+    {
+      state: 'note',
+      text: `${where}: answers classes and no probability, so FRAUD_THRESHOLD=${threshold} has no effect and there is no score`,
+      cure: 'log it with its probabilities: mlflow.sklearn.log_model(…, pyfunc_predict_fn="predict_proba")',
+    },
+  ]
+}
+const DEFAULT_THRESHOLD = Number(SETTINGS.FRAUD_THRESHOLD.default)
+
 const percent = (share: number) => `${Number((share * 100).toPrecision(3))} %`
 
 /** Nothing to be cured as long as the model is as good as it was tested. */

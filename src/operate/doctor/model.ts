@@ -2,9 +2,10 @@ import type { Config } from '../../config.ts'
 import { Late, request } from '../../http.ts'
 import { Refusal } from '../../isolate.ts'
 import type { Judgement } from '../../score/answer.ts'
+import { Foreign, Unreadable } from '../../score/unreadable.ts'
 import { reason, seconds } from '../../stage.ts'
 import { type Finding, type Subject, wrong } from './check.ts'
-import { allFraud, flaggedOf, narrowTypes, sameInBothUnits } from './judgements.ts'
+import { allFraud, classesOnly, flaggedOf, narrowTypes, sameInBothUnits } from './judgements.ts'
 import { ANSWER_WITHIN, below, FRAUDS, HONEST, openPatient, type Patient, shown } from './patient.ts'
 import { whyRefused } from './refusal.ts'
 
@@ -33,6 +34,8 @@ export function model(config: Config): Subject {
       } catch (error) {
         signal.throwIfAborted()
         if (error instanceof Refusal) return [await whyRefused(patient, error)]
+        if (error instanceof Unreadable && !(error instanceof Foreign))
+          return [{ state: 'wrong', text: `${patient.where}: the model answered ${error.what}`, cure: error.cure }]
         return [await outage(error as Error, config, url, signal)]
       }
     },
@@ -48,7 +51,7 @@ async function examine(patient: Patient, said: readonly Judgement[], how: string
   const signature = await narrowTypes(patient)
   const text = `${patient.where}: ${how}, ${flagged} of ${HONEST} honest-looking and ${flaggedOf(said) - flagged} of ${FRAUDS} fraudulent-looking ones taken for fraud`
   if (flagged > HONEST / 2) return [allFraud(patient, honest, other?.slice(0, HONEST)), ...signature]
-  return [{ state: 'ok', text }, ...signature, ...sameInBothUnits(patient, said, other)]
+  return [{ state: 'ok', text }, ...classesOnly(patient, said), ...signature, ...sameInBothUnits(patient, said, other)]
 }
 
 const get = (url: URL, { MODEL_HEADERS: headers }: Config, signal: AbortSignal) =>

@@ -1,7 +1,7 @@
 import type { Config } from '../../config.ts'
 import { type HttpAnswer, request } from '../../http.ts'
 import { stringify } from '../../json.ts'
-import type { Judgement } from '../../score/answer.ts'
+import { type Judgement, Unproven } from '../../score/answer.ts'
 import { type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
 import { mlflow } from '../../score/mlflow.ts'
 import { population } from '../../simulate/population.ts'
@@ -39,13 +39,20 @@ export function openPatient(config: Config, url: URL, first: number, signal: Abo
     threshold,
     async judge(columns, unitUsed = UNIX_TIME_UNIT) {
       const deadlines = { first: deadline, later: deadline }
-      const asked = mlflow({ url, headers, features: columns, unixTimeUnit: unitUsed, threshold, deadlines })
-      const said: Judgement[] = []
-      for (let i = 0; i < canary.length; i += config.SCORE_BATCH_SIZE) {
-        said.push(...(await asked.judge(canary.slice(i, i + config.SCORE_BATCH_SIZE), signal)))
-        deadline = ANSWER_WITHIN
+      const options = { url, headers, features: columns, unixTimeUnit: unitUsed, threshold, deadlines }
+      const judge = async (fraudValue: string | undefined) => {
+        const asked = mlflow({ ...options, fraudValue })
+        const said: Judgement[] = []
+        for (let i = 0; i < canary.length; i += config.SCORE_BATCH_SIZE) {
+          said.push(...(await asked.judge(canary.slice(i, i + config.SCORE_BATCH_SIZE), signal)))
+          deadline = ANSWER_WITHIN
+        }
+        return said
       }
-      return said
+      return await judge(config.MODEL_FRAUD_VALUE).catch((error) => {
+        if (!(error instanceof Unproven)) throw error
+        return judge('1') // as long as it says nothing else: then it takes all for fraud
+      })
     },
     ask(columns, unitUsed = UNIX_TIME_UNIT) {
       const value = (t: Transaction, column: Feature) =>

@@ -222,11 +222,32 @@ test('the same, because of the unit of unix_time: the one with which it does not
 
 test('the same, because of the threshold', async () => {
   const { text, cure } = await examine(
-    { judge: ({ amt }) => [0.8, Number(amt) > 250 ? 0.9 : 0.2] },
+    { judge: ({ amt }) => (Number(amt) > 250 ? [0.1, 0.9] : [0.8, 0.2]) },
     { ...NUMERIC, FRAUD_THRESHOLD: '0.1' },
   )
   expect(text).toMatch(/takes all 100 .*; its probabilities are 20 % to 90 %$/)
   expect(cure).toMatch(/^FRAUD_THRESHOLD=0\.1 is low; /)
+})
+
+test('a threshold that a model of classes does not know', async () => {
+  const { lines } = await examine(
+    { judge: ({ amt }) => Number(Number(amt) > 250) },
+    { ...NUMERIC, FRAUD_THRESHOLD: '0.2' },
+  )
+  expect(lines.join('\n')).toMatch(/^note .*FRAUD_THRESHOLD=0\.2 has no effect .*pyfunc_predict_fn="predict_proba"/m)
+  const scored = await examine(
+    { judge: ({ amt }) => (Number(amt) > 250 ? [0.1, 0.9] : [0.9, 0.1]) },
+    { ...NUMERIC, FRAUD_THRESHOLD: '0.2' },
+  )
+  expect(scored.lines.join('\n')).not.toMatch(/FRAUD_THRESHOLD/)
+})
+
+test("an outlier detector's answers, and the setting that cures them", async () => {
+  const outlier: FakeMlflow = { judge: ({ amt }) => (Number(amt) > 250 ? -1 : 1) }
+  const { state, text, cure } = await examine(outlier)
+  expect([state, text]).toEqual(['wrong', expect.stringMatching(/the model answered -1, which is neither 0 or 1/)])
+  expect(cure).toMatch(/^set MODEL_FRAUD_VALUE .*-1 for an outlier detector/)
+  expect((await examine(outlier, { ...NUMERIC, MODEL_FRAUD_VALUE: '-1' })).state).toBe('ok')
 })
 
 test('a model that takes most, not all of them for fraud is worth a note', async () => {
@@ -251,15 +272,15 @@ test.for<[string, { status?: number; type?: string; text: string }, RegExp, RegE
     'a list too short',
     { text: '{"predictions":[0]}' },
     /answered with 1 predictions, not 120$/,
-    /^let the model answer one 0 or 1/,
+    /^let it answer one for each row/,
   ],
   [
     'labels that nobody knows',
     { text: JSON.stringify({ predictions: Array(120).fill('maybe') }) },
-    /label that is not known/,
-    /^let the model answer/,
+    /the label "maybe", which is not known/,
+    /^set MODEL_FRAUD_VALUE/,
   ],
-  ['no list', { text: '{"result":[]}' }, /answered 200, but no list "predictions"$/, /^MODEL_URL must be the base URL/],
+  ['no list', { text: '{"status":"x"}' }, /answered with status and no "predictions"$/, /^MODEL_URL must be the base URL/],
   [
     'a page',
     { type: 'text/html', text: '<!doctype html><title>MLflow</title>' },
