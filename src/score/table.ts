@@ -26,7 +26,9 @@ export function tableOf(text: string, rows: number): Json[] {
     if (!key) break
     value = (value as Fields)[key]!
   }
-  throw new Foreign(`${isFields(value) ? `with ${names(Object.keys(value))}` : shown(value)} and no "predictions"`)
+  throw new Foreign(
+    `200, but ${isFields(value) ? `with ${names(Object.keys(value))}` : shown(value)} and no "predictions"`,
+  )
 }
 
 function parsed(text: string): Json {

@@ -198,8 +198,8 @@ test.for<[what: string, text: string, message: RegExp]>([
   ['half an answer', '{"predictions": [0, 1', /200, but no JSON: is MODEL_URL an MLflow model server\?$/],
   ['HTML', '<!doctype html><title>Waking up</title>', /200, but no JSON: /],
   ['nothing', '', /200, but no JSON: /],
-  ['an object without predictions', '{"status": "ok"}', /with status and no "predictions": is MODEL_URL/],
-  ['null', 'null', /null and no "predictions"/],
+  ['an object without predictions', '{"status": "ok"}', /200, but with status and no "predictions": is MODEL_URL/],
+  ['null', 'null', /200, but null and no "predictions"/],
   ['a number', '17', /17 and no "predictions"/],
 ])('blames the model, not a row, for %s', ([, text, message]) => {
   const read = () => readAnswer(text, 2, 0.5)

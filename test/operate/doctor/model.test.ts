@@ -280,7 +280,12 @@ test.for<[string, { status?: number; type?: string; text: string }, RegExp, RegE
     /the label "maybe", which is not known/,
     /^set MODEL_FRAUD_VALUE/,
   ],
-  ['no list', { text: '{"status":"x"}' }, /answered with status and no "predictions"$/, /^MODEL_URL must be the base URL/],
+  [
+    'no list',
+    { text: '{"status":"x"}' },
+    /answered 200, but with status and no "predictions"$/,
+    /^MODEL_URL must be the base URL/,
+  ],
   [
     'a page',
     { type: 'text/html', text: '<!doctype html><title>MLflow</title>' },
