@@ -64,7 +64,8 @@ export async function request({
 }
 
 function short(error: unknown, maxAnswer: number): string {
-  if (!(error instanceof AxiosError)) throw error
+  // What it throws over an answer, a RangeError of a text that is too long for one, is no mistake of this program.
+  if (!(error instanceof AxiosError)) return (error as Error).message
   if (/maxContentLength/.test(error.message)) return `the answer is larger than ${maxAnswer / 2 ** 20} MiB`
   if (/aborted/.test(error.message)) return 'the connection broke off in the middle of the answer'
   if (/socket hang up/.test(error.message)) return 'the connection was closed without an answer'
@@ -73,17 +74,20 @@ function short(error: unknown, maxAnswer: number): string {
 
 /** Retry-After, in seconds or as a date, in ms; an hour at most, 0 when there is none. */
 function waitFor(header: unknown): number {
-  if (typeof header !== 'string') return 0
+  if (typeof header !== 'string' || header.length > 100) return 0
   const ms = /^\d+$/.test(header) ? Number(header) * 1000 : Date.parse(header) - Date.now()
   return Math.min(Math.max(ms || 0, 0), 3_600_000)
 }
 
+/** characters at the beginning of an answer that are searched for what it is */
+const BEGINNING = 4096
+
 /** What may be shown of an answer that was no data: the title of a page, nothing else. */
 export function glimpse({ type, text }: HttpAnswer): string {
-  const title = /<title[^>]*>([^<]{1,80})/i.exec(text)?.[1]?.trim()
+  const title = /<title[^>]*>([^<]{1,80})/i.exec(text.slice(0, BEGINNING))?.[1]?.trim()
   if (title) return `an HTML page "${title}"`
-  return isHtml(text) ? 'an HTML page' : type.split(';')[0] || 'no content type'
+  return isHtml(text) ? 'an HTML page' : type.slice(0, 100).split(';')[0] || 'no content type'
 }
 
 /** By the text alone: some frameworks call every text `text/html`, data too. */
-export const isHtml = (text: string) => /^\s*<[!a-z]/i.test(text)
+export const isHtml = (text: string) => /^\s*<[!a-z]/i.test(text.slice(0, BEGINNING))

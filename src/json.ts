@@ -43,8 +43,9 @@ export function parse(text: string): Json {
       while (isOfNumber(text.charCodeAt(at + 1))) at++
       if (at - start < 15) continue
       const token = text.slice(start, at + 1)
-      if (NO_INTEGER.test(token) || Number.isSafeInteger(Number(token))) continue
+      if (NO_INTEGER.test(token)) continue
       if (token.length > MOST_DIGITS) throw new SyntaxError(`not a number: it has more than ${MOST_DIGITS} digits`)
+      if (Number.isSafeInteger(Number(token))) continue
       COLON.lastIndex = at + 1
       if (COLON.test(text)) continue // a number as a key is refused, a string would not be
       put(`"${MARK}${token}"`, start, at + 1)

@@ -47,10 +47,14 @@ export function backoff(failures: number, first = 250, most = 60_000): number {
   return full / 2 + (Math.random() * full) / 2
 }
 
+/** Data that is too large for one text or buffer: the world's, not the program's. */
+const TOO_LARGE = /^Invalid (string|array|array buffer|typed array) length|^Array buffer allocation failed/
+
 /** What waiting cannot heal: a mistake in the program, not in the world. */
 export function isBug(error: unknown): boolean {
   const bugs = [TypeError, ReferenceError, RangeError, SyntaxError]
-  for (let e = error; e instanceof Error; e = e.cause) if (bugs.some((bug) => e instanceof bug)) return true
+  for (let e = error; e instanceof Error; e = e.cause)
+    if (bugs.some((bug) => e instanceof bug) && !TOO_LARGE.test((e as Error).message)) return true
   return !(error instanceof Error)
 }
 

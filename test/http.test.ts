@@ -79,3 +79,13 @@ test.for([
 ] as const)('shows of a "%s" answer nothing but its title or its type', ([type, text, shown]) => {
   expect(glimpse({ status: 500, type, text, retryAfter: 0 })).toBe(shown)
 })
+
+test.for(['<title', '<!', '<title>', ' ', '\n<', '<title>x'])(
+  'looks at no more than the beginning of %j, a million times',
+  (part) => {
+    const text = part.repeat(1_000_000)
+    const began = performance.now()
+    glimpse({ status: 503, type: `${';'.repeat(1_000_000)}`, text, retryAfter: 0 })
+    expect(performance.now() - began).toBeLessThan(500) // it took minutes
+  },
+)

@@ -331,7 +331,7 @@ test('reads any document in which values were made NaN or Infinity as if they we
   )
 })
 
-test('reads two million bare NaN, and refuses as many unfinished ones, in linear time', () => {
-  expect(parse(`[${'NaN,'.repeat(2_000_000)}1]`)).toHaveLength(2_000_001)
-  expect(attempt(parse, `[${'-Na,Infinit,'.repeat(1_000_000)}1]`)).toBe('refused')
+test('reads 300,000 bare NaN, and refuses as many unfinished ones, in linear time', () => {
+  expect(parse(`[${'NaN,'.repeat(300_000)}1]`)).toHaveLength(300_001)
+  expect(attempt(parse, `[${'-Na,Infinit,'.repeat(150_000)}1]`)).toBe('refused')
 })

@@ -49,6 +49,15 @@ const settledWithin = async (ms: number, promise: Promise<unknown>) => {
   expect(performance.now() - begun).toBeLessThan(ms)
 }
 
+/** What Node throws when a text would be longer than any can be. */
+function tooLong(): unknown {
+  try {
+    return 'x'.repeat(2 ** 30)
+  } catch (error) {
+    return error
+  }
+}
+
 describe('the pause after failures', () => {
   test('doubles from a quarter of a second up to a minute, half of it by chance', () => {
     for (const [failures, full] of [
@@ -101,6 +110,8 @@ describe('an error', () => {
     [new ReferenceError('x is not defined'), true],
     [new SyntaxError('not valid'), true],
     [new Error('cannot write', { cause: new Error('x', { cause: bug() }) }), true],
+    [tooLong(), false], // of data, not of the program
+    [new Error('cannot write', { cause: tooLong() }), false],
     ['a text', true],
     [undefined, true],
     [down(), false],

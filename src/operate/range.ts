@@ -1,4 +1,12 @@
-import { onlyTurn, type Reader, type Records, type TopicName, type Topics, type Writes } from '../topic/topic.ts'
+import {
+  BATCH_BYTES,
+  onlyTurn,
+  type Reader,
+  type Records,
+  type TopicName,
+  type Topics,
+  type Writes,
+} from '../topic/topic.ts'
 
 /** An offset of a topic, or a time in ms since 1970. */
 export type Point = { offset: bigint } | { time: number }
@@ -45,6 +53,10 @@ export type RangeReader<T> = Reader<T> & {
   /** the offset to go on from; undefined where there are several partitions, or nothing is done */
   next(): string | undefined
 }
+
+/** bytes, roughly: what is large is text */
+const sizeOf = (record: object) =>
+  Object.values(record).reduce((sum, value) => sum + (typeof value === 'string' ? value.length : 20), 0)
 
 type Entry<T> = { id: string; record: T }
 
@@ -94,9 +106,12 @@ export function rangeReader<T extends TopicName>(
   return {
     ...onlyTurn(),
     async read(limit, signal) {
-      while (!over && queue.length - cursor < limit) {
+      let size = queue.slice(cursor).reduce((sum, { record }) => sum + sizeOf(record), 0)
+      while (!over && queue.length - cursor < limit && size < BATCH_BYTES) {
         signal.throwIfAborted()
+        const length = queue.length
         await more()
+        if (queue.length > length) size += sizeOf(queue.at(-1)!.record)
       }
       if (queue.length === cursor) ended()
       signal.throwIfAborted()

@@ -6,10 +6,12 @@ import { parse, stringify } from '../json.ts'
 import { assertSessions, migrate, openPostgres, Pooled, type Postgres, type Query, WHO } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
 import {
+  BATCH_BYTES,
   type Batch,
   decode,
   type Notes,
   openArrivals,
+  portions,
   READERS,
   type Reader,
   type ReaderName,
@@ -106,10 +108,14 @@ export async function postgresTopics({
             'UPDATE topics.last SET "offset" = "offset" + $2 WHERE topic = $1 RETURNING "offset" - $2 AS before',
             [topic, texts.length],
           )
-          await query(
-            `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
-            [last!.before, now(), texts],
-          )
+          let before = last!.before as bigint
+          for (const some of portions(texts)) {
+            await query(
+              `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
+              [before, now(), some],
+            )
+            before += BigInt(some.length)
+          }
         }
         if (forgotten.length > 0) await query('DELETE FROM topics.note WHERE key = ANY ($1)', [forgotten])
         if (noted.length > 0)
@@ -211,10 +217,7 @@ export async function postgresTopics({
           from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
         const rows = await orAborted(
           signal,
-          ask(
-            `SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT $1`,
-            [limit, ...(from === undefined ? here : [from])],
-          ),
+          ask(page(topic, after, '$1'), [limit, ...(from === undefined ? here : [from])]),
         )
         if (cursor !== from) continue // rewound meanwhile
         if (rows.length > 0) {
@@ -310,7 +313,7 @@ export async function postgresTopics({
     async *scan(topic) {
       for (let offset = 0n; ; ) {
         const rows = await ask(
-          `SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > $1 ORDER BY "offset" LIMIT 1000`,
+          page(topic, '$1', topic === 'dead-letters' ? '100' : '1000'), // which may be large, and the server looks at all
           [offset],
         )
         if (rows.length === 0) return
@@ -338,6 +341,14 @@ export async function postgresTopics({
     },
   }
 }
+
+/** The next records, as far as they go into a batch. */
+const page = (topic: TopicName, after: string, limit: string) => `
+  SELECT "offset", record FROM (
+    SELECT "offset", record, sum(octet_length(record)) OVER (ORDER BY "offset") - octet_length(record) AS before FROM (
+      SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT ${limit}
+    ) AS next
+  ) AS sized WHERE before < ${BATCH_BYTES} ORDER BY "offset"`
 
 const failing = (what: string) => (cause: unknown) => {
   throw cause instanceof TakenOver ? cause : new Error(what, { cause })

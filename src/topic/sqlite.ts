@@ -6,6 +6,7 @@ import { parse, stringify } from '../json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
 import {
+  BATCH_BYTES,
   type Batch,
   decode,
   type Notes,
@@ -81,6 +82,18 @@ export async function sqliteTopics({
   const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
 
+  /** The next records, as far as they go into a batch. */
+  function page(topic: TopicName, after: number, limit: number) {
+    const rows: { offset: number; record: string }[] = []
+    let bytes = 0
+    for (const row of select[topic].iterate(after, limit) as Iterable<{ offset: number; record: string }>) {
+      rows.push(row)
+      bytes += row.record.length
+      if (bytes >= BATCH_BYTES) break
+    }
+    return rows
+  }
+
   /** One transaction: all or nothing, durable when it returns. */
   function write(writes: Writes, notes: Notes, position?: () => void) {
     try {
@@ -106,7 +119,7 @@ export async function sqliteTopics({
     function next(after: number, limit: number) {
       try {
         guard?.check()
-        return select[topic].all(after, limit) as { offset: number; record: string }[]
+        return page(topic, after, limit)
       } catch (error) {
         throw failure('cannot read the topics in', path, error)
       }
@@ -184,7 +197,7 @@ export async function sqliteTopics({
     async *scan(topic) {
       let offset = 0
       for (;;) {
-        const rows = select[topic].all(offset, 1000) as { offset: number; record: string }[]
+        const rows = page(topic, offset, 1000)
         if (rows.length === 0) return
         for (const row of rows) yield { id: String(row.offset), record: decode<typeof topic>(row.record) }
         offset = rows.at(-1)!.offset

@@ -72,7 +72,7 @@ export class TakenOver extends Error {
 
 export type Reader<T> = Turn & {
   /**
-   * The next records, at most `limit`: what waits at once, or as soon as there is one. Reads on from the last read,
+   * The next records, at most `limit`, and not many more bytes than BATCH_BYTES, but one at least: what waits at once, or as soon as there is one. Reads on from the last read,
    * not from the position. Rejects with the signal's reason when it is aborted.
    */
   read(limit: number, signal: AbortSignal): Promise<Batch<T>>
@@ -100,6 +100,24 @@ export type Batch<T> = {
    * TakenOver.
    */
   commit(count: number, writes?: Writes, notes?: Notes): Promise<void>
+}
+
+/** bytes of records after which no other one comes into a batch: so no batch is too large for a memory, or a request */
+export const BATCH_BYTES = 8 * 2 ** 20
+
+/** The texts in portions that one statement may hold. */
+export function* portions(texts: readonly string[], most = BATCH_BYTES / 2): Generator<string[]> {
+  let some: string[] = []
+  let size = 0
+  for (const text of texts) {
+    if (size >= most) {
+      yield some
+      ;[some, size] = [[], 0]
+    }
+    some.push(text)
+    size += text.length
+  }
+  if (some.length > 0) yield some
 }
 
 /** For a backend that one process has to itself: it is its turn from the start. */

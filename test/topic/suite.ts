@@ -62,6 +62,25 @@ export function topicSuite(
         expect((await take(topics.reader('predictions', 'alert'), 1)).records).toEqual([prediction(2, { score: null })])
       })
 
+      test('bounds a batch by bytes too, and loses none over it', async () => {
+        const { topics } = await start()
+        const count = 30
+        const large = Array.from({ length: count }, (_, n) => ({ ...transaction(n), street: 'x'.repeat(700_000) }))
+        for (let n = 0; n < count; n += 10) await topics.append({ transactions: large.slice(n, n + 10) })
+        const reader = topics.reader('transactions', 'score')
+        const sizes: number[] = []
+        for (let left = count; left > 0; left -= sizes.at(-1)!) {
+          const batch = await reader.read(count, soon())
+          sizes.push(batch.records.length)
+          await batch.commit(batch.records.length)
+        }
+        expect(Math.max(...sizes)).toBeLessThanOrEqual(13) // 8 MiB and the one that passes it
+        expect(await reader.lag()).toBe(0)
+        let scanned = 0
+        for await (const { record } of topics.scan('transactions')) scanned += record.street!.length / 700_000
+        expect(scanned).toBe(count)
+      })
+
       test('gives every reader every record, at its own pace', async () => {
         const { topics } = await start()
         await topics.append({ predictions: predictions(0, 4) })
