@@ -4,7 +4,7 @@ import { FEATURES, type Feature, TRAINING_COLUMNS } from '../transaction.ts'
 const columnsIn = (text: string) =>
   TRAINING_COLUMNS.filter((column) => new RegExp(`\\b${column}\\b`).test(text)).join(', ') || 'none that we know'
 
-const MISSING_INPUTS = /Model is missing inputs (\[[^\]]*\])/
+const MISSING_INPUTS = /Model is missing inputs (\[[^\]]{0,4000}\])/
 const UNSEEN = /Feature names unseen at fit time:((?:\n- [^\n"]*)*)/
 const NOW_MISSING = /Feature names seen at fit time, yet now missing:((?:\n- [^\n"]*)*)/
 const OTHER_ORDER = /must be in the same order as they were in fit/

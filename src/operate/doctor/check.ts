@@ -22,7 +22,9 @@ export function wrong(error: unknown, setting: string, what = ''): Finding {
 
 /** Why, with only what a person can read of OpenSSL's errors. */
 export const plainly = (error: unknown) =>
-  reason(error).replace(/[\dA-F]+:error:[\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/, 'TLS: $1')
+  reason(error)
+    .slice(0, 2000)
+    .replace(/[\dA-F]+:error:[\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/, 'TLS: $1')
 
 /** The first that fits. Errors of the system, of TLS, PostgreSQL, Kafka and SQLite. */
 const CURES: readonly [RegExp, string][] = [

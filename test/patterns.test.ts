@@ -1,0 +1,87 @@
+import { globSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import treeSitter from '@vscode/tree-sitter-wasm'
+import { analyse } from 'scslre'
+import { expect, test } from 'vitest'
+
+/**
+ * Patterns that take more than linear time over some text, and why that text cannot be long. A pattern over text from
+ * outside belongs here only when the text is cut right before it.
+ */
+const BOUNDED: Record<string, string> = {
+  'src/http.ts /<title[^>]*>([^<]{1,80})/': 'the first 4,096 characters of an answer',
+  'src/shown.ts /^([a-z+]+:\\/\\/)?([^/?#\\\\]*)(.*)$/': 'the value of a setting',
+  'src/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',
+  'src/simulate/names.ts /\\s*\\n\\s*/': 'a text of the program',
+  'src/score/mlflow.ts /\\/+$/': 'MODEL_URL',
+  'src/operate/doctor/patient.ts /\\/+$/': 'MODEL_URL',
+  'src/operate/doctor/check.ts /[\\dA-F]+:error:[\\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/': 'cut to 2,000 characters',
+  'src/operate/doctor/check.ts /Kafka at .*(SASL|authenticat)/': 'cut to 2,000 characters',
+  'src/operate/doctor/check.ts /database ".*" does not exist/': 'cut to 2,000 characters',
+  'src/operate/doctor/check.ts /relation .* already exists/': 'cut to 2,000 characters',
+}
+
+const { Language, Parser } = treeSitter
+await Parser.init()
+const parser = new Parser()
+const grammars = dirname(fileURLToPath(import.meta.resolve('@vscode/tree-sitter-wasm')))
+parser.setLanguage(await Language.load(join(grammars, 'tree-sitter-typescript.wasm')))
+
+const found = globSync('src/**/*.ts').flatMap((file) =>
+  parser
+    .parse(readFileSync(file, 'utf8'))!
+    .rootNode.descendantsOfType('regex')
+    .map((node) => {
+      const [, source, flags] = /^\/(.*)\/([a-z]*)$/s.exec(node!.text)!
+      return { name: `${file.replaceAll('\\', '/')} /${source}/`, source: source!, flags: flags! }
+    }),
+)
+
+/** Texts that make it begin over and over: what stands in it, and what it may stumble over, again and again. */
+function attacks(source: string): string[] {
+  const aside = (sign: string) => String.fromCharCode(0xe000 + sign.charCodeAt(0))
+  const back = (text: string) =>
+    text.replace(/[\ue000-\ue0ff]/g, (sign) => String.fromCharCode(sign.charCodeAt(0) - 0xe000))
+  const plain = source.replace(/\\([^a-zA-Z])/g, (_, sign) => aside(sign))
+  const parts = plain.split(/\(\?[:=!<]*|\[[^\]]*\]|\\[a-zA-Z]|[()[\]{}|*+?^$]/).map(back)
+  const beginnings = parts.map((_, i) => parts.slice(0, i + 1).join(''))
+  const common = [' ', '\n', 'a', '1', '"', "'", '\\', '\\"', '<', '[', '-', '.', ':', 'é', '1 ', 'a1', '1a', '4111-']
+  return [...new Set([...parts, ...beginnings, ...back(plain), ...common])].filter((part) => part !== '')
+}
+
+/** ms of this process's time that it takes over a text of so many characters. */
+function cost(pattern: RegExp, part: string, length: number): number {
+  const text = `${part.repeat(Math.ceil(length / part.length))}\u0001`
+  const before = process.cpuUsage()
+  text.replace(pattern, '')
+  const { user, system } = process.cpuUsage(before)
+  return (user + system) / 1000
+}
+
+/** Four times the text: four times the time, were it linear; sixteen times, were it quadratic. Twice, as a look can be unlucky. */
+const isSlow = (pattern: RegExp, part: string) =>
+  [1, 2].every(() => {
+    const long = cost(pattern, part, 24_000)
+    return long > 10 && long > 6 * cost(pattern, part, 6_000)
+  })
+
+test('finds what is known to be slow', { timeout: 120_000 }, () => {
+  expect(attacks('<title[^>]*>').some((part) => isSlow(/<title[^>]*>/i, part))).toBe(true)
+  expect(attacks('Model (\\[[^\\]]*\\])').some((part) => isSlow(/Model (\[[^\]]*\])/, part))).toBe(true)
+  expect(attacks('x[^>]').some((part) => isSlow(/x[^>]/, part))).toBe(false)
+  expect(found.length).toBeGreaterThan(100)
+})
+
+test('no pattern in src takes more than linear time over a text that may be long', { timeout: 300_000 }, () => {
+  const slow = found.filter(({ source, flags }) => {
+    const { reports } = analyse({ source, flags }, { reportTypes: { Move: true, Self: true, Trade: true } })
+    return reports.length > 0 || attacks(source).some((part) => isSlow(new RegExp(source, flags), part))
+  })
+  expect(slow.map(({ name }) => name).filter((name) => !(name in BOUNDED))).toEqual([])
+})
+
+test('every exception is one', () => {
+  const names = found.map(({ name }) => name)
+  expect(Object.keys(BOUNDED).filter((name) => !names.includes(name))).toEqual([])
+})
