@@ -1,19 +1,32 @@
 import type { Logger } from 'pino'
 import { Outage } from './stage.ts'
 import type { Batch, Writes } from './topic/topic.ts'
-import { type DeadLetter, maskCards } from './transaction.ts'
+import { type DeadLetter, identity, maskCards, type Transaction } from './transaction.ts'
 
 /** The other side answered, and said no to these records. Any other error is an outage and says nothing of them. */
 export class Refusal extends Error {}
 
 /** So many records refused alone, one after the other, are no chance: the other side may be down for all of them. */
 const SUSPICIOUS = 4
+/** Attempts that one bad record costs where nothing else fails, and tosses of the coin at least. */
+const BUDGET = 20
+const LEAST = 7
+/** ms for which the other side is watched closely after it was caught refusing what it also accepts. */
+const WATCHED = 3_600_000
+/** Odds against a side that refuses at random, before a record is set aside while it is watched. */
+const ODDS = Math.log(1e9)
+/** So many refusals in a row, while the record accepted last is among them: it is down. */
+const DOWN = 12
+const MOST_SUSPECTS = 1000
 
 /**
  * So many records, in order, that are tried together. `twin`: the second half of a refused part whose first half is
  * being tried; once that is accepted as a whole this one is `hopeless`, and halved without being tried.
  */
 type Part = { size: number; twin?: boolean; hopeless?: boolean }
+
+/** `refusal`: known, unless everything was refused since. */
+type Trial = { right: number; wrong: number; refusal?: Refusal | undefined }
 
 export type Isolation<T> = {
   stage: DeadLetter['stage']
@@ -24,26 +37,44 @@ export type Isolation<T> = {
   attempt(records: readonly T[]): Promise<Writes>
   /** Told of records that were accepted, once that is committed. */
   accepted(records: readonly T[], writes: Writes): void
+  /** a coin, from 0 to 1 */
+  random?: () => number
+  now?: () => number
 }
 
 /**
  * Work on a batch that takes bad records out of it. A refused part is halved, each half tried on its own, until the
  * bad record stands alone; then the position moves past it and it is set aside with the reason. What was done stays
- * done: parts are committed as they are accepted, in order, and an outage in between costs only the part in hand. One
- * bad record in 2^n costs at most n + 5 attempts.
+ * done: parts are committed as they are accepted, in order, and an outage in between costs only the part in hand.
  *
- * A refusal proves a record bad only if the other side accepts another one after it, and then refuses this one again,
- * alone. If it accepts none, it is down: nothing is set aside, and an Outage is thrown.
+ * A refusal proves nothing: the other side may refuse at random. So a record that was refused alone, and refused again
+ * after another one was accepted, is tried by tosses of a coin: heads the record, tails the one accepted last. If it is
+ * accepted once it is good. A side that refuses whatever it is asked, in whatever pattern, guesses each toss with
+ * probability 1/2. Caught at that, within the last hour, it has a good record set aside with probability 1e-9 at most;
+ * before that with 2^-7 at most, and one bad record in 512 is found within 20 attempts. If it accepts none, it is down:
+ * nothing is set aside, and an Outage is thrown.
  */
-export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>) {
+export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>({
+  stage,
+  who,
+  log,
+  attempt,
+  accepted,
+  random = Math.random,
+  now = Date.now,
+}: Isolation<T>) {
   let canary: T | undefined // the record accepted last, in this batch or an earlier one
   let rounds = 0 // in which everything was refused, in a row
   let parts: Part[] = [] // what is known of the records after the position
+  let caught = -Infinity // when the other side was last seen refusing what it also accepts
+  let spent = 0 // attempts since a batch began with no record on trial
+  const onTrial = new Map<string, Trial>() // records that were refused alone and are not judged yet
 
   return async (batch: Batch<T>): Promise<void> => {
     const { records } = batch
     const suspects: { record: T; refusal: Refusal }[] = [] // refused alone, and nothing accepted since
     let at = 0 // the first record of the part in hand
+    if (onTrial.size === 0) spent = 0
     parts = arrange(parts, records.length)
     try {
       if (rounds > 0) await probe()
@@ -52,14 +83,20 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
     } catch (error) {
       // Who was refused before the outage may be accepted after it.
       parts.unshift(...suspects.map(() => ({ size: 1 })))
-      if (error instanceof Down) parts = []
+      if (error instanceof Down) {
+        parts = []
+        for (const trial of onTrial.values()) trial.refusal = undefined
+      }
       throw error
     }
 
     async function tryNext({ size, hopeless }: Part) {
       const part = records.slice(at, at + size)
-      const outcome = hopeless && size > 1 ? undefined : await tried(part)
+      const refused = size === 1 ? onTrial.get(identity(part[0]!))?.refusal : undefined
+      const outcome = hopeless && size > 1 ? undefined : (refused ?? (await tried(part)))
       if (outcome && !(outcome instanceof Refusal)) {
+        if (hopeless) caught = now() // all of a refused part is accepted
+        if (size === 1) onTrial.delete(identity(part[0]!))
         await accept(part, outcome)
         parts.shift()
         if (parts[0]?.twin) parts[0].hopeless = true
@@ -69,13 +106,19 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
       parts.shift()
       if (parts[0]?.twin) parts[0].twin = false
       if (outcome && size === 1) {
-        suspects.push({ record: part[0]!, refusal: outcome })
+        suspect(part[0]!, outcome)
         at++
         if (suspects.length >= SUSPICIOUS) await convict()
       } else {
         const half = Math.ceil(size / 2)
         parts.unshift({ size: half }, { size: size - half, twin: true })
       }
+    }
+
+    function suspect(record: T, refusal: Refusal) {
+      suspects.push({ record, refusal })
+      if (onTrial.size >= MOST_SUSPECTS) onTrial.clear()
+      onTrial.set(identity(record), { right: 0, wrong: 0, ...onTrial.get(identity(record)), refusal })
     }
 
     async function accept(part: readonly T[], writes: Writes) {
@@ -110,17 +153,53 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
     /** Is another record accepted now? Then those refused while it may have been down get a second chance, alone. */
     async function convict() {
       const { refusal } = suspects[0]!
-      if (canary === undefined || (await tried([canary])) instanceof Refusal) throw down(refusal)
+      if (canary === undefined) throw down(refusal)
+      if ((await tried([canary])) instanceof Refusal) {
+        caught = now() // it was accepted before
+        throw down(refusal)
+      }
       await judge()
     }
 
     /** Another record was accepted just now: those refused alone before get a second chance. */
     async function judge() {
       for (let next = suspects[0]; next; next = suspects[0]) {
-        const outcome = await tried([next.record])
+        const outcome = await trial(next.record)
         if (outcome instanceof Refusal) await setAside(next.record, outcome)
         else await commit([next.record], outcome)
         suspects.shift()
+        onTrial.delete(identity(next.record))
+      }
+    }
+
+    /** Resolves with its refusal once that is proven, or with what it has to be committed with. */
+    async function trial(record: T): Promise<Writes | Refusal> {
+      const seen = onTrial.get(identity(record)) ?? { right: 0, wrong: 0 }
+      let refusal = await tried([record])
+      let row = 1 // refusals one after the other
+      for (const enough = Math.max(LEAST, BUDGET - spent - 1); refusal instanceof Refusal; ) {
+        if (now() - caught > WATCHED ? seen.wrong === 0 && seen.right >= enough : odds(seen) >= ODDS) return refusal
+        const heads = random() < 0.5
+        const outcome = await tried([heads ? record : canary!])
+        const refused = outcome instanceof Refusal
+        row = refused ? row + 1 : 0
+        if (heads) refusal = outcome
+        if (refused === heads) seen.right++
+        else seen.wrong++
+        if (refused !== heads) caught = now()
+        if (row >= DOWN && seen.wrong > 0) throw down(refusal as Refusal)
+      }
+      caught = now()
+      return refusal
+    }
+
+    async function tried(part: readonly T[]): Promise<Writes | Refusal> {
+      spent++
+      try {
+        return await attempt(part)
+      } catch (error) {
+        if (error instanceof Refusal) return error
+        throw error
       }
     }
 
@@ -140,15 +219,16 @@ export function isolate<T>({ stage, who, log, attempt, accepted }: Isolation<T>)
       rounds = 0
     }
   }
+}
 
-  async function tried(part: readonly T[]): Promise<Writes | Refusal> {
-    try {
-      return await attempt(part)
-    } catch (error) {
-      if (error instanceof Refusal) return error
-      throw error
-    }
-  }
+/**
+ * The logarithm of the odds for a record that is always refused, against a fair coin: a bet on each toss by what the
+ * tosses before were (Laplace), which no fair coin lets win 1e9 times the stake but with probability 1e-9, ever.
+ */
+function odds({ right, wrong }: { right: number; wrong: number }): number {
+  let log = (right + wrong) * Math.LN2 - Math.log(right + wrong + 1)
+  for (let i = 1; i <= wrong; i++) log += Math.log(i / (right + i))
+  return log
 }
 
 /** Refused everything, so far: nothing that was learned of single records counts. */

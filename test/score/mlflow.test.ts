@@ -3,7 +3,7 @@ import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
 import { Refusal } from '../../src/isolate.ts'
 import { type MlflowOptions, mlflow, TooSlow } from '../../src/score/mlflow.ts'
-import { Unreadable } from '../../src/score/unreadable.ts'
+import { Foreign, Unreadable } from '../../src/score/unreadable.ts'
 import { Outage, reason } from '../../src/stage.ts'
 import { FEATURES, type Feature, NUMERIC_FEATURES, type Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, transaction } from '../rows.ts'
@@ -167,7 +167,7 @@ test.concurrent.for<[what: string, saying: Saying, kind: Kind, message: RegExp, 
   [
     'HTML with 200',
     { status: 200, text: '<!doctype html>', ...HTML },
-    Unreadable,
+    Foreign,
     /is MODEL_URL an MLflow model server\?$/,
   ],
   [
