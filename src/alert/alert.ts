@@ -5,7 +5,10 @@ import { FEATURES, lastFour, maskCards, type Prediction } from '../transaction.t
 import { htmlOf, type Page } from './html.ts'
 import { type Letter, letterKey, type Notice } from './way.ts'
 
-/** A mail as it goes over the wire, to the byte. `id` names the letter, for a person: first when, then which. */
+/**
+ * A mail as it goes over the wire, to the byte; `from` and `to` are the envelope's bare addresses. `id` names the letter,
+ * for a person: first when, then which.
+ */
 export type Mail = { id: string; subject: string; from: string; to: readonly string[]; raw: Buffer }
 /** A letter for operators goes to them, any other one to `to`. */
 export type Addresses = { from: string; to: readonly string[]; operators: readonly string[] }
@@ -51,7 +54,9 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
     disableUrlAccess: true,
   })
   const id = `${date.toISOString()}_${alone ? speaker.transaction(alone) : key}`
-  return { id, subject: page.subject, from, to, raw: await composer.compile().build() }
+  const message = composer.compile()
+  const envelope = message.getEnvelope()
+  return { id, subject: page.subject, from: envelope.from || from, to: envelope.to, raw: await message.build() }
 }
 
 /**

@@ -22,7 +22,7 @@ import { type BreakerState, breaker } from './breaker.ts'
 import { type Condition, type NotedHealth, patience } from './health.ts'
 import { verdict } from './notice.ts'
 import { FULL, type Paced, pace, type Why } from './pace.ts'
-import { letterKey, type Notice, SendError, type Way } from './way.ts'
+import { type Delivery, letterKey, type Notice, SendError, type Way } from './way.ts'
 
 const MINUTE = 60_000
 /** sessions at once: one that is stuck does not hold up the next alarm */
@@ -308,9 +308,9 @@ async function turn(
     }
     const letter = account.letter(open)!
     const size = letter.frauds.length
-    let sent: string
+    let delivery: Delivery
     try {
-      sent = await way.send(letter, late.signal)
+      delivery = await way.send(letter, late.signal)
     } catch (error) {
       if (!(error instanceof SendError)) throw error
       open.sending = false
@@ -322,8 +322,10 @@ async function turn(
       if (error.uncertain) await settle()
       return
     }
-    log.info(sent)
+    const { rejected, deferred, said } = delivery
+    log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)
     works(stage.health)
+    if (rejected.length > 0) failed(stage.health, new Error(said), { lasting: false, now: clock.now() })
     if (block.arrived(open.started)) log.info('alarms go out again')
     paced.sent(size, clock.now(), open.doubtful)
     account.sent(open)

@@ -6,23 +6,21 @@ import { createTransport } from 'nodemailer'
 import type { SmtpServer } from '../config.ts'
 import { failed, orAborted, reason, type Stage, seconds, works } from '../stage.ts'
 import { type Addresses, compose, type Mail } from './alert.ts'
-import { SendError, type Way } from './way.ts'
+import { type Delivery, SendError, type Way } from './way.ts'
 
 /** Where mails go. */
 export type Channel = {
-  /**
-   * Resolves once the other side has taken the mail over, with what was done with it, for the log. Rejects with
-   * SendError when it has not, or when nobody can know. An aborted signal cuts the session.
-   */
-  send(mail: Mail, signal: AbortSignal): Promise<string>
+  /** As of a Way. An aborted signal cuts the session. */
+  send(mail: Mail, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
   close(): void
 }
 
 /** Letters as mails. */
 export const mails = (channel: Channel, addresses: Addresses): Way => ({
-  async send(letter, signal) {
+  async send(letter, signal, only) {
     const mail = await compose(letter, addresses)
-    return `${await channel.send(mail, signal)}: ${mail.subject}`
+    const delivery = await channel.send(mail, signal, only)
+    return { ...delivery, said: `${delivery.said}: ${mail.subject}` }
   },
   close: () => channel.close(),
 })
@@ -94,42 +92,36 @@ export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = F
     })
 
   return {
-    async send({ from, to, raw }, signal) {
+    async send({ from, to, raw }, signal, only) {
       const session = idle.pop() ?? connect()
       const cut = () => session.close({ force: true })
       let handedOver = false
       let late: string | undefined
-      const within = (ms: number, what: string) =>
-        setTimeout(() => {
+      let timer: NodeJS.Timeout | undefined
+      const within = (ms: number, what: string) => {
+        clearTimeout(timer)
+        timer = setTimeout(() => {
           late = `${what} within ${seconds(ms)} s`
           cut()
         }, ms)
-      let timer = within(handOver, 'it did not take the mail')
+      }
       const onHandedOver = () => {
         handedOver = true
-        clearTimeout(timer)
-        timer = within(finalAnswer, 'it said nothing')
+        within(finalAnswer, 'it said nothing')
       }
-      const sendTo = (who: readonly string[]): Promise<Sent> =>
-        session.sendMail({ raw, envelope: { from, to: [...who] }, onHandedOver } as object)
+      const sendTo = (who: readonly string[]): Promise<Sent> => {
+        handedOver = false
+        within(handOver, 'it did not take the mail')
+        return session.sendMail({ raw, envelope: { from, to: [...who] }, onHandedOver } as object)
+      }
       signal.addEventListener('abort', cut, { once: true })
       try {
         signal.throwIfAborted()
-        const mailed: string[] = []
-        const missed: string[] = []
-        for (let left: readonly string[] = to; left.length > 0; ) {
-          const { accepted, rejected, rejectedErrors } = await sendTo(left).catch((error: SmtpFailure): Sent => {
-            if (mailed.length === 0) throw error
-            return { accepted: [], rejected: left, rejectedErrors: left.map(() => error) }
-          })
-          mailed.push(...accepted)
-          const tooMany = (i: number) => accepted.length > 0 && rejectedErrors?.[i]?.responseCode === TOO_MANY
-          for (const [i, who] of rejected.entries())
-            if (!tooMany(i)) missed.push(`${who} (${oneLine(rejectedErrors?.[i]?.response ?? '')})`)
-          left = rejected.filter((_, i) => tooMany(i))
-        }
-        idle.push(session)
-        return `mailed to ${mailed.join(', ')}${missed.length > 0 ? `, not to ${missed.join(', ')}` : ''}`
+        const delivery = await toEach(only ? to.filter((who) => only.includes(who)) : to, sendTo, only !== undefined)
+        if (delivery.deferred.length > 0)
+          cut() // some of them because of it, perhaps
+        else idle.push(session)
+        return delivery
       } catch (error) {
         cut()
         throw explain(error as SmtpFailure, handedOver, late)
@@ -145,10 +137,63 @@ export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = F
 }
 
 /** to more recipients than it takes at once: the others are to get the mail in another one (RFC 5321, 4.5.3.1.10) */
-const TOO_MANY = 452
-type Sent = { accepted: readonly string[]; rejected: readonly string[]; rejectedErrors?: SmtpFailure[] }
+const TOO_MANY = [452, 552]
+type Refusal = { recipient?: string; response?: string; responseCode?: number }
+type Sent = { accepted: readonly string[]; rejectedErrors?: Refusal[] }
+
+/**
+ * Sends until everybody was asked for, and tells who has it. Throws only while nobody has (`had`: before this call):
+ * what comes later concerns the others alone, and is as good as an answer that puts them off.
+ */
+async function toEach(
+  to: readonly string[],
+  sendTo: (who: readonly string[]) => Promise<Sent>,
+  had: boolean,
+): Promise<Delivery> {
+  const accepted: string[] = []
+  const refusals: Refusal[] = []
+  for (let left = to; left.length > 0; ) {
+    const sent = await sendTo(left).catch((error: SmtpFailure): Sent => {
+      if (had && error.rejectedErrors) return { accepted: [], rejectedErrors: error.rejectedErrors }
+      if (accepted.length === 0) throw error
+      const response = error.response || error.message
+      return { accepted: [], rejectedErrors: left.map((recipient) => ({ recipient, response })) }
+    })
+    accepted.push(...sent.accepted)
+    const mayGoOn = ({ responseCode = 0 }: Refusal) => sent.accepted.length > 0 && TOO_MANY.includes(responseCode)
+    const { more = [], rest = [] } = Object.groupBy(sent.rejectedErrors ?? [], (one) =>
+      mayGoOn(one) ? 'more' : 'rest',
+    )
+    refusals.push(...rest)
+    left = more.map(({ recipient }) => recipient!)
+  }
+  const { rejected = [], deferred = [] } = Object.groupBy(refusals, ({ responseCode = 0 }) =>
+    responseCode >= 500 && !TOO_MANY.includes(responseCode) ? 'rejected' : 'deferred',
+  )
+  const names = (some: Refusal[]) => some.map(({ recipient }) => recipient!)
+  const why = (some: Refusal[]) =>
+    some.map(({ recipient, response = '' }) => `${recipient} (${oneLine(response)})`).join(', ')
+  const said = [
+    `mailed to ${accepted.join(', ') || 'nobody'}`,
+    rejected.length > 0 && `not to ${why(rejected)}: check ALERT_TO`,
+    deferred.length > 0 && `later to ${why(deferred)}`,
+  ]
+  return {
+    accepted,
+    rejected: names(rejected),
+    deferred: names(deferred),
+    said: said.filter(Boolean).join(', '),
+  }
+}
+
 type Session = ReturnType<typeof createTransport> & { close(options?: { force?: boolean }): void }
-type SmtpFailure = Error & { code?: string; command?: string; response?: string; responseCode?: number }
+type SmtpFailure = Error & {
+  code?: string
+  command?: string
+  response?: string
+  responseCode?: number
+  rejectedErrors?: Refusal[]
+}
 
 async function* reportEnd(mail: Readable, report?: () => void) {
   yield* mail
@@ -197,13 +242,13 @@ function explain(
 /** Mails as files in a folder, for a first run. A file is whole or not there. */
 export function outbox(folder: string): Channel {
   return {
-    async send({ id, raw }) {
+    async send({ id, to, raw }) {
       const name = join(folder, `${id.replace(/[^\w@.-]/g, '_')}.eml`)
       try {
         await mkdir(folder, { recursive: true })
         await writeFile(`${name}.part`, raw, { flush: true })
         await rename(`${name}.part`, name)
-        return `written to ${name}`
+        return { accepted: to, rejected: [], deferred: [], said: `written to ${name}` }
       } catch (error) {
         throw new SendError(
           `cannot write ${name}: ${(error as Error).message}; set SMTP_URL, or let this user write into ${resolve(folder)}`,

@@ -28,13 +28,25 @@ export function letterKey({ at, frauds, notice }: Letter): string {
     .slice(0, 32)
 }
 
+/**
+ * Who has the letter now, who is refused it for good, and who is put off: these have it not yet, and another `send` to
+ * `only` them is due. `said`: all of it in words, for the log.
+ */
+export type Delivery = {
+  accepted: readonly string[]
+  rejected: readonly string[]
+  deferred: readonly string[]
+  said: string
+}
+
 /** Where letters go. */
 export type Way = {
   /**
-   * Resolves once the other side has taken the letter over, with what was done with it, for the log. Rejects with
-   * SendError when it has not, or when nobody can know. An aborted signal cuts it short.
+   * Resolves once the other side has taken the letter over, for one recipient at least. Rejects with SendError when it
+   * has not, or when nobody can know. An aborted signal cuts it short. With `only` the same letter, to the byte, goes to
+   * those alone whom a Delivery called deferred; that they are refused, or put off again, resolves too: nobody else waits.
    */
-  send(letter: Letter, signal: AbortSignal): Promise<string>
+  send(letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
   close(): void
 }
 

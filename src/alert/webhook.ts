@@ -41,7 +41,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
       const why = SLACK_WORD.test(text) ? ` (${text})` : ''
       const [said, meaning] = failureOf(status, isHtml(text)) ?? []
       if (meaning) throw new SendError(`${host} answered ${status}${why}${said}`, { ...meaning, wait })
-      return `posted to ${host}: ${content.subject}`
+      return { accepted: [host], rejected: [], deferred: [], said: `posted to ${host}: ${content.subject}` }
     },
     close() {},
   }

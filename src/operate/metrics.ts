@@ -109,13 +109,14 @@ export function openMetrics() {
     }),
     way: (name: 'mail' | 'webhook', way: Way): Way => ({
       ...way,
-      send: timed(name, async (letter, signal) => {
-        const sent = await way.send(letter, signal)
+      send: timed(name, async (letter, signal, only) => {
+        const delivery = await way.send(letter, signal, only)
+        if (only) return delivery // counted when the others got it
         const kind = letter.notice ? 'notice' : letter.frauds.length > 1 ? 'digest' : 'alarm'
         letters.inc({ way: name, kind })
         mailed.inc({ way: name }, letter.frauds.length)
         if (name === 'mail') aged('alert', letter.frauds)
-        return sent
+        return delivery
       }),
     }),
     store: (store: Store): Store => ({ ...store, insert: timed('database', store.insert) }),

@@ -5,7 +5,7 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import { describe, expect, test, vi } from 'vitest'
 import { compose, type Mail } from '../../src/alert/alert.ts'
 import { type Channel, outbox, smtp } from '../../src/alert/email.ts'
-import { SendError } from '../../src/alert/way.ts'
+import { type Delivery, SendError } from '../../src/alert/way.ts'
 import type { SmtpServer } from '../../src/config.ts'
 import { prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
@@ -19,9 +19,9 @@ const alarm = (n: number, to = ['analyst@example.com']) =>
     { from: 'Fraud desk <fraud@example.com>', to, operators: [] },
   )
 const never = new AbortController().signal
-const failure = async (sent: Promise<string>) => {
+const failure = async (sent: Promise<Delivery>) => {
   const error = await sent.then(
-    (done) => new Error(`was sent: ${done}`),
+    ({ said }) => new Error(`was sent: ${said}`),
     (error) => error,
   )
   if (!(error instanceof SendError)) throw error
@@ -74,7 +74,7 @@ describe('a real conversation', () => {
     await using real = await realServer({ authOptional: false })
     using mails = channel({ ...real.server, ...LOGIN })
     const mail = await alarm(1)
-    expect(await mails.send(mail, never)).toBe('mailed to analyst@example.com')
+    expect((await mails.send(mail, never)).said).toBe('mailed to analyst@example.com')
     expect(real.logins).toEqual([{ username: 'desk', password: 'sesame', secure: true }])
     expect(real.mails).toEqual([mail.raw])
     const { subject, from, messageId, attachments } = await simpleParser(real.mails[0]!)
@@ -122,7 +122,7 @@ test('to this machine a mail may go in plain text', async () => {
   await using fake = await scriptedSmtp(OFFERS_LOGIN)
   using mails = channel({ ...fake.server, ...LOGIN })
   const mail = await alarm(1, ['analyst@example.com', 'Night <night@example.com>'])
-  expect(await mails.send(mail, never)).toBe('mailed to analyst@example.com, night@example.com')
+  expect((await mails.send(mail, never)).said).toBe('mailed to analyst@example.com, night@example.com')
   expect(fake.seen).toMatchObject([
     { raw: mail.raw, from: 'fraud@example.com', to: ['analyst@example.com', 'night@example.com'] },
   ])
@@ -137,29 +137,129 @@ test('dots at the start of a line arrive as they are', async () => {
   expect(fake.seen[0]?.raw.toString()).toBe(raw.toString())
 })
 
-test('a recipient that the server refuses is named, the others get the mail', async () => {
-  await using fake = await scriptedSmtp(({ line }) => (/RCPT.*gone/.test(line) ? '550 5.1.1 no such user' : undefined))
-  using mails = channel(fake.server)
-  const done = await mails.send(await alarm(1, ['gone@example.com', 'here@example.com']), never)
-  expect(done).toBe('mailed to here@example.com, not to gone@example.com (550 5.1.1 no such user)')
-  expect(fake.seen[0]?.to).toContain('here@example.com')
-})
+describe.concurrent('of several recipients', () => {
+  const to = ['a@example.com', 'B <b@example.com>', 'c@example.com']
+  const [A, B, C] = ['a@example.com', 'b@example.com', 'c@example.com'] as const
+  const rcpt =
+    (who: string, reply: Reply): Script =>
+    ({ verb, line }) =>
+      verb === 'RCPT' && line.includes(who) ? reply : undefined
+  const all =
+    (reply: Reply): Script =>
+    ({ verb }) =>
+      verb === 'RCPT' ? reply : undefined
+  const sentTo = ({ accepted, rejected, deferred }: Delivery) => ({ accepted, rejected, deferred })
 
-test('recipients beyond what the server takes at once get the same mail in another one', async () => {
-  let inThis = 0
-  await using fake = await scriptedSmtp(({ verb, line }) => {
-    if (verb === 'MAIL') inThis = 0
-    if (verb !== 'RCPT') return undefined
-    if (/gone/.test(line)) return '550 5.1.1 no such user'
-    return ++inThis > 2 ? '452 4.5.3 too many recipients' : undefined
+  test('one that is refused for good is named, and the others get the mail', async () => {
+    await using fake = await scriptedSmtp(rcpt(A, '550 5.1.1 no such user'))
+    using mails = channel(fake.server)
+    const done = await mails.send(await alarm(1, to), never)
+    expect(sentTo(done)).toEqual({ accepted: [B, C], rejected: [A], deferred: [] })
+    expect(done.said).toBe(`mailed to ${B}, ${C}, not to ${A} (550 5.1.1 no such user): check ALERT_TO`)
+    expect(fake.taken()).toEqual(['trans-1'])
   })
-  using mails = channel(fake.server)
-  const to = ['a', 'b', 'gone', 'c', 'd', 'e'].map((name) => `${name}@example.com`)
-  expect(await mails.send(await alarm(1, to), never)).toBe(
-    'mailed to a@example.com, b@example.com, c@example.com, d@example.com, e@example.com, not to gone@example.com (550 5.1.1 no such user)',
+  test.for(['450 4.7.1 greylisted', '451 4.7.1 later', '452 4.2.2 full', '552 5.2.2 full', '499 odd'])(
+    'one that is put off (%s) is deferred, and gets the same mail later, alone',
+    async (reply) => {
+      await using fake = await scriptedSmtp(rcpt(B, reply))
+      using mails = channel(fake.server)
+      const mail = await alarm(1, to)
+      const done = await mails.send(mail, never)
+      expect(sentTo(done)).toEqual({ accepted: [A, C], rejected: [], deferred: [B] })
+      expect(done.said).toBe(`mailed to ${A}, ${C}, later to ${B} (${reply})`)
+      const again = await mails.send(mail, never, done.deferred)
+      expect(sentTo(again)).toEqual({ accepted: [], rejected: [], deferred: [B] })
+      fake.answer = () => undefined
+      expect(sentTo(await mails.send(mail, never, done.deferred))).toEqual({
+        accepted: [B],
+        rejected: [],
+        deferred: [],
+      })
+      expect(fake.seen.map(({ raw, taken }) => [raw.equals(mail.raw), taken])).toEqual([
+        [true, true],
+        [true, true],
+      ])
+      expect(fake.lines.filter((line) => line.startsWith('RCPT')).slice(-1)).toEqual([`RCPT TO:<${B}>`])
+    },
   )
-  expect(new Set(fake.seen.map(({ raw }) => raw.toString())).size).toBe(1)
-  expect(fake.seen).toHaveLength(3)
+  test('one that is refused after it was put off concerns nobody else', async () => {
+    await using fake = await scriptedSmtp(all('550 5.1.1 no such user'))
+    using mails = channel(fake.server)
+    expect(sentTo(await mails.send(await alarm(1, to), never, [B]))).toEqual({
+      accepted: [],
+      rejected: [B],
+      deferred: [],
+    })
+  })
+  test('who is no longer among them gets no rest of a mail', async () => {
+    await using fake = await scriptedSmtp()
+    using mails = channel(fake.server)
+    expect(sentTo(await mails.send(await alarm(1, to), never, ['gone@example.com']))).toEqual({
+      accepted: [],
+      rejected: [],
+      deferred: [],
+    })
+    expect(fake.sessions).toBe(0)
+  })
+  test('a rest that meets a dead server is tried again, as a whole mail is', async () => {
+    await using fake = await scriptedSmtp(({ verb }) => (verb === 'MAIL' ? '451 4.3.0 later' : undefined))
+    using mails = channel(fake.server)
+    const { pause, own, uncertain } = await failure(mails.send(await alarm(1, to), never, [B]))
+    expect({ pause, own, uncertain }).toEqual({ pause: true, own: false, uncertain: false })
+  })
+  test('when all are put off or refused the mail waits, as long as one may be reached', async () => {
+    await using fake = await scriptedSmtp((asked) => rcpt(B, '450 4.7.1 greylisted')(asked) ?? all('550 no')(asked))
+    using mails = channel(fake.server)
+    const { pause, message } = await failure(mails.send(await alarm(1, to), never))
+    expect(pause).toBe(true)
+    expect(message).toMatch(/put every recipient \(ALERT_TO\) off: 450 4\.7\.1 greylisted$/)
+    expect(fake.seen).toEqual([])
+  })
+
+  test('those beyond what the server takes at once get the same mail in another one', async () => {
+    let inThis = 0
+    await using fake = await scriptedSmtp(({ verb, line }) => {
+      if (verb === 'MAIL') inThis = 0
+      if (verb !== 'RCPT') return undefined
+      if (/gone/.test(line)) return '550 5.1.1 no such user'
+      return ++inThis > 2 ? '452 4.5.3 too many recipients' : undefined
+    })
+    using mails = channel(fake.server)
+    const many = ['a', 'b', 'gone', 'c', 'd', 'e'].map((name) => `${name}@example.com`)
+    expect(sentTo(await mails.send(await alarm(1, many), never))).toEqual({
+      accepted: many.filter((who) => !who.startsWith('gone')),
+      rejected: ['gone@example.com'],
+      deferred: [],
+    })
+    expect(new Set(fake.seen.map(({ raw }) => raw.toString())).size).toBe(1)
+    expect(fake.seen).toHaveLength(3)
+  })
+  test.for<[string, Asked['verb'], Reply]>([
+    ['the connection is cut', 'MAIL', reset],
+    ['the connection is cut after the dot', 'dot', reset],
+    ['the sender is refused', 'MAIL', '550 5.7.1 enough'],
+    ['the mail is put off', 'dot', '451 4.3.0 later'],
+    ['the mail is refused', 'dot', '554 5.7.1 enough'],
+    ['nothing is said', 'DATA', hang],
+  ])('those are deferred when %s before it was their turn', async ([, at, reply]) => {
+    await using fake = await scriptedSmtp(({ verb, line, mail }) => {
+      if (verb === 'RCPT' && mail === 0 && line.includes(C)) return '452 4.5.3 too many recipients'
+      return verb === at && (mail === 2 || (mail === 1 && verb === 'MAIL')) ? reply : undefined
+    })
+    using mails = channel(fake.server, { handOver: 500, finalAnswer: LONG })
+    const mail = await alarm(1, to)
+    expect(sentTo(await mails.send(mail, never))).toEqual({ accepted: [A, B], rejected: [], deferred: [C] })
+    fake.answer = () => undefined
+    expect(sentTo(await mails.send(mail, never, [C])).accepted).toEqual([C])
+  })
+  test('none counts as mailed when the mail is refused after some were taken', async () => {
+    await using fake = await scriptedSmtp((asked) =>
+      asked.verb === 'dot' ? '554 5.7.1 spam' : rcpt(A, '450 4.7.1 greylisted')(asked),
+    )
+    using mails = channel(fake.server)
+    const { pause, own } = await failure(mails.send(await alarm(1, to), never))
+    expect({ pause, own }).toEqual({ pause: false, own: true })
+  })
 })
 
 describe.concurrent('a failure says whether the way is blocked, whether it is about this mail, and whether that may have arrived', () => {
@@ -273,7 +373,7 @@ describe.concurrent('the answer to the final dot', () => {
       verb === 'dot' ? (socket) => void setTimeout(() => socket.write('250 2.0.0 at last\r\n'), 1400) : undefined,
     )
     using mails = channel(fake.server, { handOver: 1000, finalAnswer: LONG })
-    expect(await mails.send(await alarm(1), never)).toMatch(/^mailed to/)
+    expect((await mails.send(await alarm(1), never)).said).toMatch(/^mailed to/)
   })
   test.for<[string, Reply]>([
     ['never comes', hang],
@@ -370,7 +470,7 @@ describe('the outbox', () => {
     const folder = outbox(dir.file('deep/outbox'))
     const mail = await alarm(1)
     const name = dir.file('deep/outbox/2026-01-02T03_04_06.678Z_trans-1.eml')
-    expect(await folder.send(mail, never)).toBe(`written to ${name}`)
+    expect((await folder.send(mail, never)).said).toBe(`written to ${name}`)
     await folder.send(await alarm(2), never)
     await folder.send(mail, never) // a repeat is the same file
     expect(await readdir(dir.file('deep/outbox'))).toHaveLength(2)

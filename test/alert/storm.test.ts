@@ -3,7 +3,7 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type NotedAccount, unaccounted } from '../../src/alert/account.ts'
 import { type AlertOptions, alertStage } from '../../src/alert/deliver.ts'
 import type { Condition } from '../../src/alert/health.ts'
-import { type Letter, letterKey, SendError, type Way } from '../../src/alert/way.ts'
+import { type Delivery, type Letter, letterKey, SendError, type Way } from '../../src/alert/way.ts'
 import { stringify } from '../../src/json.ts'
 import { seeded } from '../../src/simulate/random.ts'
 import type { Health } from '../../src/stage.ts'
@@ -32,7 +32,7 @@ function post(time: VirtualClock) {
     arrivals,
     tries: 0,
     fate: (_: Letter): Fate => ({}),
-    async send(letter: Letter, signal: AbortSignal): Promise<string> {
+    async send(letter: Letter, signal: AbortSignal): Promise<Delivery> {
       it.tries++
       const { error, arrives = error === undefined, takes = 50 } = it.fate(letter)
       await time.sleep(takes / 2, signal)
@@ -48,7 +48,7 @@ function post(time: VirtualClock) {
       await time.sleep(takes / 2, signal)
       if (error) throw new SendError('refused', error)
       if (signal.aborted) throw new SendError('stopped', { uncertain: true })
-      return 'taken'
+      return { accepted: ['analyst'], rejected: [], deferred: [], said: 'taken' }
     },
     close() {},
   }

@@ -76,7 +76,7 @@ const UNKNOWN = { pause: true, own: true, uncertain: true, wait: 0 }
 
 test('posts a letter as JSON to the whole URL, and says to which host', async () => {
   await using h = await hook()
-  expect(await h.send()).toMatch(new RegExp(`^posted to ${h.host}: Fraud alert: \\$`))
+  expect((await h.send()).said).toMatch(new RegExp(`^posted to ${h.host}: Fraud alert: \\$`))
   const [{ request, text }, ...more] = h.received as [(typeof h.received)[0]]
   expect(more).toEqual([])
   expect([request.method, request.url]).toEqual(['POST', PATH])
@@ -91,7 +91,7 @@ test('posts a letter as JSON to the whole URL, and says to which host', async ()
 
 test.for([200, 201, 202, 204])('takes %d for taken over', async (status) => {
   await using h = await hook({ status, text: '' })
-  expect(await h.send()).toMatch(new RegExp(`^posted to ${h.host}: Fraud alert: \\$`))
+  expect((await h.send()).said).toMatch(new RegExp(`^posted to ${h.host}: Fraud alert: \\$`))
 })
 
 test('says all of a single alarm: for Slack, for Discord and for machines', async () => {

@@ -42,7 +42,8 @@ describe('calls', () => {
 })
 
 describe('letters', () => {
-  const way = (send = async () => 'sent') => ({ send, close() {} })
+  const delivery = { accepted: ['a'], rejected: [], deferred: ['b'], said: 'sent' }
+  const way = (send = async () => delivery) => ({ send, close() {} })
   test('are counted by kind once they are taken over, and the frauds in them', async () => {
     const metrics = openMetrics()
     const { send } = metrics.way('mail', way())
@@ -52,6 +53,7 @@ describe('letters', () => {
     await send({ at: 1, frauds }, signal)
     await send({ at: 1, frauds: [], notice: { subject: 's', lines: [] } }, signal)
     await metrics.way('webhook', way()).send({ at: 1, frauds }, signal)
+    expect(await send({ at: 1, frauds }, signal, ['b'])).toEqual(delivery) // the rest of one that is counted
     const failing = metrics.way(
       'mail',
       way(() => Promise.reject(new Error('no'))),

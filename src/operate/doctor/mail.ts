@@ -74,9 +74,9 @@ export function webhookSubject(
 
 async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT_FROM'): Promise<Finding[]> {
   try {
-    const done = await way.send(testLetter(), signal)
-    if (/, not to /.test(done)) return [{ state: 'wrong', text: done, cure: 'check these addresses in ALERT_TO' }]
-    return [{ state: 'ok', text: done }]
+    const { rejected, deferred, said } = await way.send(testLetter(), signal)
+    if (rejected.length > 0) return [{ state: 'wrong', text: said, cure: `check in ALERT_TO: ${rejected.join(', ')}` }]
+    return [{ state: deferred.length > 0 ? 'note' : 'ok', text: said }]
   } catch (error) {
     return [wrong(error, setting)]
   } finally {

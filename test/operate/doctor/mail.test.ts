@@ -60,7 +60,7 @@ test('with --send a marked test mail goes to ALERT_TO, as alarms do', async () =
 test('with --send a refused recipient is wrong, though others got it', async () => {
   await using fake = await scriptedSmtp(({ line }) => (/RCPT.*night/.test(line) ? '550 5.1.1 no such user' : undefined))
   const { all } = await examine(`smtp://127.0.0.1:${fake.server.port}`, SEND)
-  expect(all[1]).toMatchObject({ state: 'wrong', cure: 'check these addresses in ALERT_TO' })
+  expect(all[1]).toMatchObject({ state: 'wrong', cure: 'check in ALERT_TO: night@example.com' })
   expect(all[1]!.text).toMatch(
     /^mailed to analyst@example\.com, not to night@example\.com \(550 5\.1\.1 no such user\)/,
   )
