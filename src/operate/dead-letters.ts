@@ -12,6 +12,9 @@ const MISSING = 'there is no such dead letter, or it was put back already'
 /** characters of what was set aside that are searched for card numbers, before the first of them are shown */
 const SEARCHED = 4096
 
+/** What a terminal obeys, and what turns the direction of a line. */
+const UNSEEN = /[\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g
+
 /** The dead letters that have not been put back, oldest first. */
 export async function openLetters(topics: Topics): Promise<Map<string, DeadLetter>> {
   const letters = new Map<string, DeadLetter>()
@@ -27,7 +30,7 @@ export function describeLetter(id: string, { stage, at, reason, record }: DeadLe
   const when = new Date(at).toISOString().slice(0, 19).replace('T', ' ')
   const { body, data } = record as { body?: string; data?: unknown[] }
   const shown = stringify(body?.slice(0, SEARCHED) ?? data?.[0] ?? record).slice(0, SEARCHED)
-  const glimpse = maskCards(shown) // before it is cut: part of a number would pass
+  const glimpse = maskCards(shown).replace(UNSEEN, '\ufffd') // before it is cut: part of a number would pass
   return `${id.padEnd(6)} ${when} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
 }
 

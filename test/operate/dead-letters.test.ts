@@ -80,6 +80,10 @@ describe('the list', () => {
       '       "<html>\\r\\n\\u001b[31m<title>Application Error</title>"',
     )
   })
+  test('shows nothing that a terminal obeys, or that turns the line round', () => {
+    const [odd] = fetched(body([row(1, { amt: 'x', merchant: 'a\u202eb\u2066c\u009b31m' })]))
+    expect(describeLetter('1', odd!)).toContain('a\ufffdb\ufffdc\ufffd31m')
+  })
   test.for<[string, DeadLetter]>([
     ['a row', BAD_ROW],
     ['a transaction', letter('score', transaction(1, { cc_num: LONG_CARD }))],
