@@ -18,7 +18,8 @@ COPY package.json ./
 COPY src ./src
 # The default settings keep both SQLite files in data. A volume made from the image takes over owner and mode.
 # Where only you may read your files, the user of the container could not read the program either.
-RUN mkdir data && chown 1000:1000 data && chmod -R a+rX package.json src
+# A base image with an older Node.js ends the build.
+RUN node src/node-version.cjs && mkdir data && chown 1000:1000 data && chmod -R a+rX package.json src
 VOLUME /app/data
 USER 1000:1000
 # It answers while the process turns, whatever is down outside: starting it again would not help against that.

@@ -7,7 +7,7 @@ import type { Check } from './operate/doctor/doctor.ts'
 import { openModel, openStore, openTopics } from './pipeline.ts'
 import type { Store } from './record/store.ts'
 import { plural } from './stage.ts'
-import { stopSignal } from './stop.ts'
+import type { Stopping } from './stop.ts'
 import type { Topics } from './topic/topic.ts'
 
 /** What stands behind the name of a command: words, and options by name; a flag that is given is true. */
@@ -21,8 +21,10 @@ export type Command = {
   flags?: readonly string[]
   /** Are these words right? None are, unless it says so. */
   words?(words: readonly string[]): boolean
+  /** It stops in good order when it is asked to; others a signal may end in the middle. */
+  stops?: true
   /** Resolves with the exit code. Throws UsageError when it does not understand what is given. */
-  run(given: Given): Promise<number>
+  run(given: Given, stopping: Stopping): Promise<number>
 }
 
 /** What was given makes no sense; the message says what does. */
@@ -45,6 +47,7 @@ export const COMMANDS: Record<string, Command> = {
     usage: 'replay --stage record|score [--from …] [--to …] [--into …]',
     meaning: 'write rows anew from the topic; judge history with another model',
     values: ['stage', 'from', 'to', 'into'],
+    stops: true,
     run: replayCommand,
   },
   backup: {
@@ -133,7 +136,7 @@ async function auditCommand(): Promise<number> {
   )
 }
 
-async function replayCommand({ options: { stage, from, to, into } }: Given): Promise<number> {
+async function replayCommand({ options: { stage, from, to, into } }: Given, stopping: Stopping): Promise<number> {
   if (stage !== 'record' && stage !== 'score') throw new UsageError('replay wants --stage record or --stage score')
   if (stage === 'record' && into !== undefined) throw new UsageError('--into goes with --stage score alone')
   const { replay } = await import('./operate/replay.ts')
@@ -141,7 +144,8 @@ async function replayCommand({ options: { stage, from, to, into } }: Given): Pro
   const { openSink } = await import('./operate/sink.ts')
   readRange(from as string | undefined, to as string | undefined) // before anything is opened, or made
   return beside(async (topics, config, log) => {
-    const stop = stopSignal((text) => log.info(text))
+    stopping.tell((text) => log.info(text))
+    const stop = stopping.signal
     const range = { topics, from: from as string | undefined, to: to as string | undefined, log, stop }
     await using open = new AsyncDisposableStack()
     const work = async () => {

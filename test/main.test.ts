@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
-import { readdir, readFile, rename, rm, stat } from 'node:fs/promises'
+import { cp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { DatabaseSync } from 'node:sqlite'
+import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
@@ -89,6 +90,88 @@ describe('the process', () => {
     worker.kill('SIGTERM')
     expect(await worker.end).toEqual({ code: 0, signal: null })
     expect(Date.now() - asked).toBeLessThan(10_000)
+  })
+
+  test.for(['SIGTERM', 'SIGINT', 'SIGHUP'])(
+    'ends with exit 0 and makes nothing on %s at its first moment, while the rest is still loading',
+    { timeout: 30_000 },
+    async (signal) => {
+      await using dir = await tempDir()
+      await using world = await outside([], dir.path)
+      const heard = `name === 'SIGHUP' && queueMicrotask(() => process.kill(process.pid, '${signal}'))` // it comes last
+      const hook = `--import "data:text/javascript,${encodeURIComponent(`process.on('newListener', (name) => ${heard})`)}"`
+      await using worker = startWorker(dir.path, { ...world.env, NODE_OPTIONS: hook })
+      expect(await worker.end).toEqual({ code: 0, signal: null })
+      expect(await readdir(dir.path)).toEqual([])
+      expect(worker.text()).toMatch(new RegExp(`${signal}: stopping.*\\n.*"stopped"`))
+    },
+  )
+
+  test('SIGHUP stops it as SIGTERM does', { timeout: 30_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(5), dir.path)
+    await using worker = startWorker(dir.path, world.env)
+    await waitFor('rows', () => world.recorded().length === 5)
+    worker.kill('SIGHUP')
+    expect(await worker.end).toEqual({ code: 0, signal: null })
+    expect(worker.text()).toMatch(/SIGHUP: stopping[^]*"stopped"/)
+  })
+
+  test('says first what it is and works with, and no secret', { timeout: 30_000 }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    const secrets = {
+      SMTP_URL: world.env.SMTP_URL.replace('//', '//me:hush@'),
+      ALERT_WEBHOOK_URL: 'https://hook.example/hush',
+    }
+    const urls = {
+      PRODUCER_URL: `${world.env.PRODUCER_URL}?key=hush`,
+      MODEL_URL: world.env.MODEL_URL.replace('//', '//me:hush@'),
+    }
+    await using worker = startWorker(dir.path, { ...world.env, ...secrets, ...urls })
+    await waitFor('a call', () => world.producer.calls > 0)
+    worker.kill('SIGTERM')
+    await worker.end
+    const [first, second] = worker
+      .text()
+      .split('\n')
+      .map((line) => line && JSON.parse(line).msg)
+    const { host } = new URL(world.env.MODEL_URL)
+    expect(first).toBe(
+      `client-predict ${manifest.version} on Node.js ${process.versions.node}: fetch, score, alert, record; Ctrl-C stops`,
+    )
+    expect(second).toBe(
+      [
+        `producer ${new URL(world.env.PRODUCER_URL).host}`,
+        `model ${host}, rf/7`,
+        `mail ${new URL(world.env.SMTP_URL).host}`,
+        'webhook hook.example',
+        `topics ${dir.path}/topics.db`,
+        `predictions ${dir.path}/fraud.db`,
+      ].join('; '),
+    )
+    expect(worker.text()).not.toContain('hush')
+  })
+
+  test('warns once when it is started where no .env is, and the program has one', { timeout: 60_000 }, async () => {
+    await using dir = await tempDir()
+    await using program = await tempDir()
+    for (const path of ['src', 'package.json'])
+      await cp(fileURLToPath(new URL(`../${path}`, import.meta.url)), program.file(path), { recursive: true })
+    await symlink(fileURLToPath(new URL('../node_modules', import.meta.url)), program.file('node_modules'))
+    await writeFile(program.file('.env'), 'PORT=0\n')
+    const run = (folder: string, ...args: string[]) =>
+      spawnSync(process.execPath, [program.file('src/main.ts'), ...args], {
+        cwd: folder,
+        env: { PATH: process.env.PATH, ONCE_SECONDS: '1', STAGES: 'record', PORT: '0' },
+        encoding: 'utf8',
+      })
+    const said = `${program.file('.env')} is not read, as the program was started in ${dir.path}, where there is no .env`
+    const { stdout } = run(dir.path, 'once')
+    expect(stdout.split(said)).toHaveLength(2)
+    expect(run(dir.path, 'doctor', '--offline').stderr.split(said)).toHaveLength(2)
+    expect(run(program.path, 'once').stdout).not.toContain('is not read')
+    expect(run(dir.path, '--version').stderr).toBe('')
   })
 
   test('ends at once on a second signal', async () => {

@@ -33,7 +33,7 @@ async function dyno(command: string, settings: Record<string, string>) {
 
 describe('both ways onto Heroku', () => {
   test('start the same processes, and none that would wait for requests', () => {
-    expect(procfile).toEqual({ worker: 'node src/main.ts' })
+    expect(procfile).toEqual({ worker: 'node -r ./src/node-version.cjs src/main.ts' })
     expect(container.run).toEqual(procfile)
   })
 

@@ -19,6 +19,7 @@ type Component = {
   licenses: unknown[]
 }
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const manifest = JSON.parse(file('package.json'))
 const { '': _root, ...lock } = JSON.parse(file('package-lock.json')).packages as Record<string, Package>
 const nameOf = (path: string) => path.replace(/^.*node_modules\//, '')
@@ -28,7 +29,7 @@ const locked = Object.entries(lock).map(([path, { version, dev }]) => `${nameOf(
 function npm(...args: string[]) {
   const { npm_execpath: path } = process.env
   const [command, first] = path?.endsWith('.js') ? [process.execPath, [path]] : ['npm', []]
-  const cwd = fileURLToPath(new URL('../..', import.meta.url))
+  const cwd = ROOT
   return spawnSync(command, [...first, ...args], { cwd, encoding: 'utf8', shell: command === 'npm' })
 }
 
@@ -51,6 +52,36 @@ describe('the packages', () => {
 
 test("the image's label has the version of package.json", () => {
   expect(/^ +org\.opencontainers\.image\.version="(.*)" \\$/m.exec(file('Dockerfile'))?.[1]).toBe(manifest.version)
+})
+
+describe('an older Node.js', () => {
+  // Its version is all that can be told from it here; the file is written for Node.js 12.
+  const said = (version: string) => {
+    const set = `Object.defineProperty(process.versions, 'node', { value: '${version}' }); require('./src/node-version.cjs')`
+    const { status, stderr } = spawnSync(process.execPath, ['-e', set], { cwd: ROOT, encoding: 'utf8' })
+    return [status, stderr]
+  }
+  test.for(['12.0.0', '18.20.8', '20.20.2', '22.18.0', '24.14.9'])(
+    '%s is refused in one line that names both',
+    (version) => {
+      expect(said(version)).toEqual([
+        2,
+        expect.stringMatching(
+          new RegExp(`^client-predict wants Node\\.js 24\\.15 or newer, and this is ${version} \\(/.*\\): npm .*\\n$`),
+        ),
+      ])
+    },
+  )
+  test.for(['24.15.0', '24.21.0', '25.0.0', '100.1.0'])('%s is none', (version) => {
+    expect(said(version)).toEqual([0, ''])
+  })
+  test('is met by every script that runs the program, before TypeScript is, and by the build of the image', () => {
+    const scripts = Object.values(manifest.scripts as Record<string, string>)
+    for (const script of [...scripts, file('Procfile')])
+      if (script.includes('src/main.ts')) expect(script).toContain('node -r ./src/node-version.cjs src/main.ts')
+    expect(file('Dockerfile')).toMatch(/^RUN node src\/node-version\.cjs && /m)
+    expect(file('src/main.ts').match(/^import .*/gm)?.[0]).toBe("import './node-version.cjs'")
+  })
 })
 
 describe('.npmrc', () => {
