@@ -21,6 +21,7 @@ import { eventually, type Stage, seconds, together } from './stage.ts'
 import { postgresTopics } from './topic/postgres.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
+import { stamp } from './transaction.ts'
 
 /** ms without any progress after which `once` no longer waits for the topics to be drained: as long as it fetched, but */
 const LEAST_PATIENCE = 10_000
@@ -257,6 +258,8 @@ export async function openModel(config: Config, log: Logger, opened: AsyncDispos
     threshold: config.FRAUD_THRESHOLD,
     fraudValue: config.MODEL_FRAUD_VALUE,
   }
+  if (config.MODEL_URL && !config.MODEL_NAME)
+    log.warn('MODEL_NAME is not set: no row says which model has judged it, so two models cannot be told apart later')
   if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
   const { simulatedModel } = await import('./simulate/model.ts')
   const { url, auc, rows } = opened.use(await simulatedModel())
@@ -270,7 +273,7 @@ export async function openModel(config: Config, log: Logger, opened: AsyncDispos
 
 /** Rows that a stand-in had a hand in are marked. */
 const modelName = ({ MODEL_NAME, MODEL_URL, PRODUCER_URL, STAGES }: Config) =>
-  !MODEL_URL || (!PRODUCER_URL && STAGES.includes('fetch')) ? 'simulated' : (MODEL_NAME ?? null)
+  stamp(MODEL_NAME, { model: !MODEL_URL, payments: !PRODUCER_URL && STAGES.includes('fetch') })
 
 function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack) {
   if (SMTP_URL) return opened.adopt(smtp(SMTP_URL), (c) => c.close())

@@ -140,7 +140,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
 function about({ MODEL_NAME, ALERT_WEBHOOK_URL, ...config }: Config) {
   const model = config.MODEL_URL && [config.MODEL_URL.host, MODEL_NAME ?? 'without a MODEL_NAME'].join(', ')
   return [
-    ['producer', config.PRODUCER_URL?.host ?? 'simulated'],
+    ['producer', config.PRODUCER_URL?.host ?? 'simulated payments'],
     ['model', model ?? 'simulated'],
     ['mail', config.SMTP_URL ? `${config.SMTP_URL.host}:${config.SMTP_URL.port}` : 'files in outbox/'],
     ...(ALERT_WEBHOOK_URL ? ([['webhook', ALERT_WEBHOOK_URL.host]] as const) : []),

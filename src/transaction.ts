@@ -310,3 +310,18 @@ const CARD =
 /** Takes whatever could be a card number out of a text from outside, all but its last four digits. */
 export const maskCards = (value: string) =>
   value.replace(CARD, (found) => (/[a-f]/.test(found) ? found : `…${found.replace(/\D/g, '').slice(-4)}`))
+
+const SIMULATED = 'simulated'
+const SIMULATED_PAYMENTS = 'simulated payments'
+/** What is stamped on a row: the model's name, and that a stand-in had a hand in it. */
+export const stamp = (name: string | undefined, simulated: { model: boolean; payments: boolean }): string | null =>
+  simulated.model
+    ? SIMULATED
+    : !simulated.payments
+      ? (name ?? null)
+      : name === undefined
+        ? SIMULATED_PAYMENTS
+        : `${name} (${SIMULATED_PAYMENTS})`
+/** Had a stand-in a hand in a row with this stamp? */
+export const isSimulated = (model: string | null) =>
+  model === SIMULATED || model === SIMULATED_PAYMENTS || (model?.endsWith(` (${SIMULATED_PAYMENTS})`) ?? false)

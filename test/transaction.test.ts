@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { parse, stringify } from '../src/json.ts'
 import { decode } from '../src/topic/topic.ts'
 import {
@@ -7,9 +7,11 @@ import {
   columnsAmong,
   FEATURES,
   identity,
+  isSimulated,
   lastFour,
   maskCards,
   NUMERIC_FEATURES,
+  stamp,
   TRAINING_COLUMNS,
   type Transaction,
   toTransaction,
@@ -497,4 +499,22 @@ test('whatever the text around it, five digits of a card in a row are never left
       expect(masked).not.toContain(digits.slice(0, -4))
     }),
   )
+})
+
+describe('the stamp of a row', () => {
+  test.for<[string | undefined, boolean, boolean, string | null, boolean]>([
+    ['fraud/2', false, false, 'fraud/2', false],
+    [undefined, false, false, null, false],
+    ['fraud/2', false, true, 'fraud/2 (simulated payments)', true],
+    [undefined, false, true, 'simulated payments', true],
+    ['fraud/2', true, false, 'simulated', true],
+    [undefined, true, true, 'simulated', true],
+  ])('of model %s, which is simulated: %s, with payments that are: %s', ([name, model, payments, said, simulated]) => {
+    expect(stamp(name, { model, payments })).toBe(said)
+    expect(isSimulated(said)).toBe(simulated)
+  })
+  test('does not take a name for simulated that only speaks of it', () => {
+    for (const name of ['simulated-data-rf', 'not simulated', 'simulated payments/3', 'rf (simulated)'])
+      expect(isSimulated(name)).toBe(false)
+  })
 })

@@ -1,7 +1,7 @@
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
 import { csvLine, defuse } from '../csv.ts'
-import { FEATURES, lastFour, maskCards, type Prediction } from '../transaction.ts'
+import { FEATURES, isSimulated, lastFour, maskCards, type Prediction } from '../transaction.ts'
 import { htmlOf, type Page } from './html.ts'
 import { type Letter, letterKey, type Notice } from './way.ts'
 
@@ -152,7 +152,7 @@ function announcement(notice: Notice, frauds: readonly Prediction[], speaker: Sp
 
 /** What a stand-in had a hand in is marked. */
 export const mark = (frauds: readonly { model: string | null }[]) =>
-  frauds.some((p) => p.model === 'simulated') ? '[simulated] ' : ''
+  frauds.some((p) => isSimulated(p.model)) ? '[simulated] ' : ''
 const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
 const dollars = (amount: number) => cut(DOLLARS.format(amount), 40)
 const percent = (score: number) => `${(score * 100).toFixed(1)} %`

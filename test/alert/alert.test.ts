@@ -99,6 +99,7 @@ describe('the subject', () => {
   })
   test('marks what is simulated, one payment of many too', async () => {
     expect((await readAlone({ model: 'simulated' })).subject).toMatch(/^\[simulated\] Fraud alert: \$17\.00 at /)
+    expect((await readAlone({ model: 'rf/2 (simulated payments)' })).subject).toMatch(/^\[simulated\] Fraud alert: /)
     expect((await readMany({ model: 'simulated' }, {})).subject).toMatch(/^\[simulated\] Fraud alert: 2 payments, /)
   })
   test.for([
