@@ -114,7 +114,7 @@ describe('the process', () => {
     await waitFor('rows', () => world.recorded().length === 5)
     worker.kill('SIGHUP')
     expect(await worker.end).toEqual({ code: 0, signal: null })
-    expect(worker.text()).toMatch(/SIGHUP: stopping[^]*"stopped"/)
+    expect(worker.text()).toMatch(/SIGHUP: stopping[\s\S]*"stopped"/)
   })
 
   test('says first what it is and works with, and no secret', { timeout: 30_000 }, async () => {
