@@ -43,9 +43,29 @@ const CAUSES: readonly [RegExp, (found: string) => string][] = [
       `wrong type: column ${columnsIn(found)} has another type in the model's signature: check UNIX_TIME_UNIT, or log the model again with the types of the training file`,
   ],
   [
+    /columns are missing: (\{[^{}]{0,2000}\})/,
+    (found) =>
+      `the model's ColumnTransformer was fitted on columns that it is not sent (${columnsIn(found)}): add those of the training file to MODEL_FEATURES; ` +
+      'what was computed beside the model (hour, age, distance) must be computed in its pipeline',
+  ],
+  [
+    /X has \d+ features, but [\w ]{1,80} is expecting \d+ features|[Ff]eature shape mismatch|number of features in data/,
+    () =>
+      'the model was fitted on another number of columns: list in MODEL_FEATURES those it was fitted on, in that order (an index column `Unnamed: 0` or the label is_fraud in it must go: fit it again without)',
+  ],
+  [
+    /DataFrame\.dtypes for data must be int, float, bool or category|pandas dtypes must be int, float or bool|train and valid dataset categorical_feature|[Cc]annot convert (?:b?['"]|.{0,40}to float)/,
+    () =>
+      'the model gets text where it was fitted on categories: JSON has none, so let its pipeline encode them (an OrdinalEncoder, or astype("category") with fixed categories in predict), or send numbers only',
+  ],
+  [
+    /Can only use \.dt accessor|\.dt accessor|datetime64|to datetime|DTypePromotionError|Timestamp/,
+    () => 'the model wants a time where it gets text: JSON has no times, so let its pipeline begin with pd.to_datetime',
+  ],
+  [
     /could not convert string to float/,
     () =>
-      'wrong type: the model got text where it wants a number. If it was fitted on numbers only, set MODEL_FEATURES=numeric',
+      'wrong type: the model got text where it wants a number. If it was fitted on numbers only, MODEL_FEATURES must list those alone (e.g. numeric); otherwise its pipeline must encode the text',
   ],
   [
     /unexpected keyword argument 'params'/,
@@ -55,8 +75,13 @@ const CAUSES: readonly [RegExp, (found: string) => string][] = [
   [/contains? NaN|non-finite values/, () => 'a value is empty, and the model does not take that'],
 ]
 
+/** Of a longer text its beginning and its end, where the cause stands behind rows or a stack trace. */
+const bounded = (text: string) => (text.length > 2 * PART ? `${text.slice(0, PART)}\n${text.slice(-PART)}` : text)
+const PART = 32_768
+
 /** Why a model refused, from the text of its refusal. Rows, values and the stack trace in it are never repeated. */
-export function diagnose(text: string): string {
+export function diagnose(whole: string): string {
+  const text = bounded(whole)
   const message = text.replaceAll('\\n', '\n')
   for (const [pattern, explain] of CAUSES) {
     const found = pattern.exec(message)
@@ -81,8 +106,8 @@ export type RefusedColumns = {
   foreign: number
 }
 
-export function refusedColumns(text: string): RefusedColumns {
-  const message = text.replaceAll('\\n', '\n')
+export function refusedColumns(whole: string): RefusedColumns {
+  const message = bounded(whole).replaceAll('\\n', '\n')
   const named = (...patterns: RegExp[]) => {
     const found = patterns.map((pattern) => pattern.exec(message)?.[1] ?? '').join(' ')
     return ours.filter((column) => new RegExp(`\\b${column}\\b`).test(found))

@@ -37,7 +37,11 @@ test.for<[what: string, text: string, said: RegExp]>([
     refusals.incompatibleTypes('unix_time'),
     /^wrong type: column unix_time .* check UNIX_TIME_UNIT, or log the model again/,
   ],
-  ['text where a number belongs', refusals.notANumber(), /^wrong type: .* text .* set MODEL_FEATURES=numeric$/],
+  [
+    'text where a number belongs',
+    refusals.notANumber(),
+    /^wrong type: .* text .* MODEL_FEATURES must list those alone \(e\.g\. numeric\); otherwise/,
+  ],
   ['params handed over', refusals.paramsHandedOver(), /^MLflow handed `params` .*: use a newer MLflow, or a Pipeline/],
   ['an empty value', refusals.empty(), /^a value is empty/],
   [
@@ -99,4 +103,23 @@ test('reads which columns were refused, and the signature with its types', () =>
   expect(refusedColumns(refusals.otherOrder())).toEqual({ ...nothing, disordered: true })
   expect(refusedColumns(refusals.unknown())).toEqual(nothing)
   expect(refusedColumns('')).toEqual(nothing)
+})
+
+test.for<[text: string, said: RegExp]>([
+  ["columns are missing: {'hour', 'amt', 'age'}", /ColumnTransformer .* \(amt\): .* computed in its pipeline/],
+  ['X has 21 features, but RandomForestClassifier is expecting 9 features as input.', /another number of columns/],
+  ['DataFrame.dtypes for data must be int, float, bool or category. When categorical type is supplied', /categories/],
+  ['pandas dtypes must be int, float or bool.', /categories/],
+  ['Can only use .dt accessor with datetimelike values', /begin with pd\.to_datetime/],
+])('names what usual pipelines refuse: %s', ([text, said]) => {
+  expect(diagnose(JSON.stringify({ error_code: 'BAD_REQUEST', stack_trace: `ValueError: ${text}\n` }))).toMatch(said)
+})
+
+test('takes no longer for a refusal of megabytes', () => {
+  for (const text of ['Model is missing inputs [', 'columns are missing: {', "with schema '[", '"error_code" ']) {
+    const began = performance.now()
+    diagnose(text.repeat(400_000))
+    refusedColumns(text.repeat(400_000))
+    expect(performance.now() - began).toBeLessThan(1000)
+  }
 })
