@@ -24,7 +24,8 @@ const PATIENCE = 3
 
 /**
  * A record that was read and not passed, `n` in order. `done`: the position may pass it. `carried`: as it is noted whole,
- * though it is not sent; without a batch an earlier process has. `early`: one of those that may be old.
+ * though it is not sent; without a batch an earlier process has. `early`: one of those that may be old. `fraud`: it
+ * counts; another sighting of the same transaction does not.
  */
 type Item = {
   n: number
@@ -33,6 +34,7 @@ type Item = {
   done: boolean
   carried: boolean
   early?: boolean
+  fraud: boolean
 }
 /** What a letter is, apart from its frauds; these by name. */
 type Draft = Omit<Letter, 'frauds'> & { of: readonly string[] }
@@ -77,20 +79,23 @@ export const unaccounted = ({ total, ahead, carried = [] }: NotedAccount): numbe
  * Where each fraud is between the topic and the way: it waits, or it is in exactly one letter that is decided and not
  * sent, or it is done. What is noted before a letter is sent is enough to send it again as it was, after a crash.
  */
-export function openAccount(noted: NotedAccount, steady: () => number) {
+export function openAccount(noted: NotedAccount, steady: () => number, wasSent: (name: string) => boolean) {
   const ahead = new Map<string, number>() // by an earlier process, and not read again yet; an identity may repeat
   for (const name of noted.ahead) ahead.set(name, (ahead.get(name) ?? 0) + 1)
   const items: Item[] = [] // read and not passed, in order
   const waiting: Item[] = [] // frauds in no letter, in order
   const opens: Open[] = []
-  const missing = new Map<string, { open: Open; i: number }>() // in letters, to be read again
-  let [read, known] = [0, noted.seen ?? 0]
+  // In letters, to be read again. What an earlier release has noted may have one fraud in several places.
+  const missing = new Map<string, { open: Open; i: number }[]>()
+  const known = new Set<string>() // frauds that are here and not sent: another sighting of one is no other fraud
+  let [read, toSee] = [0, noted.seen ?? 0]
   let oldRecords = noted.old?.records ?? 0
   let giveUpAt: number | undefined
   // An earlier release kept no totals.
   let { frauds, mailed } = noted.total ?? { frauds: noted.carried?.length ?? 0, mailed: noted.ahead.length }
 
-  const mine = () => [...waiting, ...opens.flatMap(({ frauds }) => frauds.filter((fraud) => fraud !== undefined))]
+  const here = ({ frauds }: Open) => [...new Set(frauds.filter((fraud) => fraud !== undefined))]
+  const mine = () => [...waiting, ...opens.flatMap(here)]
   function wasAhead(name: string): boolean {
     const left = (ahead.get(name) ?? 0) - 1
     if (left > 0) ahead.set(name, left)
@@ -99,9 +104,9 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
   }
   function place(item: Item) {
     const name = identity(item.prediction)
-    const at = missing.get(name)
-    if (!at) return waiting.push(item)
-    at.open.frauds[at.i] = item
+    const places = missing.get(name)
+    if (!places) return waiting.push(item)
+    for (const { open, i } of places) open.frauds[i] = item
     return missing.delete(name)
   }
   function add(draft: Draft, frauds: Open['frauds'], first = false): Open {
@@ -117,18 +122,27 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
       draft.of.map(() => undefined),
     )
     Object.assign(open, { noted: true, doubtful: true }) // nobody knows how far it came
-    for (const [i, name] of draft.of.entries()) missing.set(name, { open, i })
+    for (const [i, name] of draft.of.entries()) missing.set(name, [...(missing.get(name) ?? []), { open, i }])
   }
-  for (const p of noted.carried ?? [])
-    place({ n: read++, prediction: { ...p, cc_num: BigInt(p.cc_num) }, done: true, carried: true })
+  for (const p of noted.carried ?? []) {
+    const name = identity(p)
+    if (known.has(name))
+      frauds-- // an earlier release counted each sighting
+    else place({ n: read++, prediction: { ...p, cc_num: BigInt(p.cc_num) }, done: true, carried: true, fraud: true })
+    known.add(name)
+  }
 
   function remove(open: Open) {
     opens.splice(opens.indexOf(open), 1)
-    for (const name of open.of) missing.delete(name)
+    for (const name of open.of) {
+      const others = missing.get(name)?.filter((place) => place.open !== open) ?? []
+      if (others.length > 0) missing.set(name, others)
+      else missing.delete(name)
+    }
   }
   function giveBack(open: Open) {
     remove(open)
-    waiting.push(...open.frauds.filter((fraud) => fraud !== undefined))
+    waiting.push(...here(open).filter((fraud) => !opens.some(({ frauds }) => frauds.includes(fraud))))
     waiting.sort((a, b) => a.n - b.n)
   }
   function carry(frauds: readonly Item[]) {
@@ -148,36 +162,39 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     held: () => waiting.length + opens.reduce((sum, { of }) => sum + of.length, 0),
     /** Is it enough for now? */
     full: () =>
-      known === 0 && // what an earlier process has read is read again, however much it is
+      toSee === 0 && // what an earlier process has read is read again, however much it is
       missing.size === 0 &&
       (items.length >= MOST.records ||
         waiting.length >= MOST.waiting ||
         mine().length >= MOST.held ||
-        items.filter(({ done, prediction }) => done && deservesMail(prediction)).length >= MOST.beyond),
+        items.filter(({ done, fraud }) => done && fraud).length >= MOST.beyond),
     /** Takes in what was read; `fresh` is told of what no process has seen before. */
     take(batch: Batch<Prediction>, fresh: (prediction: Prediction) => void) {
       for (const prediction of batch.records) {
         const early = oldRecords > 0 && oldRecords-- > 0
         const old = early && prediction.predicted_at <= noted.old!.until
-        const fraud = deservesMail(prediction)
-        const again = fraud && wasAhead(identity(prediction))
+        const name = identity(prediction)
+        const bad = deservesMail(prediction)
+        const again = bad && wasAhead(name)
+        const fraud = again || (bad && (missing.has(name) || !(known.has(name) || wasSent(name))))
         if (fraud) frauds++
         if (fraud && old && !again) mailed++
+        if (fraud && !old) known.add(name)
         const done = !fraud || old || again
-        const item: Item = { n: read++, prediction, batch, done, carried: false, early }
+        const item: Item = { n: read++, prediction, batch, done, carried: false, early, fraud }
         items.push(item)
-        if (known > 0) known--
-        else fresh(prediction)
+        if (toSee > 0) toSee--
+        else if (fraud || !bad) fresh(prediction)
         if (!done) place(item)
       }
       if (items.length >= HELD_UP && items[0] && !items[0].done) carry(mine())
     },
     /** Letters of an earlier process whose frauds somebody has removed from the topic: the rest of them waits again. */
     abandon() {
-      if (missing.size === 0 || known > 0) return
+      if (missing.size === 0 || toSee > 0) return
       giveUpAt ??= steady() + READ_AGAIN
       if (steady() >= giveUpAt)
-        for (const open of new Set(Array.from(missing.values(), (at) => at.open))) giveBack(open)
+        for (const open of new Set([...missing.values()].flat().map((place) => place.open))) giveBack(open)
     },
     /** Puts the first `size` that wait into a letter. */
     decide(size: number, draft: Omit<Draft, 'of'>): Open {
@@ -190,9 +207,13 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
       return predictions.length === frauds.length ? { ...draft, frauds: predictions } : undefined
     },
     sent(open: Open) {
-      for (const fraud of open.frauds) fraud!.done = true
-      mailed += open.frauds.length
       remove(open)
+      const gone = here(open).filter((fraud) => !opens.some(({ frauds }) => frauds.includes(fraud)))
+      for (const fraud of gone) {
+        fraud.done = true
+        known.delete(identity(fraud.prediction))
+      }
+      mailed += gone.length
     },
     /** It is certain that it has not arrived: its frauds wait again, and may go with others. */
     dissolve(open: Open) {
@@ -218,7 +239,7 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
     /** What is to be noted when the position passes the first `passed` items. */
     noted(passed: number): NotedAccount {
       const rest = items.slice(passed)
-      const ours = rest.filter(({ prediction }) => deservesMail(prediction))
+      const ours = rest.filter(({ fraud }) => fraud)
       const beyond = ours.filter(({ done }) => done)
       const carried = mine().filter((item) => item.carried)
       return {
@@ -236,7 +257,7 @@ export function openAccount(noted: NotedAccount, steady: () => number) {
           })),
         }),
         ...(carried.length > 0 && { carried: carried.map(({ prediction }) => prediction) }),
-        seen: rest.length + known,
+        seen: rest.length + toSee,
         total: { frauds: frauds - ours.length, mailed },
         ...(noted.old && {
           old: { ...noted.old, records: oldRecords + rest.filter(({ early }) => early).length },

@@ -22,6 +22,7 @@ import { type BreakerState, breaker } from './breaker.ts'
 import { type Condition, type NotedHealth, patience } from './health.ts'
 import { verdict } from './notice.ts'
 import { FULL, type Paced, pace, type Why } from './pace.ts'
+import { openSent, sentKeys } from './sent.ts'
 import { type Delivery, letterKey, type Notice, SendError, type Way } from './way.ts'
 
 const MINUTE = 60_000
@@ -110,17 +111,19 @@ async function turn(
   { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
-  const noted = await eventually(stage, async () => {
+  const begun = await eventually(stage, async () => {
     await reader.take(stage.stop)
     reader.rewind()
+    const memory = openSent(sentKeys(name), await topics.state(sentKeys(name)))
     const found = ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
-    if (!fromNow || found.old) return found
-    const begun: Noted = { ...found, old: { records: await reader.lag(), until: clock.now() } }
-    await topics.note({ [name]: begun }) // or what comes now would be old after a crash
-    return begun
+    if (!fromNow || found.old) return { noted: found, memory }
+    const noted: Noted = { ...found, old: { records: await reader.lag(), until: clock.now() } }
+    await reader.note({ [name]: noted }) // or what comes now would be old after a crash
+    return { noted, memory }
   })
-  if (!noted) return
-  const account = openAccount(noted, clock.steady)
+  if (!begun) return
+  const { noted, memory } = begun
+  const account = openAccount(noted, clock.steady, memory.has)
   const { items, waiting, opens } = account
   const paced = pace({ burst, limit: dailyLimit }, noted)
   const watched = impossible === undefined ? undefined : breaker(impossible, noted.breaker)
@@ -141,6 +144,7 @@ async function turn(
   }
   async function commit() {
     const fresh = opens.filter(({ noted }) => !noted)
+    const changes = memory.changes()
     const all = (passed: number) => {
       const state = { ...account.noted(passed), ...paced.noted(), health: health.noted() }
       const told = notices.length > 0 && { notices }
@@ -149,7 +153,7 @@ async function turn(
         ...(watched && { breaker: watched.state() }),
         ...(thread && { thread }),
       }
-      return { [name]: { ...state, ...more } satisfies Noted }
+      return { [name]: { ...state, ...more } satisfies Noted, ...changes.notes }
     }
     if (items.length === 0) await reader.note(all(0))
     while (items.length > 0) {
@@ -160,6 +164,7 @@ async function turn(
       items.splice(0, count)
       if (!items[0]?.done) break
     }
+    changes.kept()
     for (const open of fresh) open.noted = true
   }
 
@@ -328,6 +333,7 @@ async function turn(
     if (rejected.length > 0) failed(stage.health, new Error(said), { lasting: false, now: clock.now() })
     if (block.arrived(open.started)) log.info('alarms go out again')
     paced.sent(size, clock.now(), open.doubtful)
+    memory.add(letterKey(letter), open.of, clock.now())
     account.sent(open)
     await settle()
   }

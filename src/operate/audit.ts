@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import type { NotedAccount } from '../alert/account.ts'
 import { deservesMail } from '../alert/alert.ts'
+import { openSent, sentKeys } from '../alert/sent.ts'
 import type { Store } from '../record/store.ts'
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction, type Transaction } from '../transaction.ts'
@@ -58,7 +59,9 @@ async function positions(topics: Topics) {
     const before = await topics.noted('alert')
     const alert = await reader.passed()
     const note = ((await topics.noted('alert')) ?? { ahead: [] }) as NotedAccount
-    if (tries === LOOKS || isDeepStrictEqual(before ?? { ahead: [] }, note)) return { score, record, alert, note }
+    if (tries < LOOKS && !isDeepStrictEqual(before ?? { ahead: [] }, note)) continue
+    const { has } = openSent(sentKeys('alert'), await topics.state(sentKeys('alert')))
+    return { score, record, alert, note, wasSent: has }
   }
 }
 
@@ -133,24 +136,15 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
 }
 
 /** Tells of each fraud whether it is mailed; `rest`: those that wait, as noted, and are no longer in the topic. */
-function mailed({ alert, note }: Positions) {
-  const tally = (names: readonly string[]) => {
-    const left = new Map<string, number>()
-    for (const name of names) left.set(name, (left.get(name) ?? 0) + 1)
-    return left
-  }
-  const carried = tally((note.carried ?? []).map(identity))
-  const ahead = tally(note.ahead)
-  const takes = (left: Map<string, number>, name: string) => {
-    const there = left.get(name) ?? 0
-    if (there > 0) left.set(name, there - 1)
-    return there > 0
-  }
+function mailed({ alert, note, wasSent }: Positions) {
+  const carried = new Set((note.carried ?? []).map(identity))
+  const ahead = new Set(note.ahead)
+  const gone = new Set(carried)
   const is = (id: string, name: string) => {
-    const passed = alert(id) || takes(ahead, name)
-    return passed && !takes(carried, name)
+    gone.delete(name)
+    return (alert(id) || ahead.has(name) || wasSent(name)) && !carried.has(name)
   }
-  return Object.assign(is, { rest: () => [...carried.values()].reduce((sum, left) => sum + left, 0) })
+  return Object.assign(is, { rest: () => gone.size })
 }
 
 function put(rows: Rows, id: string, record: Transaction, at: number) {
