@@ -98,6 +98,7 @@ export async function openPipeline(
         model: { judge: metrics.timed('model', (await openModel(config, log, opened)).judge) },
         name: modelName(config),
         batchSize: config.SCORE_BATCH_SIZE,
+        features: config.MODEL_FEATURES,
       }),
     alert: async (stage) => {
       const { ALERT_BURST: burst, ALERT_BREAKER: impossible } = config

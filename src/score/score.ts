@@ -1,18 +1,29 @@
+import type { Logger } from 'pino'
 import { isolate } from '../isolate.ts'
 import { consume, plural, type Stage } from '../stage.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
-import type { Prediction, Transaction } from '../transaction.ts'
+import type { Feature, Prediction, Transaction } from '../transaction.ts'
 import { type Model, TooSlow } from './mlflow.ts'
 
-export type ScoreOptions = { reader: Reader<Transaction>; model: Model; name: string | null; batchSize: number }
+export type ScoreOptions = {
+  reader: Reader<Transaction>
+  model: Model
+  name: string | null
+  batchSize: number
+  features?: readonly Feature[]
+}
 
 /**
  * Sends what waits to the model, at once and up to `batchSize` rows, and hands its predictions over together with the
  * position. A model that does not finish in time gets half as many rows, down to one, until it does.
  */
-export function scoreStage(stage: Stage, { reader, model, name, batchSize }: ScoreOptions): Promise<void> {
+export function scoreStage(
+  stage: Stage,
+  { reader, model, name, batchSize, features = [] }: ScoreOptions,
+): Promise<void> {
   const { log, stop } = stage
   let limit = batchSize
+  const empty = watchEmpty(log, features)
 
   async function attempt(transactions: readonly Transaction[]) {
     try {
@@ -28,8 +39,27 @@ export function scoreStage(stage: Stage, { reader, model, name, batchSize }: Sco
     }
   }
   function accepted(transactions: readonly Transaction[], { predictions = [] }: Writes) {
+    empty(transactions)
     const frauds = predictions.filter((p) => p.prediction === 1).length
     log.info(`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
   return consume(stage, reader, () => limit, isolate({ stage: 'score', who: 'the model', log, attempt, accepted }))
+}
+
+/** rows without any value in a column: then it is none of theirs */
+const ENOUGH = 3
+
+/** Warns once of columns that are sent to the model and have been empty in every row so far: many models judge all the same. */
+function watchEmpty(log: Logger, features: readonly Feature[]) {
+  let empty = [...features]
+  let rows = 0
+  return (transactions: readonly Transaction[]) => {
+    if (rows >= ENOUGH) return
+    rows += transactions.length
+    empty = empty.filter((column) => transactions.every((t) => t[column] === null))
+    if (rows >= ENOUGH && empty.length > 0)
+      log.warn(
+        `${empty.join(', ')} ${empty.length === 1 ? 'was' : 'were'} empty in all of the first ${plural(rows, 'row')}: the model was sent null for it; does the producer name the column otherwise?`,
+      )
+  }
 }

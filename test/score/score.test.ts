@@ -39,7 +39,10 @@ async function world(say: (rows: Row[], before: number) => Saying | Promise<Sayi
         deadlines: { first: 20_000, later },
       })
       const read = topics.reader('transactions', 'score')
-      const ended = scoreStage({ log, stop: asking.signal }, { reader: over?.(read) ?? read, model, name, batchSize })
+      const ended = scoreStage(
+        { log, stop: asking.signal },
+        { reader: over?.(read) ?? read, model, name, batchSize, features: ['amt', 'city_pop', 'long'] },
+      )
       const stop = async () => {
         const since = performance.now()
         asking.abort(new Error('stopped'))
@@ -387,4 +390,15 @@ test.concurrent('with one row a request, a bad first row waits for another one b
   await drained(w)
   expect(await w.letters()).toMatchObject([{ record: { trans_num: 'trans-1' } }])
   expect(await w.scored()).toEqual([2, 3])
+})
+
+test('warns once of a column that is sent and was empty in all of the first rows', async () => {
+  await using w = await world()
+  await w.append(...[0, 1, 2, 3].map((n) => transaction(n, { city_pop: null, ...(n > 0 && { long: null }) })))
+  w.start({ batchSize: 2 })
+  await waitFor('all are scored', async () => (await w.scored()).length === 4)
+  const said = w.lines.filter(({ msg }) => /empty in all/.test(String(msg)))
+  expect(said.map(({ level, msg }) => [level, msg])).toEqual([
+    ['warn', expect.stringMatching(/^city_pop was empty in all of the first 4 rows: /)],
+  ])
 })
