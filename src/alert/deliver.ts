@@ -38,6 +38,8 @@ const FIRST_PAUSE = 2000
 const OVERLAP = 1000
 /** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
 const NOTED_WITHIN = 5000
+/** ms between two proofs, while a letter is under way, that it is still this process's turn to mail */
+const PROVE_AGAIN = 1000
 /** ms after the next letter of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE
 /** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
@@ -136,11 +138,26 @@ async function turn(
   let held: Why // why letters wait, as far as it was said
   let wake = () => {}
   let settling = Promise.resolve()
+  const lost = new AbortController() // its turn: what is under way is cut short
 
   /** Notes where everything is, one call after the other. */
   function settle(): Promise<void> {
-    settling = settling.then(() => insist(ofTopics(stage), commit))
+    settling = settling.then(() => insist(ofTopics(stage), commit)).catch(whenLost)
     return settling
+  }
+  function whenLost(error: unknown): never {
+    if (error instanceof TakenOver) lost.abort(error)
+    throw error
+  }
+  /** Looks again and again, while a letter is under way, whether it is still this process's turn. */
+  async function prove(until: AbortSignal) {
+    while (!until.aborted) {
+      await clock.sleep(PROVE_AGAIN, until)
+      if (until.aborted) return
+      await reader.note({ [`${name}/turn`]: clock.now() }).catch((error) => {
+        if (error instanceof TakenOver) lost.abort(error) // an outage says nothing of it
+      })
+    }
   }
   async function commit() {
     const fresh = opens.filter(({ noted }) => !noted)
@@ -306,18 +323,23 @@ async function turn(
   async function send(open: Open, stop: AbortSignal): Promise<void> {
     using late = grace(stop, afterStop)
     Object.assign(open, { sending: true, started: clock.steady() })
-    if (!open.noted) {
+    if (!reader.alone)
+      await settle() // who cannot prove that it is its turn does not mail
+    else if (!open.noted) {
       const enough = new AbortController()
       await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
-      if (stop.aborted) return
     }
+    if (stop.aborted && (!open.noted || !reader.alone)) return
     const letter = account.letter(open)!
     const size = letter.frauds.length
     let delivery: Delivery
+    const over = new AbortController()
+    if (!reader.alone) void prove(over.signal)
     try {
-      delivery = await way.send(letter, late.signal)
+      delivery = await way.send(letter, AbortSignal.any([late.signal, lost.signal]))
     } catch (error) {
       if (!(error instanceof SendError)) throw error
+      lost.signal.throwIfAborted()
       open.sending = false
       if (error.uncertain) {
         paced.sent(size, clock.now(), open.doubtful)
@@ -326,6 +348,8 @@ async function turn(
       if (!stop.aborted) putOff(open, error)
       if (error.uncertain) await settle()
       return
+    } finally {
+      over.abort()
     }
     const { rejected, deferred, said } = delivery
     log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)

@@ -61,6 +61,8 @@ export type Turn = {
   take(signal: AbortSignal): Promise<boolean>
   /** Is it another process's turn, as far as was last seen? */
   standsBy(): boolean
+  /** Can it never be another process's turn while this one runs? */
+  readonly alone?: true
 }
 
 /** A commit came too late: another process reads under this name now, and has what was in hand here. */
@@ -131,6 +133,7 @@ export function onlyTurn(): Turn {
       return was
     },
     standsBy: () => false,
+    alone: true,
   }
 }
 

@@ -1,7 +1,9 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test, vi } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import { mails, smtp } from '../../src/alert/email.ts'
-import type { Way } from '../../src/alert/way.ts'
+import { SendError, type Way } from '../../src/alert/way.ts'
+import { orAborted } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { type Batch, TakenOver, type Topics } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
@@ -565,6 +567,65 @@ describe('a stop', () => {
 })
 
 describe('a turn that another process takes over', () => {
+  /** As several processes have it: once it is taken over, nothing is noted or taken here any more. */
+  function shared(gone: () => boolean) {
+    return (topics: Topics): Topics => ({
+      ...topics,
+      reader(topic, name) {
+        const { alone: _, ...reader } = topics.reader(topic, name)
+        const unlessGone = async <T>(act: () => Promise<T>) => {
+          if (gone()) throw new TakenOver('alert')
+          return act()
+        }
+        return {
+          ...reader,
+          take: (signal) => (gone() ? orAborted(signal, new Promise<never>(() => {})) : reader.take(signal)),
+          note: (notes) => unlessGone(() => reader.note(notes)),
+          async read(limit, signal) {
+            const batch = await reader.read(limit, signal)
+            return { ...batch, commit: (...args) => unlessGone(() => batch.commit(...args)) }
+          },
+        }
+      },
+    })
+  }
+
+  test('has nothing sent again here: who cannot prove that it is its turn does not mail', async () => {
+    await using w = await world(frauds(3))
+    let [gone, tries, after] = [false, 0, 0]
+    const way: Way = {
+      async send() {
+        if (gone) after++
+        if (++tries === 3) gone = true
+        throw new SendError('put off', { own: true })
+      },
+      close() {},
+    }
+    await using only = await w.worker({ wrap: shared(() => gone), way })
+    await waitFor('the takeover', () => only.text().includes('another process has taken over'))
+    await sleep(500)
+    expect([tries, after]).toEqual([3, 0])
+  })
+
+  test('has what is under way here cut short', async () => {
+    await using w = await world(frauds(1))
+    let [gone, cut, tries] = [false, false, 0]
+    const way: Way = {
+      async send(_, signal) {
+        tries++
+        gone = true
+        await orAborted(signal, new Promise<never>(() => {})).catch(() => {})
+        cut = true
+        throw new SendError('cut', { own: true })
+      },
+      close() {},
+    }
+    await using only = await w.worker({ wrap: shared(() => gone), way })
+    await waitFor('the cut', () => cut)
+    await waitFor('the takeover', () => only.text().includes('another process has taken over'))
+    expect(tries).toBe(1)
+  })
+
   test('is left to it, and what it has passed and noted by then is not mailed again', async () => {
     await using w = await world(frauds(4))
     let commits = 0
