@@ -1,7 +1,8 @@
 import type { Logger } from 'pino'
+import { maskCards } from './card.ts'
 import { Outage } from './stage.ts'
 import type { Batch, Writes } from './topic/topic.ts'
-import { type DeadLetter, identity, maskCards, type Transaction } from './transaction.ts'
+import { type DeadLetter, identity, type Transaction } from './transaction.ts'
 
 /** The other side answered, and said no to these records. Any other error is an outage and says nothing of them. */
 export class Refusal extends Error {}

@@ -1,8 +1,8 @@
 import { type Logger, pino, stdTimeFunctions } from 'pino'
 import pretty from 'pino-pretty'
+import { maskCards } from './card.ts'
 import { parse, stringify } from './json.ts'
 import { reason } from './stage.ts'
-import { maskCards } from './transaction.ts'
 
 /**
  * The log: one line an event on stdout, written before the call returns. JSON, or readable text on a terminal. Every

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { maskCards } from './transaction.ts'
+import { maskCards } from './card.ts'
 
 /**
  * What of a wrong value may stand in a log: only what is recognised as harmless. Whatever else it is, a connection string of

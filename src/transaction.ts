@@ -301,16 +301,6 @@ function date(value: unknown): string | undefined {
   return day !== undefined && isDay(day) ? day : undefined
 }
 
-/** The last four digits: all of a card number that a person may see (PCI DSS 4.0.1, 3.4.1). */
-export const lastFour = (cc_num: bigint) => String(cc_num).slice(-4)
-
-/** In one piece, or as printed on a card: 4-4-4-4, 4-4-4-4-3, 4-6-5. First what is none: a transaction's number, in hex. */
-const CARD =
-  /(?<![a-z\d])(?=\d*[a-f])[\da-f]{32}(?![a-z\d])|\d{11,}|\d{4}([ -])(?:\d{4}\1\d{4}\1\d{1,7}(?:\1\d{1,3})?|\d{6}\1\d{4,5})/g
-/** Takes whatever could be a card number out of a text from outside, all but its last four digits. */
-export const maskCards = (value: string) =>
-  value.replace(CARD, (found) => (/[a-f]/.test(found) ? found : `…${found.replace(/\D/g, '').slice(-4)}`))
-
 const SIMULATED = 'simulated'
 const SIMULATED_PAYMENTS = 'simulated payments'
 /** What is stamped on a row: the model's name, and that a stand-in had a hand in it. */

@@ -1,7 +1,8 @@
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
+import { lastFour, maskCards } from '../card.ts'
 import { csvLine, defuse } from '../csv.ts'
-import { FEATURES, isSimulated, lastFour, maskCards, type Prediction } from '../transaction.ts'
+import { FEATURES, isSimulated, type Prediction } from '../transaction.ts'
 import { htmlOf, type Page } from './html.ts'
 import { type Letter, letterKey, type Notice } from './way.ts'
 
@@ -26,9 +27,8 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
   const to = operators ? addresses.operators : addresses.to
   const key = letterKey(letter)
   const frauds = letter.frauds.toSorted(newestThenLargest)
-  const speaker = speakerFor(frauds)
   const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
-  const page = notice ? announcement(notice, frauds, speaker) : alone ? alarm(alone, speaker) : digest(frauds, speaker)
+  const page = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
   const date = new Date(alone?.event_time ?? letter.at)
   const domain = domainToASCII(/@([^\s@>]+)>?\s*$/.exec(from)?.[1] ?? '') || 'client-predict'
   const named = (which: string) => `<${which}@${domain}>`
@@ -43,9 +43,7 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
     text: textOf(page),
     html: htmlOf(page),
     ...(frauds.length > 0 && {
-      attachments: [
-        { filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(frauds, speaker) },
-      ],
+      attachments: [{ filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(frauds) }],
     }),
     textEncoding: 'quoted-printable',
     baseBoundary: key,
@@ -53,7 +51,7 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
     disableFileAccess: true,
     disableUrlAccess: true,
   })
-  const id = `${date.toISOString()}_${alone ? speaker.transaction(alone) : key}`
+  const id = `${date.toISOString()}_${alone ? transaction(alone) : key}`
   const message = composer.compile()
   const envelope = message.getEnvelope()
   return { id, subject: page.subject, from: envelope.from || from, to: envelope.to, raw: await message.build() }
@@ -74,7 +72,7 @@ const minute = (p: Prediction) => Math.floor(p.event_time / 60_000)
 const newestThenLargest = (a: Prediction, b: Prediction) =>
   minute(b) - minute(a) || b.amt - a.amt || b.event_time - a.event_time
 
-function alarm(p: Prediction, { say, merchant, amount, purchase, transaction }: Speaker): Page {
+function alarm(p: Prediction): Page {
   const distance = kilometres(p)
   const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
   const facts: [string, string | null][] = [
@@ -99,14 +97,17 @@ function alarm(p: Prediction, { say, merchant, amount, purchase, transaction }: 
     big: amount(p),
     below: merchant(p),
     lines: ['The model takes this card payment for fraud.'],
-    facts: facts.map(([name, value]) => [name, say(value ?? '', 400)] as const).filter(([, value]) => value),
+    facts: [
+      ...facts.map(([name, value]) => [name, say(value ?? '', 400)] as const).filter(([, value]) => value),
+      ['Event time', `${p.event_time}`],
+    ],
     columns: [],
     rows: [],
     end: 'Please check it with the card holder. The row is attached as CSV.',
   }
 }
 
-function digest(frauds: readonly Prediction[], { say, merchant, amount, purchase, transaction }: Speaker): Page {
+function digest(frauds: readonly Prediction[]): Page {
   const sum = `${frauds.length} payment${frauds.length === 1 ? '' : 's'}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
   const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
   const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
@@ -124,6 +125,7 @@ function digest(frauds: readonly Prediction[], { say, merchant, amount, purchase
     { name: 'Card', of: (p: Prediction) => `*${lastFour(p.cc_num)}` },
     { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : percent(p.score)) },
     ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
+    { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
     { name: 'Transaction', of: transaction },
   ]
   return {
@@ -141,12 +143,12 @@ function digest(frauds: readonly Prediction[], { say, merchant, amount, purchase
   }
 }
 
-function announcement(notice: Notice, frauds: readonly Prediction[], speaker: Speaker): Page {
-  const subject = speaker.say(maskCards(notice.subject))
-  const lines = notice.lines.map((line) => speaker.say(maskCards(line), 1000))
+function announcement(notice: Notice, frauds: readonly Prediction[]): Page {
+  const subject = say(notice.subject)
+  const lines = notice.lines.map((line) => say(line, 1000))
   const said = { subject, big: subject, below: '', lines }
   if (frauds.length === 0) return { ...said, facts: [], columns: [], rows: [], end: '' }
-  const { big, below, facts, ...rest } = digest(frauds, speaker)
+  const { big, below, facts, ...rest } = digest(frauds)
   return { ...rest, ...said, facts: [['Payments', `${big}, ${below}`], ...facts] }
 }
 
@@ -154,44 +156,25 @@ function announcement(notice: Notice, frauds: readonly Prediction[], speaker: Sp
 export const mark = (frauds: readonly { model: string | null }[]) =>
   frauds.some((p) => isSimulated(p.model)) ? '[simulated] ' : ''
 const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
-const dollars = (amount: number) => cut(DOLLARS.format(amount), 40)
+/** Nobody pays so much by card: it may be the card's number. */
+export const dollars = (amount: number) =>
+  Math.abs(amount) < 1e10 ? DOLLARS.format(amount) : `$${maskCards(String(amount))}`
 const percent = (score: number) => `${(score * 100).toFixed(1)} %`
 export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 
-type Speaker = ReturnType<typeof speakerFor>
-/** Makes texts from outside fit to be shown in a letter about these frauds: in one line that is not too long. */
-function speakerFor(frauds: readonly Prediction[]) {
-  const hide = hider(new Set(frauds.map((p) => String(p.cc_num))))
-  const say = (text: string, most = 200) => cut(hide(oneLine(text)), most)
-  const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
-  const amount = (p: Prediction) => hide(dollars(p.amt))
-  const purchase = (p: Prediction) =>
-    `${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`
-  const transaction = (p: Prediction) => say(p.trans_num, 400) // never cut: it has 200 characters at most
-  return { hide, say, merchant, amount, purchase, transaction }
-}
+/** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
+const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
+const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+const amount = (p: Prediction) => dollars(p.amt)
+const purchase = (p: Prediction) =>
+  maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)
+const transaction = (p: Prediction) => say(p.trans_num, 400) // never cut: it has 200 characters at most
 
-/** A card's number may stand in any text of any row, a street, a job, and with other signs between its digits. */
-function hider(cards: ReadonlySet<string>) {
-  const lengths = [...new Set([...cards].map((card) => card.length))].sort((a, b) => b - a)
-  return (text: string) =>
-    text.replace(/\d(?:[^\p{L}\p{N}]{0,3}\d){10,}/gu, (run) => {
-      const places = [...run.matchAll(/\d/g)].map(({ index }) => index)
-      const digits = places.map((place) => run[place]).join('')
-      let shown = ''
-      let next = 0
-      for (let i = 0; i < digits.length; i++) {
-        const card = lengths.map((length) => digits.slice(i, i + length)).find((part) => cards.has(part))
-        if (!card) continue
-        shown += `${run.slice(next, places[i])}****${card.slice(-4)}`
-        i += card.length - 1
-        next = places[i]! + 1
-      }
-      return shown + run.slice(next)
-    })
-}
-
-const oneLine = (text: string) => text.replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ').trim() // no line breaks, no right-to-left tricks
+const oneLine = (text: string) =>
+  text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
+    .trim() // no line breaks, no right-to-left tricks
 
 const WIDE =
   /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u
@@ -251,19 +234,20 @@ function textOf({ subject, lines, facts, columns, rows, end }: Page): string {
 }
 
 /** The rows as they are, in the training columns. A value that would make a mail too large for any server is cut. */
-function csvOf(frauds: readonly Prediction[], { hide }: Speaker): string {
-  const columns = [...FEATURES, 'prediction', 'score', 'model'] as const
+function csvOf(frauds: readonly Prediction[]): string {
+  const columns = [...FEATURES, 'event_time', 'prediction', 'score', 'model'] as const
   const most = Math.floor(400_000 / frauds.length)
   const shown = (value: unknown) => {
     if (value === null || value === undefined) return null
-    const text = hide(String(value))
-    return typeof value === 'number' && text === String(value) ? value : defuse(cut(text, most))
+    const text = maskCards(String(value))
+    if (typeof value === 'number' && (!Number.isInteger(value) || text === String(value))) return value
+    return defuse(cut(text, most))
   }
   return [
     csvLine(columns),
     ...frauds.map((p) => {
       const row = { ...p, cc_num: `****${lastFour(p.cc_num)}`, merchant: merchantOf(p) }
-      return csvLine(columns.map((column) => shown(row[column])))
+      return csvLine(columns.map((column) => (column === 'event_time' ? p.event_time : shown(row[column]))))
     }),
   ].join('')
 }

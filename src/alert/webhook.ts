@@ -1,8 +1,9 @@
 import { createHmac } from 'node:crypto'
+import { lastFour, maskCards } from '../card.ts'
 import { isHtml, request } from '../http.ts'
 import { isBug, reason } from '../stage.ts'
-import { lastFour, maskCards, type Prediction } from '../transaction.ts'
-import { mark, merchantOf } from './alert.ts'
+import type { Prediction } from '../transaction.ts'
+import { dollars, mark, merchantOf } from './alert.ts'
 import { type Letter, letterKey, SendError, type Way } from './way.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
@@ -77,8 +78,9 @@ function failureOf(status: number, html: boolean): [string, ConstructorParameter
 function contentOf(letter: Letter) {
   const { at, notice } = letter
   const frauds = letter.frauds.map(shown)
-  const subject = cut(notice ? maskCards(oneLine(notice.subject)) : subjectOf(frauds), MAX_VALUE)
-  const said = notice?.lines.map((line) => cut(maskCards(oneLine(line)), MAX_LINE)) ?? []
+  const total = letter.frauds.reduce((sum, { amt }) => sum + amt, 0)
+  const subject = cut(notice ? say(notice.subject) : subjectOf(frauds, total), MAX_VALUE)
+  const said = notice?.lines.map((line) => say(line, MAX_LINE)) ?? []
   const lines = fitting(subject, [...said, ...frauds.map(lineOf)])
   return {
     text: lines.map(forSlack).join('\n'),
@@ -96,33 +98,31 @@ function contentOf(letter: Letter) {
   }
 }
 
-/** What may be seen of a fraud. The card's number is in no text of it, in pieces neither. */
+const say = (text: string, most = MAX_VALUE) => cut(maskCards(oneLine(text)), most)
+/** What may be seen of a fraud. A card's number is in no text of it. */
 function shown(p: Prediction) {
-  const card = new RegExp([...String(p.cc_num)].join('[\\W_]?'), 'g')
-  const name = (value: string) => cut(oneLine(value).replace(card, `****${lastFour(p.cc_num)}`), MAX_VALUE)
-  const text = (value?: string | null) => (value ? name(maskCards(oneLine(value))) : null)
+  const text = (value?: string | null) => (value ? say(value) : null)
+  const amount = maskCards(String(p.amt))
   return {
-    trans_num: name(p.trans_num),
+    trans_num: say(p.trans_num),
     event_time: p.event_time,
     trans_date_trans_time: p.trans_date_trans_time,
-    amt: p.amt,
+    amt: Number.isInteger(p.amt) && amount !== String(p.amt) ? amount : p.amt,
     merchant: text(merchantOf(p)),
     category: text(p.category),
     card_last4: lastFour(p.cc_num),
     score: p.score,
-    model: p.model && name(p.model),
+    model: text(p.model),
   }
 }
 type Shown = ReturnType<typeof shown>
 
-const DOLLARS = { minimumFractionDigits: 2, maximumFractionDigits: 2 }
-const dollars = (amt: number) => `$${amt.toLocaleString('en-US', DOLLARS)}`
 const what = ({ amt, merchant, category }: Shown) =>
-  `${dollars(amt)} at ${merchant ?? 'unknown merchant'} (${category ?? 'unknown category'})`
+  `${typeof amt === 'number' ? dollars(amt) : `$${amt}`} at ${merchant ?? 'unknown merchant'} (${category ?? 'unknown category'})`
 
-function subjectOf(frauds: readonly Shown[]): string {
+function subjectOf(frauds: readonly Shown[], total: number): string {
   if (frauds.length === 1) return `${mark(frauds)}Fraud alert: ${what(frauds[0]!)}`
-  return `${mark(frauds)}${frauds.length} fraud alerts, ${dollars(frauds.reduce((sum, { amt }) => sum + amt, 0))} in all`
+  return `${mark(frauds)}${frauds.length} fraud alerts, ${dollars(total)} in all`
 }
 
 function lineOf(fraud: Shown): string {
@@ -153,4 +153,4 @@ const oneLine = (text: string) =>
 const forSlack = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('@', '@\u200b')
 /** Nothing is Markdown, link, name or emoji to Discord; the colon in a time never is. */
-const forDiscord = (text: string) => text.replace(/[\\*_~`|>#[\]()<@]|:(?!\d)/g, '\\$&')
+const forDiscord = (text: string) => text.replace(/[\\*_~`|>#[\]()<@!]|:(?!\d)/g, '\\$&')

@@ -1,5 +1,6 @@
+import { maskCards } from '../card.ts'
 import { brackets, type Json, parse, pieces } from '../json.ts'
-import { columnsAmong, maskCards } from '../transaction.ts'
+import { columnsAmong } from '../transaction.ts'
 
 /**
  * Where the rows of a body are: between `from` and `to` of `text`, with commas between them, or one after the other

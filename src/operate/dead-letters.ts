@@ -1,10 +1,11 @@
+import { maskCards } from '../card.ts'
 import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
 import { plural, reason } from '../stage.ts'
 import { FOREIGN, foreignTransaction } from '../topic/kafka-message.ts'
 import type { Topics } from '../topic/topic.ts'
-import { type DeadLetter, maskCards, type Prediction, type Transaction } from '../transaction.ts'
+import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
 const stays = (why: string) => `stays: ${why}`
 const MISSING = 'there is no such dead letter, or it was put back already'

@@ -1,5 +1,6 @@
 import { type NotedAccount, unaccounted } from '../alert/account.ts'
-import { identity, maskCards } from '../transaction.ts'
+import { maskCards } from '../card.ts'
+import { identity } from '../transaction.ts'
 
 /** things that do not hold, of one kind, that are listed */
 const LISTED = 20

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { maskCards } from '../card.ts'
 import { STAGES, type StageName } from '../config.ts'
 import { type Health, works } from '../stage.ts'
 import type { Reader, Topics, Turn } from '../topic/topic.ts'
-import { maskCards } from '../transaction.ts'
 import { openMetrics } from './metrics.ts'
 
 export type Watched = StageName | 'webhook'
