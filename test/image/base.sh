@@ -17,7 +17,8 @@ images() { buildah --root "$work/images" --runroot "$work/run" --storage-driver 
 
 debootstrap --variant=minbase bookworm "$tree" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"}
 install "$node" "$tree/usr/local/bin/node"
-(cd "$work" && npm pack --silent "npm@$npm")
+# The project's own rule against packages from elsewhere comes along in the environment of `npm run`: a mirror is elsewhere.
+(cd "$work" && env -u npm_config_allow_remote npm pack --loglevel=error "npm@$npm")
 mkdir -p "$tree/usr/local/lib/node_modules/npm"
 tar -xzf "$work/npm-$npm.tgz" -C "$tree/usr/local/lib/node_modules/npm" --strip-components=1 --no-same-owner
 ln -s ../lib/node_modules/npm/bin/npm-cli.js "$tree/usr/local/bin/npm"
