@@ -4,10 +4,8 @@ import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { knock } from '../src/alert/email.ts'
 import { ConfigError, readConfig } from '../src/config.ts'
 import { openPipeline } from '../src/pipeline.ts'
-import type { Health } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { disposable, isFraud, outside, someRows } from './outside.ts'
 import { LONG_CARD, listeningLog, row, tempDir, waitFor } from './rows.ts'
@@ -89,23 +87,6 @@ describe('the whole flow', () => {
       },
       down,
     )
-  })
-
-  test('a mail server that lets nobody in is known before the first fraud, until it does', async () => {
-    const { log, lines } = listeningLog()
-    await using world = await outside([], '/nowhere')
-    world.smtp.down = true
-    const stop = new AbortController()
-    const health: Health = {}
-    const server = readConfig(world.env).SMTP_URL!
-    const knocking = knock({ log, stop: stop.signal, health }, server, 100)
-    await waitFor('two tries', () => lines.length === 2)
-    expect(lines[0]!.msg).toMatch(/421.*; alarms are tried all the same, and the login again in 0\.1 s$/)
-    expect(health.failing?.reason).toContain('421')
-    world.smtp.down = false
-    await knocking
-    expect(health.failing).toBe(undefined)
-    expect(world.smtp.mails).toEqual([])
   })
 
   test('topics with simulated payments are refused in production, and let go of', async () => {

@@ -1,12 +1,11 @@
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createTransport } from 'nodemailer'
 import type { SmtpServer } from '../config.ts'
-import { failed, orAborted, reason, type Stage, seconds, works } from '../stage.ts'
+import { eventually, Outage, type Stage, seconds } from '../stage.ts'
 import { type Addresses, compose, type Mail } from './alert.ts'
-import { type Delivery, SendError, type Way } from './way.ts'
+import { type Delivery, type Obstacle, SendError, type Way } from './way.ts'
 
 /** Where mails go. */
 export type Channel = {
@@ -30,7 +29,7 @@ const HAND_OVER = 60_000
 /** ms to wait for the answer to the final dot (RFC 5321, 4.5.3.2.6): less makes doubles */
 const FINAL_ANSWER = 600_000
 
-/** ms of silence, and between two logins without a mail: accounts are locked after too many that fail */
+/** ms of silence, and between two logins after one that was refused: accounts are locked after too many of these */
 const LOGIN_WITHIN = 30_000
 const LOGIN_AGAIN = 600_000
 
@@ -65,18 +64,13 @@ export async function tryLogin(server: SmtpServer, patience: number): Promise<vo
 }
 
 /** Tries the login until it worked once: that it is refused is to be known before the first fraud. */
-export async function knock({ log, stop, health }: Stage, server: SmtpServer, every = LOGIN_AGAIN): Promise<void> {
-  while (!stop.aborted) {
-    try {
-      await orAborted(stop, tryLogin(server, LOGIN_WITHIN))
-      return works(health)
-    } catch (error) {
-      if (stop.aborted) return
-      failed(health, error)
-      log.warn(`${reason(error)}; alarms are tried all the same, and the login again in ${seconds(every)} s`)
-      await sleep(every, undefined, { signal: stop }).catch(() => {})
-    }
-  }
+export async function knock(stage: Stage, server: SmtpServer, again = LOGIN_AGAIN): Promise<void> {
+  await eventually(stage, () =>
+    tryLogin(server, LOGIN_WITHIN).catch((error: SendError) => {
+      const wait = error.obstacle === 'login refused' ? again : 0
+      throw new Outage(`${error.message}; alarms are tried all the same, and so is the login`, { wait })
+    }),
+  )
 }
 
 /** Mails through an SMTP server. Sessions are kept and used again. */
@@ -200,7 +194,7 @@ async function* reportEnd(mail: Readable, report?: () => void) {
   report?.()
 }
 
-const oneLine = (text: string) => text.replace(/\s+/g, ' ')
+const oneLine = (text: string) => text.slice(0, 500).replace(/\s+/g, ' ')
 /** What was refused, by the command that was answered. */
 const WHAT: Record<string, string> = {
   CONN: 'the connection',
@@ -213,14 +207,20 @@ function explain(
   handedOver: boolean,
   late?: string,
 ): SendError {
-  const blocked = (what: string) => new SendError(what, { pause: true })
+  const blocked = (what: string, obstacle?: Obstacle) =>
+    new SendError(what, { pause: true, ...(obstacle && { obstacle }) })
   const said = oneLine(response || message).replace(/^Reached maximum number of retries after /, '')
-  if (code === 'EAUTH' && (responseCode >= 500 || responseCode === 0))
-    return blocked(`the mail server refused the login (${responseCode || code}): check user and password in SMTP_URL`)
-  if (code === 'EAUTH') return blocked(`the mail server put the login off (${responseCode})`) // it may repeat the password
+  // What it answered may repeat the password.
+  if (code === 'EAUTH' && responseCode >= 400 && responseCode < 500)
+    return blocked(`the mail server put the login off (${responseCode})`, 'login put off')
+  if (code === 'EAUTH')
+    return blocked(
+      `the mail server refused the login (${responseCode || code}): check user and password in SMTP_URL`,
+      responseCode ? 'login refused' : 'login missing',
+    )
   if (responseCode === 530)
-    return blocked(`the mail server demands a login: check user and password in SMTP_URL (${said})`)
-  if (code === 'ETLS') return blocked(`the way to the mail server cannot be encrypted: ${said}`)
+    return blocked(`the mail server demands a login: check user and password in SMTP_URL (${said})`, 'login missing')
+  if (code === 'ETLS') return blocked(`the way to the mail server cannot be encrypted: ${said}`, 'unencrypted')
   if (/certificate|altnames/i.test(said) && responseCode === 0)
     return blocked(`the mail server's certificate cannot be trusted: ${said.replace(/; if the root CA.*/, '')}`)
   if (/^5\d\d[ -]5\.4\.5\b/m.test(response))
@@ -236,7 +236,7 @@ function explain(
       own: true,
       uncertain: true,
     })
-  return blocked(`cannot reach the mail server: ${late ?? said}`)
+  return blocked(`cannot reach the mail server: ${late ?? said}`, 'unreachable')
 }
 
 /** Mails as files in a folder, for a first run. A file is whole or not there. */

@@ -50,20 +50,26 @@ export type Way = {
   close(): void
 }
 
+/** What stands in the way, as far as a program has to know it. */
+export type Obstacle = 'unreachable' | 'unencrypted' | 'login refused' | 'login missing' | 'login put off'
+
 /**
  * `pause`: the way is blocked for every letter. `own`: this letter may be the cause itself. `uncertain`: it may have
  * arrived all the same. `wait`: ms to wait at least, as the other side has said.
  */
+export type Meaning = { pause?: boolean; own?: boolean; uncertain?: boolean; wait?: number; obstacle?: Obstacle }
 export class SendError extends Error {
   readonly pause: boolean
   readonly own: boolean
   readonly uncertain: boolean
   readonly wait: number
-  constructor(message: string, { pause = false, own = false, uncertain = false, wait = 0 }) {
+  readonly obstacle: Obstacle | undefined
+  constructor(message: string, { pause = false, own = false, uncertain = false, wait = 0, obstacle }: Meaning) {
     super(message)
     this.pause = pause
     this.own = own
     this.uncertain = uncertain
     this.wait = wait
+    this.obstacle = obstacle
   }
 }

@@ -4,7 +4,7 @@ import { isHtml, request } from '../http.ts'
 import { isBug, reason } from '../stage.ts'
 import type { Prediction } from '../transaction.ts'
 import { dollars, mark, merchantOf } from './alert.ts'
-import { type Letter, letterKey, SendError, type Way } from './way.ts'
+import { type Letter, letterKey, type Meaning, SendError, type Way } from './way.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
 const DEADLINE = 60_000
@@ -62,7 +62,7 @@ function unanswered(error: Error, host: string): SendError {
 }
 
 /** What is wrong and whom it concerns; undefined when the letter has been taken. */
-function failureOf(status: number, html: boolean): [string, ConstructorParameters<typeof SendError>[1]] | undefined {
+function failureOf(status: number, html: boolean): [string, Meaning] | undefined {
   if (status < 300)
     return html ? [' with a web page, so it is no webhook: check ALERT_WEBHOOK_URL', BLOCKED] : undefined
   if (status < 400) return [', a redirect, not followed: ALERT_WEBHOOK_URL has moved', BLOCKED]

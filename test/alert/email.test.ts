@@ -1,13 +1,15 @@
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
-import type { AddressInfo, Socket } from 'node:net'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { simpleParser } from 'mailparser'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import { describe, expect, test, vi } from 'vitest'
 import { compose, type Mail } from '../../src/alert/alert.ts'
-import { type Channel, outbox, smtp } from '../../src/alert/email.ts'
+import { type Channel, knock, outbox, smtp } from '../../src/alert/email.ts'
 import { type Delivery, SendError } from '../../src/alert/way.ts'
 import type { SmtpServer } from '../../src/config.ts'
-import { prediction, tempDir, waitFor } from '../rows.ts'
+import type { Health } from '../../src/stage.ts'
+import { freePort, listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
 
 vi.setConfig({ testTimeout: 20_000 })
@@ -461,6 +463,62 @@ describe.concurrent('a stop', () => {
     using mails = channel(fake.server)
     expect((await failure(mails.send(await alarm(1), AbortSignal.abort()))).uncertain).toBe(false)
     expect(fake.sessions).toBe(0)
+  })
+})
+
+describe('before the first fraud', () => {
+  test.for<[what: string, greeting: string, login: string, again: boolean]>([
+    ['is busy', '421 4.3.2 busy', '', true],
+    ['refuses everybody', '554 5.7.1 go away', '', true],
+    ['puts logins off', '', '454 4.7.0 later', true],
+    ['refuses the login', '', '535 5.7.8 no', false],
+  ])(
+    'a mail server that %s is known before the first fraud, and tried again soon unless accounts are locked for it',
+    async ([, greeting, login, again]) => {
+      const { log, lines } = listeningLog()
+      await using fake = await scriptedSmtp(({ verb }) => {
+        if (verb === 'greeting' && greeting) return greeting
+        if (verb === 'EHLO') return '250-fake\r\n250 AUTH PLAIN'
+        return verb === 'AUTH' && login ? login : undefined
+      })
+      const stop = new AbortController()
+      const health: Health = {}
+      const server = { ...fake.server, user: 'desk', pass: 'sesame' }
+      const knocking = knock({ log, stop: stop.signal, health }, server, 60_000)
+      await waitFor('a try', () => lines.length > 0)
+      expect(lines[0]!.msg).toMatch(
+        /^the mail server .*; alarms are tried all the same, and so is the login; retrying in /,
+      )
+      expect(lines[0]!.msg).not.toContain('sesame')
+      expect(health.failing).toBeDefined()
+      fake.answer = ({ verb }) => (verb === 'EHLO' ? '250-fake\r\n250 AUTH PLAIN' : undefined)
+      if (again) await knocking
+      else {
+        expect(lines[0]!.msg).toMatch(/retrying in 60 s$/)
+        await Promise.race([knocking, sleep(1000)])
+        stop.abort()
+      }
+      await knocking
+      expect(health.failing === undefined).toBe(again)
+      expect(fake.seen).toEqual([])
+    },
+  )
+  test('a mail server that is not there yet is found within seconds', async () => {
+    const { log, lines } = listeningLog()
+    const port = await freePort()
+    const health: Health = {}
+    const server = { host: '127.0.0.1', port, secure: false, loopback: true }
+    const knocking = knock({ log, stop: new AbortController().signal, health }, server)
+    await waitFor('three tries', () => lines.length === 3)
+    expect(health.failing?.reason).toMatch(/^cannot reach the mail server: .*ECONNREFUSED/)
+    const later = createServer((socket) => {
+      socket.write('220 fake\r\n')
+      socket.on('data', () => socket.write('250 fake\r\n')).on('error', () => {})
+    })
+    await new Promise<void>((resolve) => later.listen(port, '127.0.0.1', resolve))
+    await knocking
+    expect(health.failing).toBe(undefined)
+    await new Promise((resolve) => later.close(resolve))
   })
 })
 

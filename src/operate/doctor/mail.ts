@@ -1,5 +1,5 @@
 import { mails, outbox, smtp, tryLogin } from '../../alert/email.ts'
-import type { Letter, Way } from '../../alert/way.ts'
+import type { Letter, SendError, Way } from '../../alert/way.ts'
 import { webhook } from '../../alert/webhook.ts'
 import type { Config, SmtpServer } from '../../config.ts'
 import { type Finding, plainly, type Subject, wrong } from './check.ts'
@@ -42,7 +42,9 @@ export function mail(config: Config, send: boolean): Subject {
       const where = `${server.host}:${server.port}`
       const failure = await failureOf(server, patience)
       if (failure)
-        return [{ state: 'wrong', text: `${where}: ${failure}`, cure: await cureOf(server, failure, patience) }]
+        return [
+          { state: 'wrong', text: `${where}: ${plainly(failure)}`, cure: await cureOf(server, failure, patience) },
+        ]
       const encrypted = server.secure ? ', TLS' : server.loopback ? '' : ', STARTTLS'
       const login = server.user === undefined ? ', no login (SMTP_URL has no user)' : ', logged in'
       const reached: Finding = { state: 'ok', text: `${where}: connected${encrypted}${login}` }
@@ -84,24 +86,36 @@ async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT
   }
 }
 
-const failureOf = (server: SmtpServer, patience: number): Promise<string | undefined> =>
-  tryLogin(server, patience).then(() => undefined, plainly)
+/** Why nobody is let in; undefined when somebody is. */
+const failureOf = (server: SmtpServer, patience: number): Promise<SendError | undefined> =>
+  tryLogin(server, patience).then(
+    () => undefined,
+    (error: SendError) => error,
+  )
+
+const NO_SERVER = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED/
+const isOutside = ({ obstacle }: SendError) => obstacle === 'unreachable' || obstacle === 'unencrypted'
 
 /** The usual mistake is smtp:// for a port that begins with TLS, or smtps:// for one that does not: that is tried. */
-async function cureOf(server: SmtpServer, failure: string, patience: number): Promise<string> {
-  if (/^cannot reach|cannot be encrypted/.test(failure) && !/ENOTFOUND|EAI_AGAIN|ECONNREFUSED/.test(failure)) {
+async function cureOf(server: SmtpServer, failure: SendError, patience: number): Promise<string> {
+  if (isOutside(failure) && !NO_SERVER.test(failure.message)) {
     const other = { ...server, secure: !server.secure }
     const again = await failureOf(other, patience)
-    if (!again || !/^cannot reach|cannot be encrypted/.test(again)) {
+    if (!again || !isOutside(again)) {
       const login = server.user === undefined ? '' : 'user:password@'
       const works = again ? 'there it answers' : 'with that it works'
       return `this port ${other.secure ? 'begins with TLS' : 'begins without TLS'}: set SMTP_URL=${other.secure ? 'smtps' : 'smtp'}://${login}${server.host}:${server.port} (${works})`
     }
   }
-  if (/refused the login|demands a login/.test(failure))
-    return 'write user and password in SMTP_URL with @ : / ? # % as %40 %3A %2F %3F %23 %25; Gmail and others want an app password'
-  if (/put the login off/.test(failure)) return 'wait, and try again'
-  if (/cannot be encrypted/.test(failure))
-    return 'it offers no STARTTLS on this port: set SMTP_URL=smtps://…:465, or ask for its encrypted port'
-  return wrong(new Error(failure), 'SMTP_URL').cure!
+  switch (failure.obstacle) {
+    case 'login refused':
+    case 'login missing':
+      return 'write user and password in SMTP_URL with @ : / ? # % as %40 %3A %2F %3F %23 %25; Gmail and others want an app password'
+    case 'login put off':
+      return 'wait, and try again'
+    case 'unencrypted':
+      return 'it offers no STARTTLS on this port: set SMTP_URL=smtps://…:465, or ask for its encrypted port'
+    default:
+      return wrong(failure, 'SMTP_URL').cure!
+  }
 }
