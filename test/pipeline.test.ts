@@ -141,6 +141,7 @@ describe('the whole flow', () => {
     await using world = await outside(rows, dir.path)
     let down = true
     const posted: string[] = []
+    const bodies: Record<string, Set<string>> = {} // of each key, refused ones too
     const server = createServer((req, res) => {
       let text = ''
       req.on('data', (part) => {
@@ -148,6 +149,8 @@ describe('the whole flow', () => {
       })
       req.on('end', () => {
         const { kind, frauds } = JSON.parse(text)
+        const key = String(req.headers['idempotency-key'])
+        bodies[key] = (bodies[key] ?? new Set()).add(text)
         if (!down) posted.push(`${kind} ${frauds[0].trans_num}`)
         res.writeHead(down ? 404 : 200).end('ok')
       })
@@ -163,6 +166,7 @@ describe('the whole flow', () => {
       down = false
       await waitFor('all posts', () => posted.length >= wanted.length)
       expect(posted.toSorted()).toEqual(wanted.toSorted())
+      expect(Object.values(bodies).map(({ size }) => size)).toEqual(wanted.map(() => 1))
       expect(flow.text()).toContain('webhook: posted to 127.0.0.1:')
       expect(flow.text()).not.toContain('T0/secret')
     } finally {

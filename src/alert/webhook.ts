@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { lastFour, maskCards } from '../card.ts'
 import { isHtml, request } from '../http.ts'
 import { isBug, reason } from '../stage.ts'
@@ -19,8 +19,8 @@ type Options = { url: URL; secret?: string | undefined; deadline?: number }
 
 /**
  * Posts each letter as JSON: `text` for Slack and `content` for Discord say the same, cut to what Discord takes; the
- * other fields are for machines. The body follows from the letter alone, so a repeat is the same to the byte and has the
- * same `Idempotency-Key`. With a secret, `X-Signature` is the HMAC-SHA256 of the body in hex. Messages show the host
+ * other fields are for machines. The body follows from the letter alone, that of a single alarm from its fraud, and
+ * `Idempotency-Key` from the body: a repeat is the same to the byte, and what has changed has another key. With a secret, `X-Signature` is the HMAC-SHA256 of the body in hex. Messages show the host
  * alone: the rest of such a URL is a password. Nobody is named in it: a channel has more readers than a mail.
  */
 export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
@@ -31,7 +31,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
       const content = contentOf(letter)
       const body = JSON.stringify(content)
       const headers = {
-        'idempotency-key': letterKey(letter),
+        'idempotency-key': createHash('sha256').update(body).digest('hex').slice(0, 32),
         ...(secret && { 'x-signature': createHmac('sha256', secret).update(body).digest('hex') }),
       }
       const answer = await request({ url, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch((error) => {
@@ -76,7 +76,8 @@ function failureOf(status: number, html: boolean): [string, Meaning] | undefined
 }
 
 function contentOf(letter: Letter) {
-  const { at, notice } = letter
+  const { notice } = letter
+  const alone = notice ? undefined : letter.frauds.length === 1 ? letter.frauds[0] : undefined
   const frauds = letter.frauds.map(shown)
   const total = letter.frauds.reduce((sum, { amt }) => sum + amt, 0)
   const subject = cut(notice ? say(notice.subject) : subjectOf(frauds, total), MAX_VALUE)
@@ -91,8 +92,9 @@ function contentOf(letter: Letter) {
     content: lines.map(forDiscord).join('\n'),
     allowed_mentions: { parse: [] },
     id: letterKey(letter),
-    at: new Date(at).toISOString(),
-    kind: notice ? 'notice' : frauds.length === 1 ? 'alarm' : 'digest',
+    // One that was refused for certain is decided anew, at another time, and is the same alarm.
+    at: new Date(alone?.predicted_at ?? letter.at).toISOString(),
+    kind: notice ? 'notice' : alone ? 'alarm' : 'digest',
     subject,
     frauds: frauds.slice(0, MAX_FRAUDS),
   }

@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import dns from 'node:dns'
 import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -82,7 +82,7 @@ test('posts a letter as JSON to the whole URL, and says to which host', async ()
   expect([request.method, request.url]).toEqual(['POST', PATH])
   expect(request.headers).toMatchObject({
     'content-type': 'application/json',
-    'idempotency-key': letterKey(letter()),
+    'idempotency-key': createHash('sha256').update(text).digest('hex').slice(0, 32),
     'content-length': String(Buffer.byteLength(text)),
   })
   expect(request.headers['x-signature']).toBeUndefined()
@@ -109,7 +109,7 @@ test('says all of a single alarm: for Slack, for Discord and for machines', asyn
       '2026-01-02 03:04:12 UTC · $17.00 at Kutch, Hermiston and Farrell \\(gas\\_transport\\) · card ends in 4184 · score 98.7 % · trans-7',
     allowed_mentions: { parse: [] },
     id: letterKey(letter()),
-    at: '2026-01-02T03:05:00.000Z',
+    at: '2026-01-02T03:04:13.578Z',
     kind: 'alarm',
     subject: 'Fraud alert: $17.00 at Kutch, Hermiston and Farrell (gas_transport)',
     frauds: [
@@ -172,6 +172,26 @@ test('is the same to the byte when it is sent again, later, by another process',
   const second = await posted(structuredClone(sent))
   expect(second.raw).toBe(first.raw)
   expect(second.headers['idempotency-key']).toBe(first.headers['idempotency-key'])
+})
+
+test('a single alarm that was refused and is decided anew is the same to the byte', async () => {
+  const first = await posted(letter())
+  const second = await posted(letter([fraud()], { at: AT + 600_000, under: letterKey(letter(many(2))) }))
+  expect(second.raw).toBe(first.raw)
+  expect(second.headers['idempotency-key']).toBe(first.headers['idempotency-key'])
+})
+
+test.for<[what: string, changed: Letter]>([
+  ['another time', letter(many(2), { at: AT + 1 })],
+  ['one fraud more', letter(many(3))],
+  ['another order', letter(many(2).toReversed())],
+  ['another amount', letter([fraud(0, { amt: 1 }), fraud(1)])],
+  ['another model', letter(many(2, { model: 'rf/8' }))],
+  ['a notice', letter(many(2), { notice: { subject: 's', lines: ['a'] } })],
+])('%s is another key', async ([, changed]) => {
+  const [{ raw, headers }, other] = [await posted(letter(many(2))), await posted(changed)]
+  expect(other.raw).not.toBe(raw)
+  expect(other.headers['idempotency-key']).not.toBe(headers['idempotency-key'])
 })
 
 test('signs the bytes of the body', async () => {
