@@ -1,5 +1,6 @@
 import type { Batch } from '../topic/topic.ts'
 import { identity, type Prediction } from '../transaction.ts'
+import { VERSION } from '../version.ts'
 import { deservesMail } from './alert.ts'
 import type { Letter } from './way.ts'
 
@@ -199,7 +200,7 @@ export function openAccount(noted: NotedAccount, steady: () => number, wasSent: 
     /** Puts the first `size` that wait into a letter. */
     decide(size: number, draft: Omit<Draft, 'of'>): Open {
       const frauds = waiting.splice(0, size)
-      return add({ ...draft, of: frauds.map(({ prediction }) => identity(prediction)) }, frauds)
+      return add({ by: VERSION, ...draft, of: frauds.map(({ prediction }) => identity(prediction)) }, frauds)
     },
     /** The letter, once all of its frauds are here. */
     letter({ of: _, noted, sending, doubtful, started, failures, due, frauds, ...draft }: Open): Letter | undefined {
@@ -225,7 +226,7 @@ export function openAccount(noted: NotedAccount, steady: () => number, wasSent: 
       const { of, frauds, notice, ...rest } = open
       if (of.length > (notice ? 0 : 1) && opens.length < HALVES) {
         const half = Math.ceil(of.length / 2)
-        const bare = { at: rest.at, ...(rest.under && { under: rest.under }) }
+        const bare = { at: rest.at, ...(rest.by && { by: rest.by }), ...(rest.under && { under: rest.under }) }
         remove(open)
         // Before the others, so that it is not taken into more and more parts at once.
         if (half < of.length) add({ ...bare, of: of.slice(half) }, frauds.slice(half), true)
@@ -248,8 +249,9 @@ export function openAccount(noted: NotedAccount, steady: () => number, wasSent: 
           ...beyond.map(({ prediction }) => identity(prediction)),
         ],
         ...(opens.length > 0 && {
-          open: opens.map(({ at, of, notice, under, operators }) => ({
+          open: opens.map(({ at, by, of, notice, under, operators }) => ({
             at,
+            ...(by && { by }),
             of,
             ...(notice && { notice }),
             ...(under && { under }),

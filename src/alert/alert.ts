@@ -22,7 +22,7 @@ export const deservesMail = (p: Prediction) => p.prediction === 1
  * mail, byte for byte. Cards are shown by their last four digits only.
  */
 export async function compose(letter: Letter, addresses: Addresses): Promise<Mail> {
-  const { notice, under, operators } = letter
+  const { notice, under, by, operators } = letter
   const { from } = addresses
   const to = operators ? addresses.operators : addresses.to
   const key = letterKey(letter)
@@ -39,7 +39,11 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
     messageId: named(key),
     ...(under !== undefined && { inReplyTo: named(under), references: named(under) }),
     date,
-    headers: { ...AUTOMATIC, 'List-Id': `<${operators ? 'fraud-operators' : 'fraud-alerts'}.${domain}>` },
+    headers: {
+      ...AUTOMATIC,
+      ...(by && { 'X-Mailer': `client-predict ${by}` }),
+      'List-Id': `<${operators ? 'fraud-operators' : 'fraud-alerts'}.${domain}>`,
+    },
     text: textOf(page),
     html: htmlOf(page),
     ...(frauds.length > 0 && {

@@ -6,7 +6,8 @@ export type Notice = { subject: string; lines: readonly string[] }
 
 /**
  * One message to people, once it is decided: whatever is made of it follows from this alone, to the byte. A fraud is in
- * one letter only. `at` is when it was decided, in ms since 1970; `under` the key of the letter it belongs to in a thread.
+ * one letter only. `at` is when it was decided, in ms since 1970, and `by` which version of this program; `under` the key
+ * of the letter it belongs to in a thread.
  */
 export type Letter = {
   at: number
@@ -14,6 +15,7 @@ export type Letter = {
   frauds: readonly Prediction[]
   notice?: Notice
   under?: string
+  by?: string
   /** for those who run the worker, not for those who check payments */
   operators?: boolean
 }

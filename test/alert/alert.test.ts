@@ -510,6 +510,10 @@ describe('the headers', () => {
     ['a digest', { at: AT, frauds: many(2) }],
     ['a notice', { at: AT, frauds: [], notice: NOTICE }],
   ]
+  test('say which version has decided on the letter', async () => {
+    expect(header(await read({ ...alone(), by: '1.2.3' }), 'x-mailer')).toBe('X-Mailer: client-predict 1.2.3')
+    expect(header(await read(alone()), 'x-mailer')).toBeUndefined() // by one that did not say so, and its repeats neither
+  })
   test.for(letters)('of %s keep automatic replies away and name the list', async ([, letter]) => {
     const mail = await read(letter)
     for (const [name, value] of Object.entries(HEADERS)) expect(header(mail, name)?.replace(/^.*?: /, '')).toBe(value)

@@ -7,6 +7,7 @@ import { orAborted } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { type Batch, TakenOver, type Topics } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
+import { VERSION } from '../../src/version.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from './smtp.ts'
 
@@ -263,6 +264,31 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     expect(only.warnings()).toMatchObject([
       { msg: expect.stringMatching(/^transaction trans-1: no answer .* may arrive twice.*; retrying in [\d.]+ s$/) },
     ])
+  })
+
+  test('is the same to the byte when another version of the program sends it again', async () => {
+    await using w = await world(frauds(1), ({ verb }) => (verb === 'dot' ? hang : undefined))
+    {
+      const killed = await w.worker()
+      await waitFor('the mail to be out', () => w.fake.seen.length === 1)
+      await killed.kill()
+    }
+    const mailer = `X-Mailer: client-predict ${VERSION}`
+    expect(w.fake.seen[0]!.raw.toString()).toContain(`\r\n${mailer}\r\n`)
+    const [{ by }] = await w.withTopics(
+      async (topics) => ((await topics.noted('alert')) as { open: [{ by: string }] }).open,
+    )
+    expect(by).toBe(VERSION)
+    await w.withTopics(async (topics) => {
+      const noted = (await topics.noted('alert')) as { open: object[] }
+      await topics.note({ alert: { ...noted, open: noted.open.map((open) => ({ ...open, by: '0.0.1' })) } })
+    })
+    w.fake.answer = () => undefined
+    await using second = await w.worker()
+    await drained(second.topics)
+    expect(w.fake.seen[1]!.raw.toString()).toBe(
+      w.fake.seen[0]!.raw.toString().replace(mailer, 'X-Mailer: client-predict 0.0.1'),
+    )
   })
 
   test('is not forgotten when what was mailed beyond it is far away', async () => {

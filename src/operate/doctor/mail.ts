@@ -2,6 +2,7 @@ import { mails, outbox, smtp, tryLogin } from '../../alert/email.ts'
 import type { Letter, SendError, Way } from '../../alert/way.ts'
 import { webhook } from '../../alert/webhook.ts'
 import type { Config, SmtpServer } from '../../config.ts'
+import { VERSION } from '../../version.ts'
 import { type Finding, plainly, type Subject, wrong } from './check.ts'
 
 /** ms of silence after which a mail server is given up */
@@ -11,6 +12,7 @@ const SEND_WITHIN = 60_000
 
 const testLetter = (): Letter => ({
   at: Date.now(),
+  by: VERSION,
   frauds: [],
   notice: {
     subject: '[test] client-predict: a test of the alarms',
