@@ -2,7 +2,7 @@ import { type Logger, pino, stdTimeFunctions } from 'pino'
 import pretty from 'pino-pretty'
 import { maskCards } from './card.ts'
 import { parse, stringify } from './json.ts'
-import { reason } from './stage.ts'
+import { plural, reason } from './stage.ts'
 
 /**
  * The log: one line an event on stdout, written before the call returns. JSON, or readable text on a terminal. Every
@@ -49,17 +49,39 @@ function unbroken() {
   }
 }
 
-/** A copy of a value without card numbers; an error becomes its messages and its stack, nothing else that it carries. */
-export function scrub(value: unknown, depth = 0): unknown {
-  if (typeof value === 'string') return maskCards(value)
-  if (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) {
-    const masked = maskCards(String(value))
-    return typeof value === 'number' && masked === String(value) ? value : masked
+/** values in one line, and how deep they may be: whatever is logged, it stays a line */
+const [MOST, DEEPEST] = [2000, 8]
+
+/**
+ * A copy of a value without card numbers; an error becomes its messages and its stack, nothing else that it carries, and
+ * bytes, which may spell anything, how many they are.
+ */
+export function scrub(value: unknown): unknown {
+  let left = MOST
+  function copy(value: unknown, depth: number): unknown {
+    if (left-- <= 0) return '…'
+    if (typeof value === 'string') return maskCards(value)
+    if (typeof value === 'bigint' || (typeof value === 'number' && Number.isInteger(value))) {
+      const masked = maskCards(String(value))
+      return typeof value === 'number' && masked === String(value) ? value : masked
+    }
+    if (typeof value !== 'object' || value === null) return value
+    if (depth > DEEPEST) return '…'
+    if (value instanceof Error) return { err: maskCards(reason(value)), stack: maskCards(String(value.stack ?? '')) }
+    if (ArrayBuffer.isView(value) || value instanceof ArrayBuffer) return `(${plural(value.byteLength, 'byte')})`
+    if (value instanceof Date) return Number.isNaN(value.getTime()) ? null : value.toISOString()
+    if (value instanceof URL) return maskCards(value.host)
+    if (isBoxed(value)) return copy(value.valueOf(), depth + 1)
+    const items = value instanceof Map || value instanceof Set ? [...value] : value
+    if (Array.isArray(items)) return fewOf(items).map((item) => copy(item, depth + 1))
+    const entries = fewOf(Object.entries(items))
+    return Object.fromEntries(entries.map(([key, item]) => [maskCards(key), copy(item, depth + 1)]))
   }
-  if (value instanceof Error) return { err: maskCards(reason(value)), stack: maskCards(value.stack ?? '') }
-  if (typeof value !== 'object' || value === null) return value
-  if (depth > 8) return '…'
-  if (value instanceof Map || value instanceof Set) return scrub([...value], depth + 1)
-  if (Array.isArray(value)) return value.map((item) => scrub(item, depth + 1))
-  return Object.fromEntries(Object.entries(value).map(([key, item]) => [maskCards(key), scrub(item, depth + 1)]))
+  const fewOf = <T>(items: T[]) => items.slice(0, Math.max(0, left))
+  try {
+    return copy(value, 0)
+  } catch (error) {
+    return maskCards(`(cannot be read: ${reason(error)})`) // a getter or a proxy that throws
+  }
 }
+const isBoxed = (value: object) => [String, Number, BigInt].some((type) => value instanceof type)

@@ -58,10 +58,17 @@ export function isBug(error: unknown): boolean {
   return !(error instanceof Error)
 }
 
+/** An error and its causes, which may go round in a circle. */
+const causes = (error: unknown): Error[] => {
+  const found: Error[] = []
+  for (let e = error; e instanceof Error && !found.includes(e); e = e.cause) found.push(e)
+  return found
+}
+
 /** The message of an error and of its causes, in one line. */
 export function reason(error: unknown): string {
   const parts: string[] = []
-  for (let e = error; e instanceof Error; e = e.cause) {
+  for (const e of causes(error)) {
     const said = e.message || String((e as NodeJS.ErrnoException).code ?? e.name) // an AggregateError has no message
     if (!parts.includes(said)) parts.push(said)
   }

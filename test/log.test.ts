@@ -76,6 +76,43 @@ describe('a card number is not in the log', () => {
     expect(output.match(/…4184/g)?.length).toBeGreaterThan(40)
   })
 
+  test('in bytes, and in objects that spell it sign by sign', () => {
+    expect(scrub(Buffer.from(CARD))).toBe('(19 bytes)')
+    expect(scrub({ a: [new TextEncoder().encode(CARD), new ArrayBuffer(1)] })).toEqual({
+      a: ['(19 bytes)', '(1 byte)'],
+    })
+    expect(scrub({ a: new String(CARD), b: Object(LONG_CARD), c: new Number(5) })).toEqual({
+      a: '…4184',
+      b: '…4184',
+      c: 5,
+    })
+    expect(scrub(new URL(`http://user:sesame@host/${CARD}`))).toBe('host')
+    expect(scrub({ at: new Date(0), never: new Date(Number.NaN) })).toEqual({
+      at: '1970-01-01T00:00:00.000Z',
+      never: null,
+    })
+  })
+
+  test('whatever throws when it is read, goes round in a circle, or has no end', () => {
+    const round = new Error(`round ${CARD}`)
+    round.cause = new Error('and round', { cause: round })
+    expect(scrub(round)).toMatchObject({ err: 'round …4184: and round' })
+    const getter = {
+      get a() {
+        throw new Error(`no ${CARD}`)
+      },
+    }
+    expect(scrub(getter)).toBe('(cannot be read: no …4184)')
+    const circle: Record<string, unknown> = { TEXT: CARD }
+    for (let n = 0; n < 50; n++) circle[`c${n}`] = circle
+    const large = { rows: Array.from({ length: 100_000 }, () => ({ cc_num: LONG_CARD })), text: CARD.repeat(100_000) }
+    for (const value of [circle, large, Array(1e6).fill(CARD)]) {
+      const line = JSON.stringify(scrub(value))
+      expect(line.length).toBeLessThan(200_000)
+      expectNoCard(line)
+    }
+  })
+
   test('however deep it hides', () => {
     const lines = logged(`
       const nest = (depth, value) => (depth === 0 ? value : { in: [nest(depth - 1, value)] })
