@@ -248,7 +248,7 @@ describe.concurrent('a worker', () => {
       )
     const pauses = tries.map(({ msg }) => Number(/in ([\d.]+) s/.exec(msg)![1]))
     expect(pauses.at(-1)).toBeGreaterThan(pauses[0]! * 4)
-    expect(lines(worker)).toHaveLength(2 + tries.length) // what it does, and where its status page is
+    expect(lines(worker)).toHaveLength(3 + tries.length) // what it is and works with, and where its status page is
     await own.start()
     await waitFor('its work', async () => (await p.recorded()).length === 10, 30_000)
     expect(messages(worker)).toContainEqual(expect.stringMatching(/^works again after \d failed attempts$/))
