@@ -1,5 +1,7 @@
+import { Agent } from 'node:http'
+import { Agent as TlsAgent } from 'node:https'
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
-import { isLoopback } from './place.ts'
+import { portOf, proxyOf } from './proxy.ts'
 
 export type HttpAnswer = { status: number; type: string; text: string; retryAfter: number }
 export type HttpRequest = {
@@ -13,6 +15,10 @@ export type HttpRequest = {
   maxAnswer: number
   signal: AbortSignal
 }
+
+/** As Node's own, but for NODE_USE_ENV_PROXY: with it those take a proxy by themselves, to this machine too. */
+const kept = { keepAlive: true, scheduling: 'lifo', timeout: 5000 } as const
+const [httpAgent, httpsAgent] = [new Agent(kept), new TlsAgent(kept)]
 
 /** The deadline passed first. */
 export class Late extends Error {}
@@ -47,10 +53,12 @@ export async function request({
     maxRedirects: 0,
     maxContentLength: maxAnswer,
     signal: AbortSignal.any([signal, late]), // axios's own timeout is idle time only: a server that drips never meets it
-    ...(isLoopback(url.hostname) && { proxy: false }),
   }
   try {
+    Object.assign(options, way(url))
     const { status, headers: got, data } = await axios.request<string>(options)
+    if (options.proxy && status === 407)
+      throw new Error('the proxy demands a login (407): user:password@ goes before its host')
     return {
       status,
       type: String(got['content-type'] ?? ''),
@@ -61,6 +69,16 @@ export async function request({
     signal.throwIfAborted()
     throw late.aborted ? new Late(`no whole answer within ${deadline / 1000} s`) : new Error(short(error, maxAnswer))
   }
+}
+
+/** The proxy that axios is to take: the one that proxyOf names, whatever it would find itself. */
+function way(url: URL): Pick<AxiosRequestConfig, 'proxy' | 'httpAgent' | 'httpsAgent'> {
+  const proxy = proxyOf(url)
+  if (!proxy) return { proxy: false, httpAgent, httpsAgent }
+  if (!proxy.url) throw new Error('the proxy is not written as http://host:port')
+  const { protocol, hostname: host, username, password } = proxy.url
+  const auth = username && { username: decodeURIComponent(username), password: decodeURIComponent(password) }
+  return { proxy: { protocol, host, port: portOf(proxy.url), ...(auth && { auth }) }, httpAgent }
 }
 
 function short(error: unknown, maxAnswer: number): string {

@@ -10,6 +10,7 @@ import { statusServer } from './operate/status.ts'
 import { openWatch } from './operate/watch.ts'
 import { openPipeline } from './pipeline.ts'
 import { shownPlace } from './place.ts'
+import { proxies } from './proxy.ts'
 import { isBug, reason } from './stage.ts'
 import type { Stopping } from './stop.ts'
 import { VERSION } from './version.ts'
@@ -90,6 +91,12 @@ function given(
 async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): Promise<number> {
   const env = environment()
   const config = readConfig(env)
+  const { line: proxy, mistakes } = proxies({
+    producer: config.PRODUCER_URL,
+    model: config.MODEL_URL,
+    webhook: config.ALERT_WEBHOOK_URL,
+  })
+  if (mistakes.length > 0) throw new ConfigError(mistakes)
   const log = logger(config.LOG_LEVEL)
   const unknown = unknownNames(env)
   if (unknown.length > 0) log.warn(unknown.join('; '))
@@ -107,6 +114,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
         .map((pair) => pair.join(' '))
         .join('; '),
     )
+    if (proxy) log.info(proxy)
     const elsewhere = settingsElsewhere()
     if (elsewhere) log.warn(elsewhere)
     tell((text) => log.info(text))

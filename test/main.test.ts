@@ -153,6 +153,34 @@ describe('the process', () => {
     expect(worker.text()).not.toContain('hush')
   })
 
+  test('says which proxy is on the way to what, blames it, and takes none to this machine', {
+    timeout: 30_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    await using proxy = await httpServer((_, response) => response.writeHead(502).end('<html>nobody there'))
+    const env = { ...world.env, HTTP_PROXY: proxy.url.href.replace('//', '//me:hush@'), NODE_USE_ENV_PROXY: '1' }
+    const { host } = proxy.url
+    await using worker = startWorker(dir.path, { ...env, PRODUCER_URL: 'http://there.invalid/x' })
+    await waitFor('the blame', () => worker.text().includes(`(an HTML page), or the proxy ${host} did; retrying`))
+    const line = `the proxy ${host} (HTTP_PROXY) is on the way to producer`
+    expect(worker.text().split(`"${line}"`)).toHaveLength(2)
+    expect(worker.text()).not.toContain('hush')
+    await using near = startWorker(dir.path, { ...env, TOPICS_URL: `sqlite:${dir.file('near.db')}` })
+    await waitFor('a call', () => world.producer.calls > 0)
+    expect(near.text()).not.toContain('the proxy')
+    await using wrong = startWorker(dir.path, {
+      ...env,
+      PRODUCER_URL: 'http://there.invalid/x',
+      HTTP_PROXY: 'socks4://hush',
+      NODE_USE_ENV_PROXY: '',
+    })
+    expect((await wrong.end).code).toBe(2)
+    expect(wrong.text()).toBe(
+      'HTTP_PROXY: got "***", wants http://user:password@host:port; it is on the way to producer\n',
+    )
+  })
+
   test('warns once when it is started where no .env is, and the program has one', { timeout: 60_000 }, async () => {
     await using dir = await tempDir()
     await using program = await tempDir()

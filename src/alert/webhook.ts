@@ -1,6 +1,7 @@
 import { createHash, createHmac } from 'node:crypto'
 import { lastFour, maskCards } from '../card.ts'
 import { isHtml, request } from '../http.ts'
+import { orProxy, through } from '../proxy.ts'
 import { isBug, reason } from '../stage.ts'
 import type { Prediction } from '../transaction.ts'
 import { dollars, mark, merchantOf } from './alert.ts'
@@ -36,12 +37,12 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
       }
       const answer = await request({ url, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch((error) => {
         if (signal.aborted) throw new SendError(`stopped while it was posted to ${host}`, { uncertain: true })
-        throw isBug(error) ? error : unanswered(error, host)
+        throw isBug(error) ? error : unanswered(error, url)
       })
       const { status, text, retryAfter: wait } = answer
       const why = SLACK_WORD.test(text) ? ` (${text})` : ''
       const [said, meaning] = failureOf(status, isHtml(text)) ?? []
-      if (meaning) throw new SendError(`${host} answered ${status}${why}${said}`, { ...meaning, wait })
+      if (meaning) throw new SendError(`${host} answered ${status}${why}${orProxy(url)}${said}`, { ...meaning, wait })
       return { accepted: [host], rejected: [], deferred: [], said: `posted to ${host}: ${content.subject}` }
     },
     close() {},
@@ -51,14 +52,15 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
 /** Slack's reason, e.g. `no_service`: all that is shown of an answer. */
 const SLACK_WORD = /^[a-z]{2,20}(_[a-z]{2,20}){1,4}$/
 /** Errors of a connection that was never made. */
-const NOT_SENT = /^(connect|getaddrinfo) |certificate|TLS|SSL/
+const NOT_SENT = /^(connect|getaddrinfo|the proxy) |certificate|TLS|SSL/
 
 const BLOCKED = { pause: true }
 const UNKNOWN = { pause: true, own: true, uncertain: true }
 
-function unanswered(error: Error, host: string): SendError {
-  if (NOT_SENT.test(error.message)) return new SendError(`cannot reach ${host}: ${reason(error)}`, BLOCKED)
-  return new SendError(`no answer from ${host}, it may arrive twice: ${reason(error)}`, UNKNOWN)
+function unanswered(error: Error, url: URL): SendError {
+  const where = `${url.host}${through(url)}`
+  if (NOT_SENT.test(error.message)) return new SendError(`cannot reach ${where}: ${reason(error)}`, BLOCKED)
+  return new SendError(`no answer from ${where}, it may arrive twice: ${reason(error)}`, UNKNOWN)
 }
 
 /** What is wrong and whom it concerns; undefined when the letter has been taken. */

@@ -1,4 +1,5 @@
 import { glimpse, isHtml, request } from '../http.ts'
+import { orProxy, through } from '../proxy.ts'
 import { Outage } from '../stage.ts'
 
 /** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
@@ -24,14 +25,16 @@ export function producerApi({
     async call(signal) {
       const answer = await request({ url, headers, deadline, maxAnswer: MAX_BODY, signal }).catch((cause) => {
         signal.throwIfAborted()
-        throw new Error('cannot reach the producer', { cause })
+        throw new Error(`cannot reach the producer${through(url)}`, { cause })
       })
       const { status, text, retryAfter: wait } = answer
       if (status === 429) throw new Outage('the producer answered 429, its rate limit is reached', { wait })
-      if (status >= 300 && status < 400) throw new Outage(`the producer answered ${status}: PRODUCER_URL has moved`)
+      if (status >= 300 && status < 400)
+        throw new Outage(`the producer answered ${status}${orProxy(url)}: PRODUCER_URL has moved`)
       if (status === 204) return 'null' // nothing to deliver
-      if (status !== 200) throw new Outage(`the producer answered ${status} (${glimpse(answer)})`, { wait })
-      if (isHtml(answer.text)) throw new Outage(`the producer sent ${glimpse(answer)} instead of data`)
+      if (status !== 200)
+        throw new Outage(`the producer answered ${status} (${glimpse(answer)})${orProxy(url)}`, { wait })
+      if (isHtml(answer.text)) throw new Outage(`the producer sent ${glimpse(answer)} instead of data${orProxy(url)}`)
       if (text.trim() === '') throw new Outage('the producer sent nothing')
       return text
     },

@@ -1,6 +1,7 @@
-import { glimpse, type HttpAnswer, Late, request } from '../http.ts'
+import { glimpse, type HttpAnswer, isHtml, Late, request } from '../http.ts'
 import { Refusal } from '../isolate.ts'
 import { stringify } from '../json.ts'
+import { orProxy, through } from '../proxy.ts'
 import { Outage } from '../stage.ts'
 import type { Feature, Transaction } from '../transaction.ts'
 import { type Judgement, openAnswers, Unproven } from './answer.ts'
@@ -69,13 +70,13 @@ export function mlflow({
     const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
       (cause) => {
         signal.throwIfAborted()
-        if (cause instanceof Late) throw new TooSlow('the model is too slow', { cause })
+        if (cause instanceof Late) throw new TooSlow(`the model is too slow${through(url)}`, { cause })
         gone()
-        throw new Error('cannot reach the model', { cause })
+        throw new Error(`cannot reach the model${through(url)}`, { cause })
       },
     )
     if (answer.status === 502 || answer.status === 503) gone() // a gateway without its server
-    if (answer.status !== 200) throw refusalOrOutage(answer)
+    if (answer.status !== 200) throw refusalOrOutage(answer, orProxy(url))
     known = true
     return answer.text
   }
@@ -105,15 +106,16 @@ export function mlflow({
 }
 
 /** Any exception in predict is a 400, a timeout of the old server a 500: only other rows tell what is meant. */
-function refusalOrOutage(answer: HttpAnswer): Error {
+function refusalOrOutage(answer: HttpAnswer, orProxy: string): Error {
   const { status, retryAfter: wait } = answer
-  if (status === 400 || status === 413 || status === 422 || status === 500)
+  const byProxy = orProxy !== '' && isHtml(answer.text) // and so no refusal of rows
+  if (!byProxy && (status === 400 || status === 413 || status === 422 || status === 500))
     return new Refusal(`the model answered ${status}: ${diagnose(answer.text)}`)
-  if (status === 504) return new TooSlow('the model answered 504, it is too slow', { wait })
+  if (status === 504) return new TooSlow(`the model answered 504, it is too slow${orProxy}`, { wait })
   const cure = {
     401: ': check MODEL_HEADERS',
     403: ': check MODEL_HEADERS',
     404: ': MODEL_URL is not the base URL of an MLflow model server',
   }[status]
-  return new Outage(`the model answered ${status} (${glimpse(answer)})${cure ?? ''}`, { wait })
+  return new Outage(`the model answered ${status} (${glimpse(answer)})${orProxy}${cure ?? ''}`, { wait })
 }

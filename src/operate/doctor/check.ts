@@ -28,6 +28,10 @@ export const plainly = (error: unknown) =>
 
 /** The first that fits. Errors of the system, of TLS, PostgreSQL, Kafka and SQLite. */
 const CURES: readonly [RegExp, string][] = [
+  [
+    /the proxy /,
+    'is that proxy right, and up? HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name it, NO_PROXY hosts asked directly',
+  ],
   [/ENOTFOUND|EAI_AGAIN/, 'no such host is known: check the host in %, and the DNS of this machine'],
   [/ECONNREFUSED|all attempts to connect/i, 'nothing listens there: is it up? Check host and port in %'],
   [/EHOSTUNREACH|ENETUNREACH/, 'no way leads there from here: check the host in %, and the network'],

@@ -1,6 +1,7 @@
 import type { Config } from '../../config.ts'
 import { Late, request } from '../../http.ts'
 import { Refusal } from '../../isolate.ts'
+import { through } from '../../proxy.ts'
 import type { Judgement } from '../../score/answer.ts'
 import { Foreign, Unreadable } from '../../score/unreadable.ts'
 import { reason, seconds } from '../../stage.ts'
@@ -64,7 +65,8 @@ async function version(url: URL, config: Config, signal: AbortSignal): Promise<s
   return /^\d+\.\d+[\w.]{0,20}$/.test(text) ? `MLflow ${text}, ` : ''
 }
 
-const unreachable = (error: Error, url: URL) => wrong(error, 'MODEL_URL', `${shown(url)}: cannot reach the model`)
+const unreachable = (error: Error, url: URL) =>
+  wrong(error, 'MODEL_URL', `${shown(url)}: cannot reach the model${through(url)}`)
 
 /** An answer that is none of a model. */
 async function outage(error: Error, config: Config, url: URL, signal: AbortSignal): Promise<Finding> {
