@@ -1,6 +1,7 @@
 import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
+import { plainTrust, trustCure } from './certificate.ts'
 import { portOf, proxyOf } from './proxy.ts'
 
 export type HttpAnswer = { status: number; type: string; text: string; retryAfter: number }
@@ -87,7 +88,8 @@ function short(error: unknown, maxAnswer: number): string {
   if (/maxContentLength/.test(error.message)) return `the answer is larger than ${maxAnswer / 2 ** 20} MiB`
   if (/aborted/.test(error.message)) return 'the connection broke off in the middle of the answer'
   if (/socket hang up/.test(error.message)) return 'the connection was closed without an answer'
-  return error.message || error.code || 'no answer'
+  const said = plainTrust(error.message) || error.code || 'no answer'
+  return `${said}${trustCure(said)}`
 }
 
 /** Retry-After, in seconds or as a date, in ms; an hour at most, 0 when there is none. */

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
+import { trustCure } from './certificate.ts'
 import { shownServer } from './place.ts'
 import { backoff, reason, seconds } from './stage.ts'
 
@@ -113,7 +114,9 @@ export function openPostgres(url: URL, { connections, session = false, log }: Po
         sslmode = 'disable'
         return reach(attempt)
       }
-      throw new Error(`cannot reach ${server}`, { cause })
+      const ca = url.searchParams.get('sslrootcert') // names who is trusted, whatever Node trusts
+      const cure = trustCure(String(cause), ca ? 'sslrootcert names no authority of it; without that ' : '')
+      throw new Error(`cannot reach ${server}${cure}`, { cause })
     }
   }
   // What breaks a connection is told by the query in hand; an idle one is replaced at the next use.

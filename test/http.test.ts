@@ -1,5 +1,10 @@
-import { expect, test, vi } from 'vitest'
+import { once } from 'node:events'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import { expect, onTestFinished, test, vi } from 'vitest'
+import { trustCure } from '../src/certificate.ts'
 import { glimpse, request } from '../src/http.ts'
+import { certificate } from './alert/smtp.ts'
 import { httpServer } from './rows.ts'
 
 const limits = { deadline: 10_000, maxAnswer: 1000, signal: new AbortController().signal }
@@ -89,3 +94,28 @@ test.for(['<title', '<!', '<title>', ' ', '\n<', '<title>x'])(
     expect(performance.now() - began).toBeLessThan(500) // it took minutes
   },
 )
+
+const CURE =
+  '(NODE_EXTRA_CA_CERTS=/path/ca.pem lets Node.js trust who signed it; set it where the worker is started, .env is read too late)'
+
+test('a certificate that nobody vouches for is told with what to do about it', async () => {
+  const server = createServer(certificate(), (_, response) => response.end()).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  onTestFinished(() => void server.close())
+  const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}`)
+  await expect(request({ url, ...limits })).rejects.toThrow(new Error(`self-signed certificate ${CURE}`))
+})
+
+test.for([
+  ['self-signed certificate', true],
+  ['self signed certificate in certificate chain', true],
+  ['self-signed certificate in certificate chain; if the root CA is installed locally, try …', true],
+  ['unable to verify the first certificate', true],
+  ['unable to get local issuer certificate', true],
+  ['unable to get issuer certificate', true],
+  ['certificate has expired', false],
+  ["Hostname/IP does not match certificate's altnames: IP: 127.0.0.1", false],
+  ['connect ECONNREFUSED 127.0.0.1:443', false],
+] as const)('%s: cured by trust, %s', ([said, cured]) => {
+  expect(trustCure(`Error: ${said}`)).toBe(cured ? ` ${CURE}` : '')
+})

@@ -2,10 +2,13 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
 import { cp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
+import { certificate } from './alert/smtp.ts'
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
 import { httpServer, row, tempDir, waitFor } from './rows.ts'
 import { MAIN, startWorker } from './worker.ts'
@@ -179,6 +182,32 @@ describe('the process', () => {
     expect(wrong.text()).toBe(
       'HTTP_PROXY: got "***", wants http://user:password@host:port; it is on the way to producer\n',
     )
+  })
+
+  test('says how to trust a certificate, and trusts it then', {
+    timeout: 30_000,
+  }, async () => {
+    await using dir = await tempDir()
+    await using world = await outside([], dir.path)
+    const own = certificate()
+    let calls = 0
+    const server = createServer(own, (_, response) => {
+      calls++
+      response.end('null')
+    }).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    onTestFinished(() => void server.close())
+    await writeFile(dir.file('ca.pem'), own.cert)
+    const env = { ...world.env, PRODUCER_URL: `https://127.0.0.1:${(server.address() as AddressInfo).port}/x` }
+    {
+      await using worker = startWorker(dir.path, env)
+      await waitFor('the cure', () =>
+        worker.text().includes('cannot reach the producer: self-signed certificate (NODE_EXTRA_CA_CERTS=/path/ca.pem '),
+      )
+      expect(calls).toBe(0)
+    }
+    await using _trusting = startWorker(dir.path, { ...env, NODE_EXTRA_CA_CERTS: dir.file('ca.pem') })
+    await waitFor('a call', () => calls > 0)
   })
 
   test('warns once when it is started where no .env is, and the program has one', { timeout: 60_000 }, async () => {

@@ -2,6 +2,7 @@ import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
+import { plainTrust, trustCure } from '../certificate.ts'
 import type { SmtpServer } from '../config.ts'
 import { eventually, Outage, type Stage, seconds } from '../stage.ts'
 import { type Addresses, compose, type Mail } from './alert.ts'
@@ -209,7 +210,8 @@ function explain(
 ): SendError {
   const blocked = (what: string, obstacle?: Obstacle) =>
     new SendError(what, { pause: true, ...(obstacle && { obstacle }) })
-  const said = oneLine(response || message).replace(/^Reached maximum number of retries after /, '')
+  const plain = plainTrust(oneLine(response || message).replace(/^Reached maximum number of retries after /, ''))
+  const said = responseCode === 0 ? `${plain}${trustCure(plain)}` : plain
   // What it answered may repeat the password.
   if (code === 'EAUTH' && responseCode >= 400 && responseCode < 500)
     return blocked(`the mail server put the login off (${responseCode})`, 'login put off')
@@ -222,7 +224,7 @@ function explain(
     return blocked(`the mail server demands a login: check user and password in SMTP_URL (${said})`, 'login missing')
   if (code === 'ETLS') return blocked(`the way to the mail server cannot be encrypted: ${said}`, 'unencrypted')
   if (/certificate|altnames/i.test(said) && responseCode === 0)
-    return blocked(`the mail server's certificate cannot be trusted: ${said.replace(/; if the root CA.*/, '')}`)
+    return blocked(`the mail server's certificate cannot be trusted: ${said}`)
   if (/^5\d\d[ -]5\.4\.5\b/m.test(response))
     return blocked('the mail server says that its daily sending limit is reached (550 5.4.5)')
   // Sender and recipients are the same for every mail: only the answer to the final dot is about this one.

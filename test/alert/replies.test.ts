@@ -257,7 +257,11 @@ const BLOCKED: Blocked[] = [
     remote: true,
     killed: true,
   },
-  noTrust('a certificate that nobody vouches for', certificate(), '.*self-signed certificate.*'),
+  noTrust(
+    'a certificate that nobody vouches for',
+    certificate(),
+    String.raw`.*self-signed certificate \(NODE_EXTRA_CA_CERTS=/path/ca\.pem .*`,
+  ),
   noTrust('a certificate that has expired', EXPIRED, '.*certificate has expired'),
   dripping('greeting'),
   dripping('RCPT'),
