@@ -42,7 +42,13 @@ const address = z
     /^([^\s@<>,:]+@[^\s@<>,]+|[^<>\r\n]*<[^\s@<>,:]+@[^\s@<>,]+>)$/,
     'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>',
   )
-const addresses = z.string().transform(list).pipe(z.array(address).min(1, 'one address or more, with commas between'))
+/** A comma in quotes is of a name. */
+const mailboxes = (text: string) =>
+  (text.match(/(?:"(?:[^"\\]|\\.)*"|[^,])+/g) ?? []).map((one) => one.trim()).filter((one) => one !== '')
+const addresses = z
+  .string()
+  .transform(mailboxes)
+  .pipe(z.array(address).min(1, 'one address or more, with commas between'))
 const distinct = (items: readonly string[]) => new Set(items).size === items.length
 
 /** A certificate or key; in an environment variable its lines may be divided by \n. */

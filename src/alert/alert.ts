@@ -23,18 +23,18 @@ export const deservesMail = (p: Prediction) => p.prediction === 1
  */
 export async function compose(letter: Letter, addresses: Addresses): Promise<Mail> {
   const { notice, under, by, operators } = letter
-  const { from } = addresses
-  const to = operators ? addresses.operators : addresses.to
+  const from = mailbox(addresses.from)
+  const to = (operators ? addresses.operators : addresses.to).map(mailbox)
   const key = letterKey(letter)
   const frauds = letter.frauds.toSorted(newestThenLargest)
   const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
   const page = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
   const date = new Date(alone?.event_time ?? letter.at)
-  const domain = domainToASCII(/@([^\s@>]+)>?\s*$/.exec(from)?.[1] ?? '') || 'client-predict'
+  const domain = domainToASCII(from.address.slice(from.address.lastIndexOf('@') + 1)) || 'client-predict'
   const named = (which: string) => `<${which}@${domain}>`
   const composer = new MailComposer({
     from,
-    to: [...to],
+    to,
     subject: page.subject,
     messageId: named(key),
     ...(under !== undefined && { inReplyTo: named(under), references: named(under) }),
@@ -58,7 +58,22 @@ export async function compose(letter: Letter, addresses: Addresses): Promise<Mai
   const id = `${date.toISOString()}_${alone ? transaction(alone) : key}`
   const message = composer.compile()
   const envelope = message.getEnvelope()
-  return { id, subject: page.subject, from: envelope.from || from, to: envelope.to, raw: await message.build() }
+  return { id, subject: page.subject, from: envelope.from || from.address, to: envelope.to, raw: await message.build() }
+}
+
+/** A name may hold what would end it, or make a group of it, in a header: it is quoted there as it must be. */
+function mailbox(text: string): { name: string; address: string } {
+  const open = text.lastIndexOf('<')
+  if (open < 0) return { name: '', address: text.trim() }
+  const name = text.slice(0, open).trim()
+  const quoted = name.length > 1 && name.startsWith('"') && name.endsWith('"')
+  return {
+    name: quoted ? name.slice(1, -1).replace(/\\(.)/g, '$1') : name,
+    address: text
+      .slice(open + 1)
+      .replace('>', '')
+      .trim(),
+  }
 }
 
 /**
@@ -130,7 +145,7 @@ function digest(frauds: readonly Prediction[]): Page {
     { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : percent(p.score)) },
     ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
     { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
-    { name: 'Transaction', of: transaction },
+    { name: 'Transaction', of: (p: Prediction) => transaction(p, 40_000 / frauds.length) },
   ]
   return {
     subject: `${mark(frauds)}Fraud alert: ${sum}, ${largest}`,
@@ -172,7 +187,8 @@ const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) |
 const amount = (p: Prediction) => dollars(p.amt)
 const purchase = (p: Prediction) =>
   maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)
-const transaction = (p: Prediction) => say(p.trans_num, 400) // never cut: it has 200 characters at most
+/** It has 200 characters at most, and is cut only in a letter that would be too large; the CSV has all of it. */
+const transaction = (p: Prediction, most = 400) => say(p.trans_num, Math.max(64, most))
 
 const oneLine = (text: string) =>
   text

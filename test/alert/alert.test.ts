@@ -553,6 +553,21 @@ describe('the headers', () => {
     expect((await readAlone({ event_time: fraud().event_time + 1 })).messageId).not.toBe(messageId) // drawn again
   })
   test.for([
+    ['"Desk, Fraud" <fraud@bank.example>', 'Desk, Fraud'],
+    ['Desk, Fraud <fraud@bank.example>', 'Desk, Fraud'],
+    ['Desk: night; day <fraud@bank.example>', 'Desk: night; day'],
+    ['"a \\"b\\" c" <fraud@bank.example>', 'a "b" c'],
+    ['"a@b.example, d" <fraud@bank.example>', 'a@b.example, d'],
+    ['Ünï 💳 <fraud@bank.example>', 'Ünï 💳'],
+    ['<fraud@bank.example>', ''],
+  ])('the name in %s is a name', async ([written, name]) => {
+    const mail = await compose(alone(), { ...ADDRESSES, from: written!, to: [written!, 'b@bank.example'] })
+    const { from, to } = await simpleParser(mail.raw)
+    expect(from?.value).toEqual([{ name, address: 'fraud@bank.example' }])
+    expect([to].flat()[0]?.value.map(({ address }) => address)).toEqual(['fraud@bank.example', 'b@bank.example'])
+    expect([mail.from, ...mail.to]).toEqual(['fraud@bank.example', 'fraud@bank.example', 'b@bank.example'])
+  })
+  test.for([
     ['"a@b" <fraud@bank.example>', 'bank.example'],
     ['fraud@bücher.example', 'xn--bcher-kva.example'],
   ])('take the domain from %s', async ([from, domain]) => {
