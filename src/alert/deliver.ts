@@ -135,6 +135,8 @@ async function turn(
   const sending = new Set<Promise<void>>()
   const block = blockade(firstPause)
   let fresh = Number.NEGATIVE_INFINITY // when a letter was decided last, of the clock that nobody sets back
+  const began = clock.now()
+  let first = true // nothing was decided yet
   let held: Why // why letters wait, as far as it was said
   let wake = () => {}
   let settling = Promise.resolve()
@@ -236,6 +238,11 @@ async function turn(
     )
     if (sending.size >= SESSIONS) return Number.POSITIVE_INFINITY
     if (hold > 0 && !(block.byRow() && steady - fresh > MINUTE && another())) return hold
+    if (waiting.length > 0) {
+      const before = first && waiting[0]!.prediction.predicted_at < began
+      if (before || (block.blocked() && !block.byRow())) paced.backlog(waiting.length)
+      first = false
+    }
     const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
     const due = rest.find((open) => open.due <= steady)
     const probe = block.blocked() && (!due || due.failures > 0) ? another() : undefined

@@ -39,6 +39,10 @@ export function pace({ burst, limit }: { burst: number; limit: number }, noted: 
   const reserve = limit >= WORTH_A_RESERVE ? 1 : 0
 
   return {
+    /** So many wait, and waited before anything could go out: more than a burst begin with a digest, at once. */
+    backlog(waiting: number) {
+      if (waiting > burst) collecting = true
+    },
     /** For a letter with frauds, of which so many wait. */
     next(waiting: number, now: number, flying: Flying, broken: boolean): Next {
       if (waiting === 0 && !collecting) return NOTHING

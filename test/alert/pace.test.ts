@@ -188,6 +188,35 @@ describe('the limit', () => {
   })
 })
 
+describe('a backlog', () => {
+  test.for([
+    [1, 1],
+    [5, 1],
+    [6, 6],
+    [300, 300],
+    [FULL + 1, FULL],
+  ] as const)('of %i begins at once, with %i in the first letter', ([waiting, size]) => {
+    const paced = pace({ burst: 5, limit: 450 }, FRESH)
+    paced.backlog(waiting)
+    expect(paced.next(waiting, NOW, NONE, false)).toMatchObject({ wait: 0, size })
+  })
+
+  test('is followed by single alarms again', () => {
+    const paced = pace({ burst: 5, limit: 450 }, FRESH)
+    paced.backlog(6)
+    paced.next(6, NOW, NONE, false)
+    paced.sent(6, NOW)
+    paced.next(0, NOW + MINUTE, NONE, false)
+    expect(paced.next(1, NOW + 2 * MINUTE, NONE, false)).toEqual({ wait: 0, size: 1, why: undefined })
+  })
+
+  test('comes within a minute of the letter before it no earlier: a restart does not hurry a storm', () => {
+    const paced = pace({ burst: 5, limit: 450 }, { counted: [], last: NOW - 10 * SECOND })
+    paced.backlog(6)
+    expect(paced.next(6, NOW, NONE, false)).toMatchObject({ wait: 50 * SECOND, size: 6 })
+  })
+})
+
 test('what is noted stays small, and is JSON', () => {
   const { paced } = storm({ limit: 1e6 }, every(SECOND, 2 * HOUR), { ms: 2 * DAY })
   expect(JSON.parse(JSON.stringify(paced.noted()))).toEqual(paced.noted())

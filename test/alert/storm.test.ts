@@ -306,6 +306,34 @@ describe('a storm', () => {
     expect(await w.lag()).toBe(0)
   })
 
+  test('that was there before the start, or came while the way was down, begins with all of it in one letter at once', async () => {
+    await using w = await world()
+    await w.append(1, 30)
+    await w.time.pass(HOUR)
+    await w.start()
+    await w.time.pass(2 * SECOND)
+    expect(contents(w.arrivals).map(({ length }) => length)).toEqual([30])
+    await w.time.pass(HOUR)
+    await w.append(1)
+    await w.time.pass(2 * SECOND)
+    expect(contents(w.arrivals).slice(1)).toEqual([[31]])
+    w.people.fate = () => ({ error: { pause: true } })
+    await w.append(1, 40)
+    await w.time.pass(HOUR)
+    w.people.fate = () => ({})
+    await w.time.pass(2 * MINUTE)
+    expect(contents(w.arrivals).map(({ length }) => length)).toEqual([30, 1, 40])
+  })
+
+  test('is none that few frauds before the start are: each has a letter of its own at once', async () => {
+    await using w = await world()
+    await w.append(1, 5)
+    await w.time.pass(HOUR)
+    await w.start()
+    await w.time.pass(2 * SECOND)
+    expect(contents(w.arrivals)).toEqual([[1], [2], [3], [4], [5]])
+  })
+
   test('is not ended by a notice', async () => {
     await using w = await world()
     let wrong: string | undefined
