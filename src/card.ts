@@ -30,6 +30,12 @@ export function maskCards(value: string): string {
   return shown + text.slice(next)
 }
 
+/** The beginning of a text, masked before it is cut: part of a number would pass. */
+export function maskedStart(text: string, most: number): string {
+  const shown = maskCards(text.slice(0, 2 * most + 100))
+  return shown.length > most ? `${shown.slice(0, most).trimEnd()}…`.toWellFormed() : shown
+}
+
 /** More digits than anybody reads, and as many as a card has. */
 const FRACTION = /(?<![\p{N}.])(\d{1,3}\.\d{6})\d{5,14}(?![\p{N}.])/gu
 

@@ -1,6 +1,7 @@
 import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
+import { maskedStart } from './card.ts'
 import { plainTrust, trustCure } from './certificate.ts'
 import { portOf, proxyOf } from './proxy.ts'
 
@@ -104,8 +105,8 @@ const BEGINNING = 4096
 
 /** What may be shown of an answer that was no data: the title of a page, nothing else. */
 export function glimpse({ type, text }: HttpAnswer): string {
-  const title = /<title[^>]*>([^<]{1,80})/i.exec(text.slice(0, BEGINNING))?.[1]?.trim()
-  if (title) return `an HTML page "${title}"`
+  const title = /<title[^>]*>([^<]{1,300})/i.exec(text.slice(0, BEGINNING))?.[1]?.trim()
+  if (title) return `an HTML page "${maskedStart(title, 80)}"`
   return isHtml(text) ? 'an HTML page' : type.slice(0, 100).split(';')[0] || 'no content type'
 }
 

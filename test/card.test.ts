@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { lastFour, maskCards } from '../src/card.ts'
+import { lastFour, maskCards, maskedStart } from '../src/card.ts'
 import { LONG_CARD } from './rows.ts'
 
 /** Digits with the check digit that a card has (ISO/IEC 7812-1). */
@@ -207,6 +207,15 @@ describe('however a card is written, no more than its last four digits are left'
       { numRuns: 3000 },
     )
   })
+})
+
+test('no part of a number is left where a text is cut', () => {
+  for (let n = 0; n < 90; n++) {
+    const start = maskedStart(`${'x'.repeat(n)}${LONG_CARD}${'y'.repeat(200)}`, 80)
+    expect(start.length).toBeLessThan(82)
+    expect(start).not.toContain(String(LONG_CARD).slice(0, 2))
+  }
+  expect(maskedStart('short 4111 1111 1111 1111', 80)).toBe('short …1111')
 })
 
 test('a text without end is cut, not in a number, and costs no more than its length', () => {

@@ -77,7 +77,8 @@ test('an aborted signal ends a request before it is made', async () => {
 })
 
 test.for([
-  ['text/html', `<title lang="en"> ${'x'.repeat(100)} </title>`, `an HTML page "${'x'.repeat(79)}"`],
+  ['text/html', `<title lang="en"> ${'x'.repeat(100)} </title>`, `an HTML page "${'x'.repeat(80)}…"`],
+  ['text/html', `<title>${'x'.repeat(70)}4992346398065154184</title>`, `an HTML page "${'x'.repeat(70)}…4184"`],
   ['text/html', '<body>Waking up', 'an HTML page'],
   ['text/plain; charset=utf-8', 'card 4992346398065154184', 'text/plain'],
   ['', '', 'no content type'],

@@ -10,7 +10,7 @@ import { expect, test } from 'vitest'
  * outside belongs here only when the text is cut right before it.
  */
 const BOUNDED: Record<string, string> = {
-  'src/http.ts /<title[^>]*>([^<]{1,80})/': 'the first 4,096 characters of an answer',
+  'src/http.ts /<title[^>]*>([^<]{1,300})/': 'the first 4,096 characters of an answer',
   'src/config.ts /(?:"(?:[^"\\\\]|\\\\.)*"|[^,])+/': 'the value of a setting',
   'src/shown.ts /^([a-z+]+:\\/\\/)?([^/?#\\\\]*)(.*)$/': 'the value of a setting',
   'src/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',

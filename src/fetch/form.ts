@@ -1,4 +1,4 @@
-import { maskCards } from '../card.ts'
+import { maskCards, maskedStart } from '../card.ts'
 import { brackets, type Json, parse, pieces } from '../json.ts'
 import { columnsAmong } from '../transaction.ts'
 
@@ -127,12 +127,10 @@ function onlyBox(members: Map<string, string>, complaint: string | undefined): s
 
 const kind = (value: Json) => (typeof value === 'boolean' ? 'true or false' : 'a number')
 const namesOf = (names: string[]) =>
-  maskCards(
-    names
-      .slice(0, 5)
-      .map((name) => name.slice(0, 40))
-      .join(', '),
-  )
+  names
+    .slice(0, 5)
+    .map((name) => maskedStart(name, 40))
+    .join(', ')
 /** Bounded before it is searched, and again for a log line. */
 const shown = (text: string) =>
   maskCards(text.slice(0, 1000).replace(/^"|"$/g, ''))
