@@ -47,22 +47,35 @@ function beginning(text: string): string {
 }
 
 const ATOM =
-  /([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\p{L}\p{N}])|[\p{L}\p{N}]+)|&(?:#x([\da-f]{1,6})|#(\d{1,7})|[a-z]{2,8});|%([0-3][\da-f]|5f|7c)|%[c-f][\da-f](?:%[89ab][\da-f]){1,3}|\\{1,8}(?:u([\da-f]{4})|[nrtbfv])|./gisu
+  /([\da-f]{8}(?:-[\da-f]{4}){3}-[\da-f]{12}(?![\p{L}\p{N}])|[\p{L}\p{N}]+)|&(?:#x([\da-f]{1,6});|#(\d{1,7});|[a-z]{2,8};|#x(3\d)(?![\da-f])|#([45]\d)(?!\d))|%([0-3][\da-f]|5f|7c)|%[c-f][\da-f](?:%[89ab][\da-f]){1,3}|\\{1,8}(?:u([\da-f]{4})|[nrtbfv])|./gisu
 
 /**
  * The text as digits, signs and letters: `x`, or `h` in a word of hex digits. What shows nothing is left out, what is
  * escaped is one sign, and an id in hex is one letter. `from` and `to` are where each of them stands in the text.
  */
 function plainly(text: string) {
-  let plain = ''
+  let [plain, last] = ['', '']
   const [from, to]: [number[], number[]] = [[], []]
   const add = (signs: string, start: number, end: number) => {
+    if (signs === '' || (signs === last && !/[\dxh]/.test(signs))) return // as often as anybody likes
+    last = signs
     plain += signs
     for (let i = 0; i < signs.length; i++) from.push(start)
     for (let i = 0; i < signs.length; i++) to.push(end)
   }
-  for (const { 0: atom, 1: word, 2: hex, 3: decimal, 4: percent, 5: escaped, index } of text.matchAll(ATOM)) {
-    const code = hex ?? percent ?? escaped
+  for (const {
+    0: atom,
+    1: word,
+    2: hex,
+    3: dec,
+    4: bareHex,
+    5: bareDec,
+    6: percent,
+    7: escaped,
+    index,
+  } of text.matchAll(ATOM)) {
+    const code = hex ?? bareHex ?? percent ?? escaped
+    const decimal = dec ?? bareDec
     if (word === undefined) {
       const sign = code ? charOf(Number.parseInt(code, 16)) : decimal ? charOf(Number(decimal)) : atom
       add(plainSign(sign, 'x'), index, index + atom.length)
@@ -89,6 +102,7 @@ const isId = (word: string) =>
 const charOf = (code: number) => (code <= 0x10ffff ? String.fromCodePoint(code) : ' ')
 const BLANK = /[\u115f\u1160\u3164\uffa0]/ // letters that show nothing
 function plainSign(sign: string, letter: string): string {
+  if (/^\s$/.test(sign)) return ' '
   if (sign.length === 1 && sign < '\x7f') return /[a-z]/i.test(sign) ? letter : sign
   if (/^[\p{Cf}\p{M}]$/u.test(sign)) return '' // shows nothing of its own
   if (/^\p{N}$/u.test(sign)) return digitsOf(sign) || letter

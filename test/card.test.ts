@@ -16,7 +16,7 @@ const cards = fc.stringMatching(/^[1-9]\d{9,17}$/).map(card)
 /** The digits of a text in every form that the mask knows, and nothing else of it. */
 const bare = (text: string) =>
   text
-    .replace(/&#(\d+);/g, (_, code) => String.fromCodePoint(Number(code)))
+    .replace(/&#(\d+);?/g, (_, code) => String.fromCodePoint(Number(code)))
     .replace(/&#x([\da-f]+);|%([0-3][\da-f])|\\u([\da-f]{4})/gi, (_, ...codes) =>
       String.fromCodePoint(Number.parseInt(codes.slice(0, 3).find(Boolean), 16)),
     )
@@ -171,6 +171,10 @@ describe('however a card is written, no more than its last four digits are left'
     fc.constant(each((digit) => (digit === '0' ? '⓿' : String.fromCodePoint(0x2776 + Number(digit) - 1)))),
     fc.constant(each((digit) => `&#${digit.charCodeAt(0)};`)),
     fc.constant(each((digit) => `&#x${digit.charCodeAt(0).toString(16)};`)),
+    fc.constant(each((digit) => `&#${digit.charCodeAt(0)}`)),
+    fc.constant(joined(' '.repeat(20), 4)),
+    fc.constant(joined('\n\n\t  \r\n', 4)),
+    fc.constant(joined('------------', 4)),
     fc.constant(each((digit) => `%3${digit}`)),
     fc.constant(each((digit) => `\\u003${digit}`)),
   )
