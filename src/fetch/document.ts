@@ -90,6 +90,14 @@ export function* readInParts(body: string, fetched_at: number, stop?: AbortSigna
   }
 }
 
+/** A name of a fork's is read as ours, and that is said: it may mean something else there. */
+function tellAliases(names: readonly string[], known: Iterable<[column: string, i: number]>, unread: Unread) {
+  for (const [column, i] of known) {
+    const name = names[i]!.trim().toLowerCase()
+    if (name !== column) unread(name, `is read as ${column}`)
+  }
+}
+
 /** Reads one row from its text, or says why it is none: whatever is thrown over what came from outside ends here. */
 function rowReader({ columns }: Rows, fetched_at: number) {
   const known = columns && [...columnsAmong(columns)]
@@ -99,8 +107,12 @@ function rowReader({ columns }: Rows, fetched_at: number) {
     if (!text.trimStart().startsWith(opening)) return wanted
     try {
       const row = parse(text)
-      if (!columns) return readRow(renamed(row as Record<string, Json>), fetched_at, unread)
+      if (!columns) {
+        tellAliases(Object.keys(row as object), columnsAmong(Object.keys(row as object)), unread)
+        return readRow(renamed(row as Record<string, Json>), fetched_at, unread)
+      }
       const values = row as Json[]
+      tellAliases(columns, known!, unread)
       if (values.length !== columns.length) return `the row has ${values.length} values for ${columns.length} columns`
       return readRow(Object.fromEntries(known!.map(([column, i]) => [column, values[i]])), fetched_at, unread)
     } catch (error) {

@@ -1,4 +1,5 @@
-import { FEATURES, type Feature, TRAINING_COLUMNS } from '../transaction.ts'
+import { plural } from '../stage.ts'
+import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../transaction.ts'
 
 /** The names of our columns that a text holds, in training order: all of it that is safe to show. */
 const columnsIn = (text: string) =>
@@ -12,18 +13,13 @@ const NOT_CONVERTED = /Failed to convert column (\w+) to type '?(\w+)/
 const INCOMPATIBLE = /Incompatible input types for column (\w+)/
 
 /** What MLflow 2.14 to 3.17 and scikit-learn say, what it means, and the setting or the step that cures it. */
-const CAUSES: readonly [RegExp, (found: string) => string][] = [
-  [
-    MISSING_INPUTS,
-    (found) =>
-      `Model is missing inputs (${columnsIn(found)}): its signature asks for columns that MODEL_FEATURES does not send. ` +
-      'Set MODEL_FEATURES=all, or, if the model was not fitted on these columns, log it again with the signature of those it was fitted on',
-  ],
+const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => string][] = [
+  [MISSING_INPUTS, missingInputs],
   [
     UNSEEN,
-    (found) =>
+    (found, sent) =>
       `feature names unseen at fit time (${columnsIn(found)}, …): MODEL_FEATURES sends columns that the model was not fitted on. ` +
-      'Set MODEL_FEATURES to the columns it was fitted on (e.g. numeric); if it then misses inputs, its signature is wrong: ' +
+      `Set MODEL_FEATURES to the columns it was fitted on${hasText(sent) ? ' (e.g. numeric)' : ''}; if it then misses inputs, its signature is wrong: ` +
       'log it again with the signature of the columns it was fitted on',
   ],
   [
@@ -64,8 +60,12 @@ const CAUSES: readonly [RegExp, (found: string) => string][] = [
   ],
   [
     /could not convert string to float/,
-    () =>
-      'wrong type: the model got text where it wants a number. If it was fitted on numbers only, MODEL_FEATURES must list those alone (e.g. numeric); otherwise its pipeline must encode the text',
+    (_, sent) =>
+      `wrong type: the model got text where it wants a number. ${
+        hasText(sent)
+          ? 'If it was fitted on numbers only, MODEL_FEATURES must list those alone (e.g. numeric); otherwise its pipeline must encode the text'
+          : 'MODEL_FEATURES sends numbers only, so the text is made in its pipeline'
+      }`,
   ],
   [
     /unexpected keyword argument 'params'/,
@@ -75,17 +75,40 @@ const CAUSES: readonly [RegExp, (found: string) => string][] = [
   [/contains? NaN|non-finite values/, () => 'a value is empty, and the model does not take that'],
 ]
 
+const hasText = (sent: readonly Feature[]) => sent.some((column) => !NUMERIC.has(column))
+const NUMERIC: ReadonlySet<string> = new Set(NUMERIC_FEATURES)
+
+/** Only a column that there is, and that is not sent yet, can be cured by a setting. */
+function missingInputs(found: string, sent: readonly Feature[]): string {
+  const names = [...found.matchAll(/['"]([^'"]{1,100})['"]/g)].map(([, name]) => name!)
+  const foreign = names.filter((name) => !(ours as readonly string[]).includes(name))
+  if (foreign.some((name) => name === 'is_fraud'))
+    return 'the label is_fraud is in its signature, and is never sent to a model: fit it without the label, and log it again with the signature of the features alone'
+  if (foreign.some((name) => /^(Unnamed: \d+|index|level_0)?$/.test(name)))
+    return 'an index column (Unnamed: 0) is in its signature, which is no part of a payment: read the training file with index_col=0, fit and log the model again'
+  if (foreign.length > 0)
+    return (
+      `its signature asks for ${plural(foreign.length, 'column')} that the worker does not have: ` +
+      'let the model make them itself (put that step into its pipeline), then log it again with the signature of the training columns'
+    )
+  const cure = names.length > 0 && sent.length < ours.length ? 'Set MODEL_FEATURES=all, or, if' : 'If'
+  return (
+    `Model is missing inputs (${columnsIn(found)}): its signature asks for columns that MODEL_FEATURES does not send. ` +
+    `${cure} the model was not fitted on these columns, log it again with the signature of those it was fitted on`
+  )
+}
+
 /** Of a longer text its beginning and its end, where the cause stands behind rows or a stack trace. */
 const bounded = (text: string) => (text.length > 2 * PART ? `${text.slice(0, PART)}\n${text.slice(-PART)}` : text)
 const PART = 32_768
 
 /** Why a model refused, from the text of its refusal. Rows, values and the stack trace in it are never repeated. */
-export function diagnose(whole: string): string {
+export function diagnose(whole: string, sent: readonly Feature[]): string {
   const text = bounded(whole)
   const message = text.replaceAll('\\n', '\n')
   for (const [pattern, explain] of CAUSES) {
     const found = pattern.exec(message)
-    if (found) return explain(found[1] ?? '')
+    if (found) return explain(found[1] ?? '', sent)
   }
   const code = /"error_code"\s*:\s*"([A-Z_]{1,40})"/.exec(text)?.[1]
   return `${code ?? 'no MLflow error'}, for a reason not known here (the model server's log says it; its answer is not repeated, as it may hold the rows)`

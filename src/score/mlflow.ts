@@ -76,7 +76,7 @@ export function mlflow({
       },
     )
     if (answer.status === 502 || answer.status === 503) gone() // a gateway without its server
-    if (answer.status !== 200) throw refusalOrOutage(answer, orProxy(url))
+    if (answer.status !== 200) throw refusalOrOutage(answer, features, orProxy(url))
     known = true
     return answer.text
   }
@@ -106,11 +106,11 @@ export function mlflow({
 }
 
 /** Any exception in predict is a 400, a timeout of the old server a 500: only other rows tell what is meant. */
-function refusalOrOutage(answer: HttpAnswer, orProxy: string): Error {
+function refusalOrOutage(answer: HttpAnswer, sent: readonly Feature[], orProxy: string): Error {
   const { status, retryAfter: wait } = answer
   const byProxy = orProxy !== '' && isHtml(answer.text) // and so no refusal of rows
   if (!byProxy && (status === 400 || status === 413 || status === 422 || status === 500))
-    return new Refusal(`the model answered ${status}: ${diagnose(answer.text)}`)
+    return new Refusal(`the model answered ${status}: ${diagnose(answer.text, sent)}`)
   if (status === 504) return new TooSlow(`the model answered 504, it is too slow${orProxy}`, { wait })
   const cure = {
     401: ': check MODEL_HEADERS',

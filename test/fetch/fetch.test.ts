@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
+import { stringify } from '../../src/json.ts'
 import { orAborted } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Topics } from '../../src/topic/topic.ts'
@@ -162,6 +163,18 @@ test.concurrent('a column that cannot be read stops nothing, and is named once',
     "the producer's column zip is not a whole number; said once for each column",
     "the producer's column dob is not a date like 1980-12-31; said once for each column",
     "the producer's column is_fraud is not 0 or 1; said once for each column",
+  ])
+})
+
+test.concurrent('a name of a fork is read as ours, and that is said once', async () => {
+  const fork = (n: number) => Object.fromEntries(Object.entries(row(n)).map(([k, v]) => [k.replace('long', 'lon'), v]))
+  await using w = await world(say(200, body([fork(1)])), say(200, stringify([fork(2), fork(3)])))
+  w.start()
+  await calls(w, 3)
+  expect(await w.transactions()).toMatchObject(Array(3).fill({ long: -89.6501, merch_long: -89.5 }))
+  expect(w.lines.filter(({ msg }) => /column/.test(msg)).map(({ msg }) => msg)).toEqual([
+    "the producer's column lon is read as long; said once for each column",
+    "the producer's column merch_lon is read as merch_long; said once for each column",
   ])
 })
 

@@ -1,9 +1,11 @@
 import { expect, test } from 'vitest'
 import { diagnose, refusedColumns } from '../../src/score/diagnose.ts'
-import { FEATURES, NUMERIC_FEATURES } from '../../src/transaction.ts'
+import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../src/transaction.ts'
 import { LONG_CARD } from '../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
 
+/** what is sent: not all, and texts among it */
+const SOME = FEATURES.slice(0, 10)
 const textual = FEATURES.filter((column) => !(NUMERIC_FEATURES as readonly string[]).includes(column))
 
 test.for<[what: string, text: string, said: RegExp]>([
@@ -53,17 +55,17 @@ test.for<[what: string, text: string, said: RegExp]>([
   ['a page', `<!doctype html><title>500 ${LONG_CARD}</title>`, /^no MLflow error, for a reason not known here/],
   ['nothing', '', /^no MLflow error, for a reason not known here/],
 ])('says why a model refused: %s; and repeats no row, value or stack trace', ([, text, said]) => {
-  const diagnosis = diagnose(text)
+  const diagnosis = diagnose(text, SOME)
   expect(diagnosis).toMatch(said)
   expect(diagnosis).not.toMatch(UNFIT_TO_SHOW)
 })
 
 test('names nothing that only stands behind the list of columns', () => {
   const behind = ', "note": "first and last of a state"'
-  expect(diagnose(refusals.missingInputs('amt') + behind)).toMatch(/^Model is missing inputs \(amt\)/)
-  expect(diagnose(refusals.unseen(['city']) + behind)).toMatch(/unseen at fit time \(city, …\)/)
-  expect(diagnose(refusals.unseen(['city']).replace(/\\n\\n"}$/, `"${behind}`))).toMatch(/fit time \(city, …\)/)
-  expect(diagnose(refusals.nowMissing('amt') + behind)).toMatch(/does not send \(amt\)/)
+  expect(diagnose(refusals.missingInputs('amt') + behind, SOME)).toMatch(/^Model is missing inputs \(amt\)/)
+  expect(diagnose(refusals.unseen(['city']) + behind, SOME)).toMatch(/unseen at fit time \(city, …\)/)
+  expect(diagnose(refusals.unseen(['city']).replace(/\\n\\n"}$/, `"${behind}`), SOME)).toMatch(/fit time \(city, …\)/)
+  expect(diagnose(refusals.nowMissing('amt') + behind, SOME)).toMatch(/does not send \(amt\)/)
 })
 
 test('names that are none of ours are not repeated: they may be anything', () => {
@@ -72,8 +74,8 @@ test('names that are none of ours are not repeated: they may be anything', () =>
     refusals.nowMissing('age', 'Marilyn'),
     refusals.notConverted('Marilyn'),
   ]) {
-    const diagnosis = diagnose(text)
-    expect(diagnosis).toMatch(/none that we know/)
+    const diagnosis = diagnose(text, SOME)
+    expect(diagnosis).toMatch(/none that we know|columns that the worker does not have/)
     expect(diagnosis).not.toMatch(/age,|Marilyn/)
   }
 })
@@ -112,14 +114,43 @@ test.for<[text: string, said: RegExp]>([
   ['pandas dtypes must be int, float or bool.', /categories/],
   ['Can only use .dt accessor with datetimelike values', /begin with pd\.to_datetime/],
 ])('names what usual pipelines refuse: %s', ([text, said]) => {
-  expect(diagnose(JSON.stringify({ error_code: 'BAD_REQUEST', stack_trace: `ValueError: ${text}\n` }))).toMatch(said)
+  expect(diagnose(JSON.stringify({ error_code: 'BAD_REQUEST', stack_trace: `ValueError: ${text}\n` }), SOME)).toMatch(
+    said,
+  )
 })
 
 test('takes no longer for a refusal of megabytes', () => {
   for (const text of ['Model is missing inputs [', 'columns are missing: {', "with schema '[", '"error_code" ']) {
     const began = performance.now()
-    diagnose(text.repeat(400_000))
+    diagnose(text.repeat(400_000), SOME)
     refusedColumns(text.repeat(400_000))
     expect(performance.now() - began).toBeLessThan(1000)
   }
+})
+
+test.for<[what: string, names: readonly string[], sent: readonly Feature[], said: RegExp]>([
+  [
+    'columns that nobody sends',
+    ['hour', 'distance_km', 'age'],
+    SOME,
+    /3 columns that the worker does not have: let the model make them/,
+  ],
+  ['an index column', ['Unnamed: 0', 'amt'], SOME, /index column .* index_col=0/],
+  ['the label', ['is_fraud'], SOME, /label is_fraud .* without the label/],
+  ['a name that holds a card', ['4111111111111111 of'], SOME, /1 column that the worker does not have: let/],
+  [
+    'columns of ours, when all are sent',
+    ['amt'],
+    FEATURES as readonly Feature[],
+    /^Model is missing inputs \(amt\).* If the model was not/,
+  ],
+])('recommends no setting that cannot help, where its signature has %s', ([, names, sent, said]) => {
+  const found = diagnose(refusals.missingInputs(...names), sent)
+  expect(found).toMatch(said)
+  expect(found).not.toMatch(/Set MODEL_FEATURES|\d{11}/)
+})
+
+test('recommends no numeric columns where only those are sent', () => {
+  for (const text of [refusals.unseen(['zip']), refusals.notANumber()])
+    expect(diagnose(text, NUMERIC_FEATURES)).not.toMatch(/numeric\)/)
 })
