@@ -22,8 +22,9 @@ import { type BreakerState, breaker } from './breaker.ts'
 import { type Condition, type NotedHealth, patience } from './health.ts'
 import { verdict } from './notice.ts'
 import { FULL, type Paced, pace, type Why } from './pace.ts'
+import { openRests, restKeys } from './rest.ts'
 import { openSent, sentKeys } from './sent.ts'
-import { type Delivery, letterKey, type Notice, SendError, type Way } from './way.ts'
+import { type Delivery, type Letter, letterKey, type Notice, SendError, type Way } from './way.ts'
 
 const MINUTE = 60_000
 /** sessions at once: one that is stuck does not hold up the next alarm */
@@ -42,6 +43,8 @@ const NOTED_WITHIN = 5000
 const PROVE_AGAIN = 1000
 /** ms after the next letter of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE
+/** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
+const REST_PAUSE = 30
 /** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
 const LONGEST = 60 * MINUTE
 
@@ -117,14 +120,16 @@ async function turn(
     await reader.take(stage.stop)
     reader.rewind()
     const memory = openSent(sentKeys(name), await topics.state(sentKeys(name)))
+    const putOff = await topics.state(restKeys(name))
     const found = ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
-    if (!fromNow || found.old) return { noted: found, memory }
+    if (!fromNow || found.old) return { noted: found, memory, putOff }
     const noted: Noted = { ...found, old: { records: await reader.lag(), until: clock.now() } }
     await reader.note({ [name]: noted }) // or what comes now would be old after a crash
-    return { noted, memory }
+    return { noted, memory, putOff }
   })
   if (!begun) return
   const { noted, memory } = begun
+  const rests = openRests(restKeys(name), begun.putOff, { clock, log, pause: REST_PAUSE * firstPause, settle })
   const account = openAccount(noted, clock.steady, memory.has)
   const { items, waiting, opens } = account
   const paced = pace({ burst, limit: dailyLimit }, noted)
@@ -163,7 +168,7 @@ async function turn(
   }
   async function commit() {
     const fresh = opens.filter(({ noted }) => !noted)
-    const changes = memory.changes()
+    const changes = [memory.changes(), rests.changes()]
     const all = (passed: number) => {
       const state = { ...account.noted(passed), ...paced.noted(), health: health.noted() }
       const told = notices.length > 0 && { notices }
@@ -172,7 +177,10 @@ async function turn(
         ...(watched && { breaker: watched.state() }),
         ...(thread && { thread }),
       }
-      return { [name]: { ...state, ...more } satisfies Noted, ...changes.notes }
+      return {
+        [name]: { ...state, ...more } satisfies Noted,
+        ...Object.assign({}, ...changes.map(({ notes }) => notes)),
+      }
     }
     if (items.length === 0) await reader.note(all(0))
     while (items.length > 0) {
@@ -183,7 +191,7 @@ async function turn(
       items.splice(0, count)
       if (!items[0]?.done) break
     }
-    changes.kept()
+    for (const { kept } of changes) kept()
     for (const open of fresh) open.noted = true
   }
 
@@ -327,6 +335,25 @@ async function turn(
     return clock.sleep(Math.min(ms, 60 * MINUTE), end.signal)
   }
 
+  /** Proves meanwhile that it is still this process's turn, and is cut short when it is not. */
+  async function post(letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> {
+    const over = new AbortController()
+    if (!reader.alone) void prove(over.signal)
+    try {
+      return await way.send(letter, AbortSignal.any([signal, lost.signal]), only)
+    } catch (error) {
+      if (error instanceof SendError) lost.signal.throwIfAborted()
+      throw error
+    } finally {
+      over.abort()
+    }
+  }
+  async function postRest(letter: Letter, only: readonly string[], stop: AbortSignal): Promise<Delivery> {
+    using late = grace(stop, afterStop)
+    if (!reader.alone) await settle() // as with any letter
+    return await post(letter, late.signal, only)
+  }
+
   async function send(open: Open, stop: AbortSignal): Promise<void> {
     using late = grace(stop, afterStop)
     Object.assign(open, { sending: true, started: clock.steady() })
@@ -340,13 +367,10 @@ async function turn(
     const letter = account.letter(open)!
     const size = letter.frauds.length
     let delivery: Delivery
-    const over = new AbortController()
-    if (!reader.alone) void prove(over.signal)
     try {
-      delivery = await way.send(letter, AbortSignal.any([late.signal, lost.signal]))
+      delivery = await post(letter, late.signal)
     } catch (error) {
       if (!(error instanceof SendError)) throw error
-      lost.signal.throwIfAborted()
       open.sending = false
       if (error.uncertain) {
         paced.sent(size, clock.now(), open.doubtful)
@@ -355,8 +379,6 @@ async function turn(
       if (!stop.aborted) putOff(open, error)
       if (error.uncertain) await settle()
       return
-    } finally {
-      over.abort()
     }
     const { rejected, deferred, said } = delivery
     log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)
@@ -366,6 +388,7 @@ async function turn(
     paced.sent(size, clock.now(), open.doubtful)
     memory.add(letterKey(letter), open.of, clock.now())
     account.sent(open)
+    if (deferred.length > 0) rests.add(letter, deferred)
     await settle()
   }
 
@@ -393,5 +416,12 @@ async function turn(
     log.warn(`${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; ${next}`)
   }
 
-  await together(stage.stop, [reading, dispatching, ...(conditions ? [watching] : [])])
+  const resting = (stop: AbortSignal) =>
+    rests.deliver(
+      stop,
+      (letter, only) => postRest(letter, only, stop),
+      () => (block.blocked() ? Math.max(block.until() - clock.steady(), firstPause) : 0),
+    )
+
+  await together(stage.stop, [reading, dispatching, resting, ...(conditions ? [watching] : [])])
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Notes } from '../topic/topic.ts'
+import { unnoted } from './changes.ts'
 
 /**
  * Frauds at most that are remembered as sent, the latest: some 8 MB here and 2 MB noted, though a model flags everything.
@@ -22,12 +22,12 @@ export function openSent(prefix: string, noted: ReadonlyMap<string, unknown>, mo
   const rows = new Map([...(noted as ReadonlyMap<string, Row>)].sort(([, a], [, b]) => a.at - b.at))
   const names = new Map<string, string>() // of which row each is
   for (const [key, { of }] of rows) for (const name of of) names.set(name, key)
-  let changes: Record<string, unknown> = {}
+  const { set, changes } = unnoted()
 
   function forget(key: string) {
     for (const name of rows.get(key)!.of) if (names.get(name) === key) names.delete(name)
     rows.delete(key)
-    changes[key] = null
+    set(key, null)
   }
   return {
     has: (identity: string) => names.has(short(identity)),
@@ -37,17 +37,10 @@ export function openSent(prefix: string, noted: ReadonlyMap<string, unknown>, mo
       const row = { at, of: identities.map(short) }
       rows.delete(key)
       rows.set(key, row)
-      changes[key] = row
+      set(key, row)
       for (const name of row.of) names.set(name, key)
       while (names.size > most) forget(rows.keys().next().value!)
     },
-    /** What is to be noted, and what to call once it is. */
-    changes(): { notes: Notes; kept(): void } {
-      const notes = { ...changes }
-      const kept = () => {
-        changes = Object.fromEntries(Object.entries(changes).filter(([key, value]) => notes[key] !== value))
-      }
-      return { notes, kept }
-    },
+    changes,
   }
 }

@@ -26,6 +26,7 @@ type Options = {
   overlap?: number
   wrap?: (topics: Topics) => Topics
   way?: Way
+  to?: string[]
 }
 
 /** Predictions and a mail server that outlive the workers. */
@@ -54,11 +55,12 @@ async function world(predictions: readonly Prediction[], answer?: (asked: Asked)
 
 function worker(opened: Topics, fake: Fake, options: Options = {}) {
   const { limit = 1_000_000, firstPause = 40, afterStop = 5000, overlap = 0, wrap = (topics) => topics } = options
+  const { to = ['analyst@example.com'] } = options
   const { log, lines, text } = listeningLog()
   const stop = new AbortController()
   const topics = wrap(opened)
   const reader = topics.reader('predictions', 'alert')
-  const addresses = { from: 'fraud@example.com', to: ['analyst@example.com'], operators: ['ops@example.com'] }
+  const addresses = { from: 'fraud@example.com', to, operators: ['ops@example.com'] }
   const way = options.way ?? mails(smtp(fake.server), addresses)
   let gone = false
   const ended = alertStage(
@@ -300,6 +302,76 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     await using only = await w.worker({ afterStop: 50 })
     await waitFor('three mails', () => only.lines.length === 3)
     expect(await only.topics.noted('alert')).toMatchObject({ ahead: expect.arrayContaining([ahead]) })
+  })
+})
+
+describe.concurrent('a recipient who is put off', () => {
+  const TO = ['a@example.com', 'b@example.com']
+  const putOff =
+    (reply: string) =>
+    ({ verb, line }: Asked) =>
+      verb === 'RCPT' && line.includes('b@example.com') ? reply : undefined
+  const rcpts = (fake: Fake) => fake.lines.filter((line) => line.startsWith('RCPT')).map((line) => line.slice(9, 10))
+  const rests = (topics: Topics) => topics.state('alert/rest/')
+
+  test('gets the same mail later, alone, and holds up nobody', async () => {
+    await using w = await world(frauds(3), putOff('450 4.7.1 greylisted'))
+    await using only = await w.worker({ to: TO })
+    await drained(only.topics)
+    expect(w.fake.taken()).toEqual(names(3))
+    expect(only.warnings().map(({ msg }) => msg)).toContainEqual(
+      expect.stringMatching(
+        /^mailed to a@example\.com, later to b@example\.com \(450 4\.7\.1 greylisted\): Fraud alert/,
+      ),
+    )
+    expect((await rests(only.topics)).size).toBe(3)
+    w.fake.answer = () => undefined
+    const mails = new Set(w.fake.seen.map(({ raw }) => raw.toString()))
+    await waitFor('all of them', () => w.fake.seen.length === 6)
+    expect(w.fake.seen.slice(3).map(({ to }) => to)).toEqual([['b@example.com'], ['b@example.com'], ['b@example.com']])
+    expect(new Set(w.fake.seen.map(({ raw }) => raw.toString()))).toEqual(mails)
+    await waitFor('the notes to be gone', async () => (await rests(only.topics)).size === 0)
+  })
+  test('gets it after a restart, and a kill, too', async () => {
+    await using w = await world(frauds(2), putOff('451 4.3.0 later'))
+    {
+      await using first = await w.worker({ to: TO, firstPause: 400 })
+      await drained(first.topics)
+    }
+    {
+      const second = await w.worker({ to: TO })
+      await waitFor('another try', () => second.warnings().length > 0)
+      await second.kill()
+    }
+    expect(w.fake.taken()).toEqual(names(2))
+    w.fake.answer = () => undefined
+    await using third = await w.worker({ to: TO })
+    await waitFor('both', () => w.fake.seen.length === 4)
+    const raws = w.fake.seen.map(({ raw }) => raw.toString())
+    expect(new Set(raws.slice(2))).toEqual(new Set(raws.slice(0, 2)))
+    await waitFor('the notes to be gone', async () => (await rests(third.topics)).size === 0)
+    expect(third.text()).toContain('mailed to b@example.com: Fraud alert')
+  })
+  test('and refused then is named, and not tried again', async () => {
+    await using w = await world(frauds(1), putOff('450 4.7.1 greylisted'))
+    await using only = await w.worker({ to: TO })
+    await drained(only.topics)
+    w.fake.answer = putOff('550 5.1.1 no such user')
+    await waitFor('the refusal', () =>
+      only.text().includes('not to b@example.com (550 5.1.1 no such user): check ALERT_TO'),
+    )
+    await waitFor('the notes to be gone', async () => (await rests(only.topics)).size === 0)
+    expect(rcpts(w.fake).filter((who) => who === 'a')).toHaveLength(1)
+  })
+  test('waits with all others while no server is there', async () => {
+    await using w = await world(frauds(1), putOff('450 4.7.1 greylisted'))
+    await using only = await w.worker({ to: TO })
+    await drained(only.topics)
+    w.fake.answer = ({ verb }) => (verb === 'greeting' || verb === 'MAIL' ? '421 4.3.2 busy' : undefined)
+    await waitFor('a failure', () => only.warnings().length > 2)
+    w.fake.answer = () => undefined
+    await waitFor('it', () => w.fake.seen.length === 2)
+    expect(w.fake.seen[1]!.raw.equals(w.fake.seen[0]!.raw)).toBe(true)
   })
 })
 

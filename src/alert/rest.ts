@@ -1,0 +1,101 @@
+import type { Logger } from 'pino'
+import { backoff, seconds } from '../stage.ts'
+import { unnoted } from './changes.ts'
+import { type Delivery, type Letter, letterKey, SendError } from './way.ts'
+
+const HOUR = 3_600_000
+/** ms after which mail servers give a mail up (RFC 5321, 4.5.4.1) */
+const GIVE_UP = 96 * HOUR
+/** letters at most, and frauds in one that is noted, some 700 bytes each: a longer one is forgotten by a restart */
+const [MOST, NOTED] = [50, 500]
+
+/** What the keys begin with, of the letters that are noted under a name. */
+export const restKeys = (name: string) => `${name}/rest/`
+
+/** `since`: when the others got it, in ms since 1970. */
+type Row = { letter: Letter; only: readonly string[]; since: number }
+type Rest = Row & { key: string; failures: number; due: number }
+/** Two clocks in ms: since 1970, and one that nobody sets back. */
+type Clock = { now(): number; steady(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> }
+type Means = { clock: Clock; log: Logger; pause: number; settle(): Promise<void> }
+
+/**
+ * Letters that some recipients have and some are put off with, by greylisting or a full mailbox. The frauds in them are
+ * mailed; these go on to those alone, as the same mail, after pauses that begin with `pause` ms.
+ */
+export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, { clock, log, pause, settle }: Means) {
+  const rests = new Map<string, Rest>()
+  const { set, changes } = unnoted()
+  let wake = () => {}
+  for (const [key, row] of noted as ReadonlyMap<string, Row>) {
+    const frauds = row.letter.frauds.map((p) => ({ ...p, cc_num: BigInt(p.cc_num) }))
+    rests.set(key, { ...row, letter: { ...row.letter, frauds }, key, failures: 0, due: 0 })
+  }
+
+  function keep(rest: Rest) {
+    const { key, letter, only, since } = rest
+    rests.set(key, rest)
+    if (letter.frauds.length <= NOTED) set(key, { letter, only, since } satisfies Row)
+  }
+  function drop({ key }: Rest) {
+    rests.delete(key)
+    set(key, null)
+  }
+  function giveUp(rest: Rest, why: string) {
+    drop(rest)
+    log.warn(`${rest.only.join(', ')} did not get a mail that others have, ${why}: check ALERT_TO`)
+  }
+  function putOff(rest: Rest, said: string) {
+    rest.failures++
+    const wait = backoff(rest.failures, pause, HOUR)
+    rest.due = clock.steady() + wait
+    if (clock.now() - rest.since > GIVE_UP) giveUp(rest, `and was put off for ${GIVE_UP / HOUR} h`)
+    else log.warn(`${said}; the others have it; retrying in ${seconds(wait)} s`)
+  }
+
+  async function attempt(rest: Rest, send: () => Promise<Delivery>, stop: AbortSignal) {
+    try {
+      const { rejected, deferred, said } = await send()
+      if (deferred.length > 0) {
+        if (deferred.length < rest.only.length) keep(Object.assign(rest, { only: deferred }))
+        return putOff(rest, said)
+      }
+      drop(rest)
+      log[rejected.length > 0 ? 'warn' : 'info'](said)
+    } catch (error) {
+      if (!(error instanceof SendError)) throw error
+      if (!stop.aborted) putOff(rest, error.message)
+    }
+  }
+
+  return {
+    changes,
+    add(letter: Letter, only: readonly string[]) {
+      const rest = { letter, only, since: clock.now(), key: `${prefix}${letterKey(letter)}`, failures: 1, due: 0 }
+      keep(Object.assign(rest, { due: clock.steady() + backoff(1, pause, HOUR) }))
+      const [oldest] = rests.values()
+      if (rests.size > MOST) giveUp(oldest!, `as more than ${MOST} wait for such recipients`)
+      wake()
+    },
+    /** Sends what is due, one at a time, until the stop. `blocked`: ms until the way may be free for these. */
+    async deliver(
+      stop: AbortSignal,
+      send: (letter: Letter, only: readonly string[]) => Promise<Delivery>,
+      blocked: () => number,
+    ): Promise<void> {
+      while (!stop.aborted) {
+        const next = [...rests.values()].sort((a, b) => a.due - b.due)[0]
+        const wait = next ? Math.max(next.due - clock.steady(), blocked()) : HOUR
+        if (next && wait <= 0) {
+          await attempt(next, () => send(next.letter, next.only), stop)
+          await settle()
+          continue
+        }
+        const added = new AbortController()
+        wake = () => added.abort()
+        await clock.sleep(Math.min(wait, HOUR), AbortSignal.any([stop, added.signal]))
+        added.abort()
+      }
+    },
+  }
+}
