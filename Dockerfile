@@ -19,10 +19,10 @@ COPY src ./src
 # The default settings keep both SQLite files in data. A volume made from the image takes over owner and mode.
 # Where only you may read your files, the user of the container could not read the program either.
 # A base image with an older Node.js ends the build.
-RUN node src/node-version.cjs && mkdir data && chown 1000:1000 data && chmod -R a+rX package.json src
+RUN node src/start.cjs && mkdir data && chown 1000:1000 data && chmod -R a+rX package.json src
 VOLUME /app/data
 USER 1000:1000
 # It answers while the process turns, whatever is down outside: starting it again would not help against that.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=15s CMD ["node", "-e", "fetch('http://127.0.0.1:' + (process.env.PORT || 8080) + '/healthz').then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 # Not `npm start`: npm does not pass SIGTERM on.
-CMD ["node", "src/main.ts"]
+CMD ["node", "-r", "./src/start.cjs", "src/main.ts"]

@@ -39,5 +39,5 @@ if ($args.Count -eq 0) {
         $options += '--publish', '127.0.0.1:8080:8080'
     }
 }
-docker run --rm @options --env-file "$envFile" --volume client-predict:/app/data client-predict node src/main.ts @args
+docker run --rm @options --env-file "$envFile" --volume client-predict:/app/data client-predict node -r ./src/start.cjs src/main.ts @args
 exit $LASTEXITCODE

@@ -1,9 +1,6 @@
 #!/usr/bin/env node
-import './node-version.cjs'
-import { listenForStop } from './stop.ts'
+import { stopping } from './start.cjs'
 
-// In this order: who is asked to stop while the rest is still loading (a third of a second) stops as well.
-const stopping = listenForStop()
-const { run } = await import('./run.ts')
+const { run } = await import('./run.ts') // a third of a second
 await new Promise(setImmediate) // what came meanwhile is heard
 await run(stopping)

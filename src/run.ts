@@ -12,7 +12,7 @@ import { openPipeline } from './pipeline.ts'
 import { shownPlace } from './place.ts'
 import { proxies } from './proxy.ts'
 import { isBug, reason } from './stage.ts'
-import type { Stopping } from './stop.ts'
+import type { Stopping } from './start.cjs'
 import { VERSION } from './version.ts'
 
 const line = (usage: string, meaning: string) => `  ${`node src/main.ts ${usage}`.trim()}\n      ${meaning}`

@@ -11,7 +11,7 @@ import manifest from '../package.json' with { type: 'json' }
 import { certificate } from './alert/smtp.ts'
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
 import { httpServer, row, tempDir, waitFor } from './rows.ts'
-import { MAIN, startWorker } from './worker.ts'
+import { START, startWorker } from './worker.ts'
 
 describe('a first run with no settings at all', () => {
   test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', {
@@ -96,13 +96,12 @@ describe('the process', () => {
   })
 
   test.for(['SIGTERM', 'SIGINT', 'SIGHUP'])(
-    'ends with exit 0 and makes nothing on %s at its first moment, while the rest is still loading',
+    'ends with exit 0 and makes nothing on %s at its first moment, before the program itself is loaded',
     { timeout: 30_000 },
     async (signal) => {
       await using dir = await tempDir()
       await using world = await outside([], dir.path)
-      const heard = `name === 'SIGHUP' && queueMicrotask(() => process.kill(process.pid, '${signal}'))` // it comes last
-      const hook = `--import "data:text/javascript,${encodeURIComponent(`process.on('newListener', (name) => ${heard})`)}"`
+      const hook = `--import "data:text/javascript,process.kill(process.pid, '${signal}')"` // runs before main.ts
       await using worker = startWorker(dir.path, { ...world.env, NODE_OPTIONS: hook })
       expect(await worker.end).toEqual({ code: 0, signal: null })
       expect(await readdir(dir.path)).toEqual([])
@@ -356,7 +355,7 @@ describe('the process', () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(50), dir.path)
     const full = openSync('/dev/full', 'w')
-    const child = spawn(process.execPath, [MAIN], {
+    const child = spawn(process.execPath, START, {
       cwd: dir.path,
       env: { PATH: process.env.PATH, PORT: '0', ...world.env, LOG_LEVEL: 'debug' },
       stdio: ['ignore', full, 'ignore'],

@@ -1,13 +1,16 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
-export const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url))
+const source = (name: string) => fileURLToPath(new URL(`../src/${name}`, import.meta.url))
+export const MAIN = source('main.ts')
+/** What Node.js is given to start the program. */
+export const START = ['-r', source('start.cjs'), MAIN]
 
 /** The real process, in a folder of its own, with these settings and none of the surroundings. */
 export function startWorker(folder: string, settings: Record<string, string>, ...args: string[]) {
   const { PATH = '', SystemRoot = '' } = process.env
   const env = { PATH, SystemRoot, PORT: '0', ...settings }
-  const child = spawn(process.execPath, [MAIN, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [...START, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (chunk) => {

@@ -33,8 +33,8 @@ async function dyno(command: string, settings: Record<string, string>) {
 
 describe('both ways onto Heroku', () => {
   test('start the same processes, and none that would wait for requests', () => {
-    expect(procfile).toEqual({ worker: 'node -r ./src/node-version.cjs src/main.ts' })
-    expect(container.run).toEqual({ worker: 'node src/main.ts' }) // the image has the right Node.js
+    expect(procfile).toEqual({ worker: 'node -r ./src/start.cjs src/main.ts' })
+    expect(container.run).toEqual(procfile)
   })
 
   test('start the worker, which says what is missing and ends with exit 2', async () => {

@@ -1,6 +1,9 @@
 import { spawnSync } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
+import { COMMANDS } from '../../src/commands.ts'
 import { file } from './repository.ts'
 
 type Package = {
@@ -57,7 +60,7 @@ test("the image's label has the version of package.json", () => {
 describe('an older Node.js', () => {
   // Its version is all that can be told from it here; the file is written for Node.js 12.
   const said = (version: string) => {
-    const set = `Object.defineProperty(process.versions, 'node', { value: '${version}' }); require('./src/node-version.cjs')`
+    const set = `Object.defineProperty(process.versions, 'node', { value: '${version}' }); require('./src/start.cjs')`
     const { status, stderr } = spawnSync(process.execPath, ['-e', set], { cwd: ROOT, encoding: 'utf8' })
     return [status, stderr]
   }
@@ -75,12 +78,24 @@ describe('an older Node.js', () => {
   test.for(['24.15.0', '24.21.0', '25.0.0', '100.1.0'])('%s is none', (version) => {
     expect(said(version)).toEqual([0, ''])
   })
-  test('is met by every script that runs the program, before TypeScript is, and by the build of the image', () => {
-    const scripts = Object.values(manifest.scripts as Record<string, string>)
-    for (const script of [...scripts, file('Procfile')])
-      if (script.includes('src/main.ts')) expect(script).toContain('node -r ./src/node-version.cjs src/main.ts')
-    expect(file('Dockerfile')).toMatch(/^RUN node src\/node-version\.cjs && /m)
-    expect(file('src/main.ts').match(/^import .*/gm)?.[0]).toBe("import './node-version.cjs'")
+  test('is met before TypeScript is, as are the first signals, wherever the worker is started', () => {
+    const places = [...readdirSync(ROOT), ...readdirSync(join(ROOT, 'deploy')).map((name) => `deploy/${name}`)]
+    const starting = places.filter((path) => {
+      if (!statSync(join(ROOT, path)).isFile()) return false
+      const starts = file(path)
+        .replaceAll('", "', ' ')
+        .matchAll(/\bnode (.*?)(\S*)src\/main\.ts(?: ([\w-]+))?/g)
+      const ofWorker = [...starts].filter(([, , , command = 'run']) => !Object.hasOwn(COMMANDS, command))
+      for (const [start, options, folder] of ofWorker)
+        expect(options, `${path}: ${start}`).toBe(`-r ${folder || './'}src/start.cjs `)
+      return ofWorker.length > 0
+    })
+    expect(starting).toEqual([
+      ...['Dockerfile', 'Procfile', 'README.md', 'heroku.yml', 'package.json', 'run_client_predict.ps1'],
+      ...['deploy/README.md', 'deploy/client-predict.service'],
+    ])
+    expect(file('Dockerfile')).toMatch(/^RUN node src\/start\.cjs && /m)
+    expect(file('src/main.ts').match(/^import .*/gm)).toEqual(["import { stopping } from './start.cjs'"])
   })
 })
 

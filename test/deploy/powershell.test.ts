@@ -74,7 +74,9 @@ describe('run_client_predict.ps1', () => {
     expect(commands(parse(run), 'docker').map(({ text }) => text)).toEqual([
       'docker info *> $null',
       'docker image inspect client-predict *> $null',
-      expect.stringMatching(/^docker run --rm @options .* client-predict node src\/main\.ts @args$/),
+      expect.stringMatching(
+        /^docker run --rm @options .* client-predict node -r \.\/src\/start\.cjs src\/main\.ts @args$/,
+      ),
     ])
   })
 

@@ -24,7 +24,7 @@ describe('the systemd unit', () => {
   })
 
   test('starts the worker itself, as npm does not pass SIGTERM on', () => {
-    expect(unit.ExecStart).toEqual(['node /opt/client-predict/src/main.ts'])
+    expect(unit.ExecStart).toEqual(['node -r /opt/client-predict/src/start.cjs /opt/client-predict/src/main.ts'])
     expect(MAIN.replaceAll('\\', '/')).toMatch(/\/src\/main\.ts$/)
   })
 

@@ -1,0 +1,62 @@
+'use strict'
+// Runs before all else, by `node -r`: plain JavaScript that Node.js reads from 12 on.
+
+/** SIGHUP comes when the terminal is closed. */
+const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT', 'SIGHUP'])
+// First of all: who is asked to stop while the rest is still loading (a third of a second) stops as well.
+for (const signal of SIGNALS) process.on(signal, ask)
+
+// An older Node.js says in a line what it lacks, before it meets TypeScript.
+const wanted = require('../package.json').engines.node.replace('>=', '')
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number)
+const [least = 0, minorOfLeast = 0] = wanted.split('.').map(Number)
+if (major < least || (major === least && minor < minorOfLeast)) {
+  const here = `this is ${process.versions.node} (${process.execPath})`
+  console.error(
+    `client-predict wants Node.js ${wanted} or newer, and ${here}: npm ci && npm start brings its own along`,
+  )
+  process.exit(2)
+}
+
+/** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
+const STOP_WITHIN = 9000
+const stop = new AbortController()
+/** @type {NodeJS.Signals | undefined} */
+let asked
+/** @param {string} _text */
+let say = (_text) => {}
+
+/** @param {NodeJS.Signals} signal */
+function ask(signal) {
+  if (asked) end(signal)
+  asked = signal
+  say(`${signal}: stopping`)
+  stop.abort(new Error('stopped'))
+  setTimeout(() => {
+    say('not everything ended in time; what was not noted is done again after the next start')
+    process.exit(0)
+  }, STOP_WITHIN).unref()
+}
+
+/** @type {(signal: NodeJS.Signals) => never} */
+const end = (signal) => process.exit(128 + require('node:os').constants.signals[signal])
+
+/** `signal` is aborted by the first SIGTERM, SIGHUP or Ctrl-C; the second one ends the process at once. */
+exports.stopping = {
+  signal: stop.signal,
+  /**
+   * Who is to be told of it; at once when it was asked for before.
+   * @param {typeof say} how
+   */
+  tell(how) {
+    say = how
+    if (asked) say(`${asked}: stopping`)
+  },
+  /** For what a signal may end in the middle, as it ends any program. */
+  release() {
+    for (const signal of SIGNALS) process.off(signal, ask)
+    if (asked) end(asked)
+  },
+}
+
+/** @typedef {typeof exports.stopping} Stopping */
