@@ -5,28 +5,31 @@ import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../t
 const columnsIn = (text: string) =>
   TRAINING_COLUMNS.filter((column) => new RegExp(`\\b${column}\\b`).test(text)).join(', ') || 'none that we know'
 
+/** What is named as wanted and not sent, by MLflow, scikit-learn, ColumnTransformer, XGBoost, CatBoost (two) and pandas. */
 const MISSING_INPUTS = /Model is missing inputs (\[[^\]]{0,4000}\])/
-const UNSEEN = /Feature names unseen at fit time:((?:\n- [^\n"]*)*)/
-const NOW_MISSING = /Feature names seen at fit time, yet now missing:((?:\n- [^\n"]*)*)/
-const OTHER_ORDER = /must be in the same order as they were in fit/
+const LACKING = [
+  MISSING_INPUTS,
+  /Feature names seen at fit time, yet now missing:((?:\n- [^\n"]*)*)/,
+  /columns are missing: (\{[^{}]{0,2000}\})/,
+  /\nexpected ([^\n"]{1,4000}) in input data/,
+  /Feature ([^\n"]{1,100}) is present in model but not in pool/,
+  /should be feature with name ([^\n"]{1,100}) \(found /,
+  /None of \[Index\((\[[^[\]]{0,4000}\])/,
+  /KeyError: \\?"(\[[^[\]]{0,4000}\]) not in index/,
+  /'DataFrame' object has no attribute ('\w{1,100}')/,
+] as const
+/** What is named as sent and not wanted, by scikit-learn and XGBoost. */
+const UNSEEN = [
+  /Feature names unseen at fit time:((?:\n- [^\n"]*)*)/,
+  /\ntraining data did not have the following fields: ([^\n"\\]{1,4000})/,
+] as const
+const OTHER_ORDER =
+  /must be in the same order as they were in fit|feature_names mismatch: \[[^[\]]{0,4000}\] \[[^[\]]{0,4000}\](?!\n(?:expected|training))/
 const NOT_CONVERTED = /Failed to convert column (\w+) to type '?(\w+)/
 const INCOMPATIBLE = /Incompatible input types for column (\w+)/
 
 /** What MLflow 2.14 to 3.17 and scikit-learn say, what it means, and the setting or the step that cures it. */
 const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => string][] = [
-  [MISSING_INPUTS, missingInputs],
-  [
-    UNSEEN,
-    (found, sent) =>
-      `feature names unseen at fit time (${columnsIn(found)}, …): MODEL_FEATURES sends columns that the model was not fitted on. ` +
-      `Set MODEL_FEATURES to the columns it was fitted on${hasText(sent) ? ' (e.g. numeric)' : ''}; if it then misses inputs, its signature is wrong: ` +
-      'log it again with the signature of the columns it was fitted on',
-  ],
-  [
-    NOW_MISSING,
-    (found) =>
-      `the model was fitted on columns that MODEL_FEATURES does not send (${columnsIn(found)}): add them to MODEL_FEATURES`,
-  ],
   [OTHER_ORDER, () => 'the columns have another order than in fit: list them in that order in MODEL_FEATURES'],
   [
     NOT_CONVERTED,
@@ -39,23 +42,39 @@ const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => str
       `wrong type: column ${columnsIn(found)} has another type in the model's signature: check UNIX_TIME_UNIT, or log the model again with the types of the training file`,
   ],
   [
-    /columns are missing: (\{[^{}]{0,2000}\})/,
-    (found) =>
-      `the model's ColumnTransformer was fitted on columns that it is not sent (${columnsIn(found)}): add those of the training file to MODEL_FEATURES; ` +
-      'what was computed beside the model (hour, age, distance) must be computed in its pipeline',
+    /X has \d+ features, but [\w ]{1,80} is expecting (\d+) features|Feature shape mismatch, expected: (\d+)|same as it was in training data \((\d+)\)|index must be < (\d+)/,
+    (wanted, sent) =>
+      `the model was fitted on another number of columns: ${
+        Number(wanted) > ours.length
+          ? `${wanted}, and the worker has ${ours.length}: ${OWN_STEP}`
+          : `list in MODEL_FEATURES those it was fitted on, in that order (it sends ${sent.length})`
+      }. An index column (Unnamed: 0) or the label is_fraud among them must go: fit it again without`,
   ],
   [
-    /X has \d+ features, but [\w ]{1,80} is expecting \d+ features|[Ff]eature shape mismatch|number of features in data/,
+    /DataFrame\.dtypes for data must be int, float, bool or category|pandas dtypes must be int, float or bool|train and valid dataset categorical_feature|Bad value for num_feature|[Cc]annot convert (?:b?['"]|.{0,40}to float)/,
+    (_, sent) =>
+      hasText(sent)
+        ? 'the model gets text where it was fitted on numbers or on categories. If on numbers, MODEL_FEATURES must list those alone (e.g. numeric); ' +
+          'if on categories, JSON has none: let its pipeline encode them (an OrdinalEncoder, or astype("category") with fixed categories in predict)'
+        : 'the model gets something else than numbers, though MODEL_FEATURES sends numbers only: a column that is empty in every row, or one that ' +
+          'it was fitted on as a category (let its pipeline make those with fixed categories in predict)',
+  ],
+  [
+    /Invalid type for cat_feature/,
     () =>
-      'the model was fitted on another number of columns: list in MODEL_FEATURES those it was fitted on, in that order (an index column `Unnamed: 0` or the label is_fraud in it must go: fit it again without)',
+      'CatBoost gets a fraction or an empty value where it was fitted on a category: let its pipeline fill these and make them text',
   ],
   [
-    /DataFrame\.dtypes for data must be int, float, bool or category|pandas dtypes must be int, float or bool|train and valid dataset categorical_feature|[Cc]annot convert (?:b?['"]|.{0,40}to float)/,
+    /Found unknown categor|Found a category not in the training set/,
     () =>
-      'the model gets text where it was fitted on categories: JSON has none, so let its pipeline encode them (an OrdinalEncoder, or astype("category") with fixed categories in predict), or send numbers only',
+      'a category that it was not fitted on: let its encoder take that, e.g. OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)',
   ],
   [
-    /Can only use \.dt accessor|\.dt accessor|datetime64|to datetime|DTypePromotionError|Timestamp/,
+    /not found in axis/,
+    () => 'its code drops a column that it is not sent (the label, perhaps): drop(columns=…, errors="ignore")',
+  ],
+  [
+    /Can only use \.dt accessor|\.dt accessor|datetime64|to datetime|DTypePromotionError|Timestamp|operand type\(s\) for -: 'str'/,
     () => 'the model wants a time where it gets text: JSON has no times, so let its pipeline begin with pd.to_datetime',
   ],
   [
@@ -72,30 +91,77 @@ const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => str
     () =>
       'MLflow handed `params` to predict_proba of a Pipeline, which takes none (MLflow 2.14 does): use a newer MLflow, or a Pipeline whose predict_proba(self, X) has no params',
   ],
-  [/contains? NaN|non-finite values/, () => 'a value is empty, and the model does not take that'],
+  [
+    /KeyError: /,
+    () =>
+      `its code looks for a name that is not there. If that is a value, let its code take one that it does not know; if it is a column made beside the model: ${OWN_STEP}`,
+  ],
+  [/contains? NaN|non-finite values|not '?NoneType/, () => 'a value is empty, and the model does not take that'],
 ]
 
 const hasText = (sent: readonly Feature[]) => sent.some((column) => !NUMERIC.has(column))
 const NUMERIC: ReadonlySet<string> = new Set(NUMERIC_FEATURES)
 
-/** Only a column that there is, and that is not sent yet, can be cured by a setting. */
-function missingInputs(found: string, sent: readonly Feature[]): string {
-  const names = [...found.matchAll(/['"]([^'"]{1,100})['"]/g)].map(([, name]) => name!)
-  const foreign = names.filter((name) => !(ours as readonly string[]).includes(name))
-  if (foreign.some((name) => name === 'is_fraud'))
-    return 'the label is_fraud is in its signature, and is never sent to a model: fit it without the label, and log it again with the signature of the features alone'
-  if (foreign.some((name) => /^(Unnamed: \d+|index|level_0)?$/.test(name)))
-    return 'an index column (Unnamed: 0) is in its signature, which is no part of a payment: read the training file with index_col=0, fit and log the model again'
-  if (foreign.length > 0)
+/** The names in a list of Python's, in lines with dashes, or between commas; scikit-learn ends those with dots. */
+const namesIn = (list: string) =>
+  [...list.matchAll(/'([^'\n]{1,100})'|"([^"\n]{1,100})"|(?:- |^|, )([^'",[{\n][^,\n]{0,99})/g)]
+    .map((found) => (found[1] ?? found[2] ?? found[3])!.trim())
+    .filter((name) => name !== '...')
+const named = (patterns: readonly RegExp[], message: string) => [
+  ...new Set(patterns.flatMap((pattern) => namesIn(pattern.exec(message)?.[1] ?? ''))),
+]
+
+const LABEL = /^is_?fraud$/i
+const INDEX = /^(?:unnamed[\W_]{0,3}\d[\d.]*|index|level_\d|__index_level_\d__)$/i
+const OWN_STEP =
+  'let the model make them itself (put that step into its pipeline), then log it again with the signature of the training columns'
+
+/** No setting sends what the worker does not have; these names themselves may be anything, and are not repeated. */
+export function foreignColumns(foreign: readonly string[]): { text: string; cure: string } {
+  const label = foreign.some((name) => LABEL.test(name))
+  const index = foreign.some((name) => INDEX.test(name))
+  const others = foreign.filter((name) => !LABEL.test(name) && !INDEX.test(name)).length
+  const [texts, cures]: [string[], string[]] = [[], []]
+  if (label) {
+    texts.push('the label is_fraud, which is never sent to a model')
+    cures.push('fit it without the label, and log it again with the signature of the features alone')
+  }
+  if (index) {
+    texts.push('an index column (Unnamed: 0) of the training file, which is no part of a payment')
+    cures.push('drop that before the fit (read the file with index_col=0), fit and log the model again')
+  }
+  if (others > 0) {
+    texts.push(`${plural(others, 'column')} that the worker does not have`)
+    cures.push(OWN_STEP)
+  }
+  return { text: `it asks for ${texts.join(' and for ')}`, cure: cures.join('; ') }
+}
+
+/** Why the columns that were sent are not those that it wants, if it says so. Only what can be sent is cured by a setting. */
+function columnsRefused(message: string, sent: readonly Feature[]): string | undefined {
+  const { missing, unseen, foreign, disordered } = refusedColumns(message)
+  if (foreign.length > 0) {
+    const { text, cure } = foreignColumns(foreign)
+    return `${text}: ${cure}`
+  }
+  if (unseen.length > 0)
     return (
-      `its signature asks for ${plural(foreign.length, 'column')} that the worker does not have: ` +
-      'let the model make them itself (put that step into its pipeline), then log it again with the signature of the training columns'
+      `feature names unseen at fit time (${unseen.join(', ')}, …): MODEL_FEATURES sends columns that the model was not fitted on. ` +
+      `Set MODEL_FEATURES to the columns it was fitted on${hasText(sent) ? ' (e.g. numeric)' : ''}; if it then misses inputs, its signature is wrong: ` +
+      'log it again with the signature of the columns it was fitted on'
     )
-  const cure = names.length > 0 && sent.length < ours.length ? 'Set MODEL_FEATURES=all, or, if' : 'If'
-  return (
-    `Model is missing inputs (${columnsIn(found)}): its signature asks for columns that MODEL_FEATURES does not send. ` +
-    `${cure} the model was not fitted on these columns, log it again with the signature of those it was fitted on`
-  )
+  if (missing.length === 0 || disordered) return undefined
+  const columns = missing.join(', ')
+  const unsent = missing.some((column) => !sent.includes(column))
+  if (MISSING_INPUTS.test(message))
+    return (
+      `Model is missing inputs (${columns}): its signature asks for columns that MODEL_FEATURES does not send. ` +
+      `${unsent ? 'Set MODEL_FEATURES=all, or, if' : 'If'} the model was not fitted on these columns, log it again with the signature of those it was fitted on`
+    )
+  return unsent
+    ? `the model was fitted on columns that MODEL_FEATURES does not send (${columns}): add them to MODEL_FEATURES`
+    : `the model was fitted on columns that do not reach it where it looks for them, though they are sent (${columns}): log it again with ` +
+        'the signature of all columns it was fitted on; if that has all, list them in the order of the fit in MODEL_FEATURES'
 }
 
 /** Of a longer text its beginning and its end, where the cause stands behind rows or a stack trace. */
@@ -106,9 +172,11 @@ const PART = 32_768
 export function diagnose(whole: string, sent: readonly Feature[]): string {
   const text = bounded(whole)
   const message = text.replaceAll('\\n', '\n')
+  const refused = columnsRefused(message, sent)
+  if (refused) return refused
   for (const [pattern, explain] of CAUSES) {
     const found = pattern.exec(message)
-    if (found) return explain(found[1] ?? '', sent)
+    if (found) return explain(found.slice(1).find((group) => group !== undefined) ?? '', sent)
   }
   const code = /"error_code"\s*:\s*"([A-Z_]{1,40})"/.exec(text)?.[1]
   return `${code ?? 'no MLflow error'}, for a reason not known here (the model server's log says it; its answer is not repeated, as it may hold the rows)`
@@ -124,28 +192,28 @@ export type RefusedColumns = {
   mistyped: readonly Feature[]
   /** they are the right ones, in another order */
   disordered: boolean
-  /** the signature: the type of each column in MLflow's words; `foreign` of its columns are none of ours */
+  /** the signature: the type of each column in MLflow's words */
   signature: ReadonlyMap<Feature, string> | undefined
-  foreign: number
+  /** what it wants and is none of ours: never to be shown */
+  foreign: readonly string[]
 }
 
 export function refusedColumns(whole: string): RefusedColumns {
   const message = bounded(whole).replaceAll('\\n', '\n')
-  const named = (...patterns: RegExp[]) => {
-    const found = patterns.map((pattern) => pattern.exec(message)?.[1] ?? '').join(' ')
-    return ours.filter((column) => new RegExp(`\\b${column}\\b`).test(found))
-  }
+  const lacking = named(LACKING, message)
+  const [unseen, mistyped] = [named(UNSEEN, message), named([NOT_CONVERTED, INCOMPATIBLE], message)]
   const schema = /with schema '(\[.*?\])'\. Error: /s.exec(message)?.[1]
-  const columns = [...(schema ?? '').matchAll(/'([^']*)': (\w+) \(/g)].map(([, name, type]) => [name!, type!] as const)
-  const types = new Map(columns)
+  const columns = [...(schema ?? '').matchAll(/'([^']*)': (\w+) \((\w+)/g)]
+  const types = new Map(columns.map(([, name, type]) => [name!, type!]))
+  const wanted = columns.flatMap(([, name, , need]) => (need === 'required' ? [name!] : []))
   const signature = new Map(ours.filter((column) => types.has(column)).map((column) => [column, types.get(column)!]))
   return {
-    missing: named(MISSING_INPUTS, NOW_MISSING),
-    unseen: named(UNSEEN),
-    mistyped: named(NOT_CONVERTED, INCOMPATIBLE),
+    missing: ours.filter((column) => lacking.includes(column)),
+    unseen: ours.filter((column) => unseen.includes(column)),
+    mistyped: ours.filter((column) => mistyped.includes(column)),
     disordered: OTHER_ORDER.test(message),
     signature: schema === undefined ? undefined : signature,
-    foreign: types.size - signature.size,
+    foreign: [...new Set([...wanted, ...lacking])].filter((name) => !(ours as readonly string[]).includes(name)),
   }
 }
 const ours = FEATURES as readonly Feature[]

@@ -1,5 +1,5 @@
 import { Refusal } from '../../isolate.ts'
-import { type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
+import { foreignColumns, type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
 import { plural, reason } from '../../stage.ts'
 import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../transaction.ts'
 import type { Finding } from './check.ts'
@@ -19,7 +19,7 @@ export async function whyRefused(patient: Patient, refusal: Refusal): Promise<Fi
       'let the model answer one 0 or 1, label, boolean, probability, or predict_proba pair for each row',
     )
   const first = refusedColumns(said.text)
-  const { signature, foreign } = first.signature ? first : await signatureOf(patient)
+  const { signature, ...more } = first.signature ? first : await signatureOf(patient)
   const differs = (refused: RefusedColumns) => difference(refused, signature, features) ?? reason(refusal)
 
   if (first.mistyped.includes('unix_time')) {
@@ -37,11 +37,11 @@ export async function whyRefused(patient: Patient, refusal: Refusal): Promise<Fi
       `${differs({ ...first, unseen: [] })}; yet it was not fitted on ${some(contradicted)}, so it refuses whatever is sent, and no setting cures that`,
       RELOG,
     )
-  if (foreign > 0)
-    return bad(
-      `its signature wants ${plural(foreign, 'column')} that the training file does not have`,
-      'serve a model that was fitted on columns of the training file',
-    )
+  const foreign = new Set([...first.foreign, ...more.foreign, ...found.foreign])
+  if (foreign.size > 0) {
+    const { text, cure } = foreignColumns([...foreign])
+    return bad(text, cure)
+  }
   if (found.ordered)
     return bad(
       `it was fitted on ${found.ordered.join(', ')}, in another order`,
@@ -62,6 +62,7 @@ type Trials = {
   works?: readonly Feature[]
   missing: readonly Feature[]
   unseen: Set<Feature>
+  foreign: Set<string>
   ordered?: readonly Feature[]
 }
 
@@ -72,7 +73,7 @@ async function tryOthers(
   signature: RefusedColumns['signature'],
 ): Promise<Trials> {
   const tried = new Set([nameOf(features)])
-  const trials: Trials = { missing: first.missing, unseen: new Set(first.unseen) }
+  const trials: Trials = { missing: first.missing, unseen: new Set(first.unseen), foreign: new Set() }
   if (first.disordered) trials.ordered = features
   const step = (from: readonly Feature[], { missing, unseen }: RefusedColumns) =>
     (FEATURES as readonly Feature[]).filter((f) => (from.includes(f) || missing.includes(f)) && !unseen.includes(f))
@@ -88,6 +89,7 @@ async function tryOthers(
       if (!(error instanceof Refusal)) return trials
       const again = refusedColumns((await ask(columns).catch(() => undefined))?.text ?? '')
       for (const column of again.unseen) trials.unseen.add(column)
+      for (const column of again.foreign) trials.foreign.add(column)
       if (again.missing.length > trials.missing.length) trials.missing = again.missing
       if (again.disordered) trials.ordered = columns
       next.unshift(step(columns, again))

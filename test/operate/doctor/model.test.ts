@@ -131,10 +131,46 @@ test.for([
   expect(cure).toMatch(/^log it again with .*: .*infer_signature\(X\[numeric\], pipeline\.predict\(X\[numeric\]\)\)/)
 })
 
-test('a signature of columns that are none of ours', async () => {
-  const { text, cure } = await examine({ signature: { amt: 'double', age_of_Kutch: 'long' } })
-  expect(text).toMatch(/its signature wants 1 column that the training file does not have$/)
-  expect(cure).toMatch(/fitted on columns of the training file/)
+const OWN_STEP = /^let the model make them itself/
+test.for<[what: string, server: FakeMlflow, said: RegExp, cure: RegExp]>([
+  [
+    'made beside the model, in the signature',
+    { signature: { amt: 'double', age_of_Kutch: 'long' } },
+    /asks for 1 column that the worker does not have$/,
+    OWN_STEP,
+  ],
+  [
+    'made beside the model, without a signature',
+    { fitted: ['amt', 'hour', 'Kutch km'] },
+    /asks for 2 columns that the worker does not have$/,
+    OWN_STEP,
+  ],
+  [
+    'made beside the model, behind five that are missing too',
+    { fitted: [...ALL.toReversed(), 'zzz_hour'] },
+    /asks for 1 column that the worker does not have$/,
+    OWN_STEP,
+  ],
+  [
+    'the index',
+    { fitted: ['Unnamed: 0', ...NUMERIC_FEATURES] },
+    /asks for an index column \(Unnamed: 0\)/,
+    /^drop that before the fit/,
+  ],
+  [
+    'the label',
+    { signature: { ...NINE, is_fraud: 'long' } },
+    /asks for the label is_fraud/,
+    /^fit it without the label/,
+  ],
+])('columns that are none of ours: %s', async ([, server, said, expected]) => {
+  for (const MODEL_FEATURES of ['all', 'numeric', 'amt,zip']) {
+    const { state, text, cure } = await examine(server, { MODEL_FEATURES })
+    expect(state).toBe('wrong')
+    expect(text).toMatch(said)
+    expect(cure).toMatch(expected)
+    expect(text + cure).not.toMatch(/Kutch|MODEL_FEATURES/)
+  }
 })
 
 test('text where a number belongs, from a model that was fitted without names', async () => {
