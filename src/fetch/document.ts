@@ -1,5 +1,5 @@
 import { brackets, type Json, parse, pieces } from '../json.ts'
-import { columnsAmong, type DeadLetter, readRow, renamed, type Transaction, type Unread } from '../transaction.ts'
+import { columnsAmong, type DeadLetter, readRow, type Transaction, type Unread } from '../transaction.ts'
 import { formOf, type Rows } from './form.ts'
 
 /** bytes of rows after which what was read so far is handed over, and ms */
@@ -90,31 +90,30 @@ export function* readInParts(body: string, fetched_at: number, stop?: AbortSigna
   }
 }
 
-/** A name of a fork's is read as ours, and that is said: it may mean something else there. */
-function tellAliases(names: readonly string[], known: Iterable<[column: string, i: number]>, unread: Unread) {
-  for (const [column, i] of known) {
-    const name = names[i]!.trim().toLowerCase()
-    if (name !== column) unread(name, `is read as ${column}`)
-  }
-}
-
 /** Reads one row from its text, or says why it is none: whatever is thrown over what came from outside ends here. */
 function rowReader({ columns }: Rows, fetched_at: number) {
-  const known = columns && [...columnsAmong(columns)]
   const opening = columns ? '[' : '{'
   const wanted = `the row is not ${columns ? 'a list' : 'an object'}`
+  let names: readonly string[] = [] // of the row before: most have the same
+  let known: [column: string, i: number][] = []
+  /** A name of a fork's is read as ours, and that is said: it may mean something else there. */
+  function understand(others: readonly string[], unread: Unread) {
+    if (others === names || (others.length === names.length && others.every((name, i) => name === names[i]))) return
+    names = others
+    known = [...columnsAmong(names)]
+    for (const [column, i] of known) {
+      const name = names[i]!.trim().toLowerCase()
+      if (name !== column) unread(name, `is read as ${column}`)
+    }
+  }
   return (text: string, unread: Unread): Transaction | string => {
     if (!text.trimStart().startsWith(opening)) return wanted
     try {
-      const row = parse(text)
-      if (!columns) {
-        tellAliases(Object.keys(row as object), columnsAmong(Object.keys(row as object)), unread)
-        return readRow(renamed(row as Record<string, Json>), fetched_at, unread)
-      }
-      const values = row as Json[]
-      tellAliases(columns, known!, unread)
-      if (values.length !== columns.length) return `the row has ${values.length} values for ${columns.length} columns`
-      return readRow(Object.fromEntries(known!.map(([column, i]) => [column, values[i]])), fetched_at, unread)
+      const row = parse(text) as Json[] | { [key: string]: Json }
+      understand(columns ?? Object.keys(row), unread)
+      const values = Object.values(row)
+      if (values.length !== names.length) return `the row has ${values.length} values for ${names.length} columns`
+      return readRow(Object.fromEntries(known.map(([column, i]) => [column, values[i]])), fetched_at, unread)
     } catch (error) {
       return `the row cannot be read${error instanceof SyntaxError ? `: ${error.message}` : ''}`
     }

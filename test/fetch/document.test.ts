@@ -31,6 +31,32 @@ test('finds columns by name: reordered, added, left out', () => {
   expect(transactions).toEqual([{ ...toTransaction(row(1), NOW), street: null }])
 })
 
+test.for(['split', 'records'])(
+  'a name of a fork is told once a body, and each row is read by its own names: %s',
+  (form) => {
+    const [ours, fork, other] = [
+      {},
+      { long: 'lon', merch_lat: 'merchant_lat' },
+      { long: 'LON', merch_lat: 'Merch_Lat' },
+    ].map(
+      (names: Record<string, string>) => (n: number) =>
+        Object.fromEntries(Object.entries(row(n)).map(([column, value]) => [names[column] ?? column, value])),
+    )
+    const rows = form === 'split' ? [1, 2, 3].map(fork!) : [fork!(1), fork!(2), other!(3), ours!(4), fork!(5)]
+    let told = 0
+    for (const part of readInParts(form === 'split' ? body(rows) : stringify(rows), NOW)) {
+      told += part.unread?.size ?? 0
+      expect(part.letters).toEqual([])
+      expect(part.transactions).toEqual(rows.map((_, i) => toTransaction(row(i + 1), NOW)))
+      expect([...(part.unread ?? [])]).toEqual([
+        ['lon', 'is read as long'],
+        ['merchant_lat', 'is read as merch_lat'],
+      ])
+    }
+    expect(told).toBe(2)
+  },
+)
+
 test.for([
   ['current_time in ms', { current_time: 1767323045678 }, 1767323045678],
   ['current_time as ISO text', { current_time: '2026-01-02T03:04:05.678Z' }, 1767323045678],
