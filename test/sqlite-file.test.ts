@@ -17,16 +17,20 @@ import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } fro
 import { sqliteStore } from '../src/record/sqlite.ts'
 import { reason } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
-import { listeningLog, prediction, tempDir, transaction, waitFor } from './rows.ts'
+import { listeningLog, prediction, tempDir, transaction } from './rows.ts'
 
 vi.setConfig({ testTimeout: 30_000 }) // on a machine that may be busy
 let dir: Awaited<ReturnType<typeof tempDir>>
 let path: string
 beforeEach(async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] }) // the file is looked at by the clock
   dir = await tempDir()
   path = dir.file('data/topics.db')
 })
-afterEach(() => dir[Symbol.asyncDispose]())
+afterEach(async () => {
+  vi.useRealTimers()
+  await dir[Symbol.asyncDispose]()
+})
 
 const refusal = (work: Promise<unknown>) => work.then(() => 'done', reason)
 const append = (topics: Awaited<ReturnType<typeof open>>, n: number) =>
@@ -103,12 +107,13 @@ describe('a file that is open', () => {
     const topics = await open({ log })
     await fill(topics, 0, 5)
     harm()
-    await waitFor('a word', () => lines.length > 0, 10_000)
+    vi.advanceTimersByTime(10_000)
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([['error', expect.stringMatching(said)]])
     expect(await append(topics, 5)).toMatch(said)
     const never = new AbortController().signal
     expect(await refusal(topics.reader('transactions', 'score').read(9, never))).toMatch(said)
     expect(await refusal(topics.note({ key: 1 }))).toMatch(said)
+    expect(await refusal(topics.turn('fetch').take(never))).toMatch(said) // or the producer would be called in vain
     expect(lines).toHaveLength(1)
   })
 
@@ -134,7 +139,7 @@ describe('a file that is open', () => {
     const topics = await open({ log })
     await fill(topics, 0, 8000)
     truncateSync(path, 8192)
-    await waitFor('a word', () => lines.length > 0, 10_000)
+    vi.advanceTimersByTime(10_000)
     expect(lines[0]!.msg).toMatch(/was emptied, cut or overwritten/)
   })
 
@@ -190,7 +195,7 @@ describe('a file that is open', () => {
     other.close()
     await fill(topics, 500, 3500)
     expect(await append(topics, 3500)).toBe('done')
-    await new Promise((resolve) => setTimeout(resolve, 2500))
+    vi.advanceTimersByTime(60_000)
     expect(lines).toEqual([])
   })
 
@@ -220,7 +225,8 @@ describe('what is missing at the start', () => {
   async function killed() {
     const topics = await open()
     for (let n = 0; n < 50; n++) await fill(topics, n, n + 1)
-    await waitFor('the mark', () => readFileSync(`${path}.mark`, 'utf8').includes('50'))
+    vi.advanceTimersByTime(10_000) // the mark
+    expect(readFileSync(`${path}.mark`, 'utf8')).toContain('50')
     return crashed('image')
   }
   const LESS = /topics\.db holds less than it did \(transactions: \d+ of 50\): its -wal was deleted or damaged/

@@ -193,7 +193,21 @@ export async function sqliteTopics({
       write(writes, {})
     },
     reader,
-    turn: onlyTurn,
+    turn() {
+      const turn = onlyTurn()
+      return {
+        ...turn,
+        /** Not while the file is another one: what the producer would be called for could not be kept. */
+        async take(signal) {
+          try {
+            guard?.check()
+          } catch (error) {
+            throw failure('cannot write the topics in', path, error)
+          }
+          return turn.take(signal)
+        },
+      }
+    },
     async *scan(topic) {
       let offset = 0
       for (;;) {
