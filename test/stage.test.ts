@@ -27,7 +27,9 @@ function stage() {
   const { log, lines } = listeningLog()
   const stopping = new AbortController()
   const warnings = () => lines.filter(({ level }) => level === 'warn').map(({ msg }) => msg)
-  return { stage: { log, stop: stopping.signal }, stop: () => stopping.abort(new Error('stopped')), lines, warnings }
+  const failures = () => lines.filter(({ level }) => level !== 'info').map(({ msg }) => msg)
+  const stop = () => stopping.abort(new Error('stopped'))
+  return { stage: { log, stop: stopping.signal }, stop, lines, warnings, failures }
 }
 const down = () => new Error('cannot reach the model', { cause: new Error('connect ECONNREFUSED') })
 const bug = () => new TypeError("Cannot read properties of undefined (reading 'x')")
@@ -196,7 +198,7 @@ describe('forever', () => {
   })
 
   test('begins with a short pause again when a step has lasted: it has worked in between', async () => {
-    const { stage: given, stop, warnings } = stage()
+    const { stage: given, stop, failures } = stage()
     vi.spyOn(performance, 'now').mockImplementation(() => now)
     onTestFinished(() => void vi.restoreAllMocks())
     let [now, steps] = [0, 0]
@@ -205,16 +207,16 @@ describe('forever', () => {
       if (steps === 4) now += 60_001
       throw new Error('down')
     })
-    expect(warnings().map((line) => Number(/in ([\d.]+) s/.exec(line)![1]))).toEqual([
+    expect(failures().map((line) => Number(/in ([\d.]+) s/.exec(line)![1]))).toEqual([
       expect.closeTo(0.2, 0),
       expect.closeTo(0.4, 0),
       expect.closeTo(0.8, 0),
       expect.closeTo(0.2, 0),
     ])
-    expect(Number(/in ([\d.]+) s/.exec(warnings()[3]!)![1])).toBeLessThanOrEqual(0.25)
+    expect(Number(/in ([\d.]+) s/.exec(failures()[3]!)![1])).toBeLessThanOrEqual(0.25)
   })
 
-  test('says each failure in one line, what happens next with it, and when it works again', async () => {
+  test('says a failure in full once, what happens next with it, and when it works again', async () => {
     const { stage: given, stop, lines } = stage()
     const step = failing(2)
     await forever(given, async () => {
@@ -223,12 +225,30 @@ describe('forever', () => {
     })
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
       ['warn', expect.stringMatching(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[1-3] s$/)],
-      ['warn', expect.stringMatching(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)],
-      ['info', 'works again after 2 failed attempts'],
+      ['debug', expect.stringMatching(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)],
+      ['info', expect.stringMatching(/^works again after 2 failed attempts in 0\.[3-9] s$/)],
     ])
     const [first, second, third] = step.calls
     expect(second! - first!).toBeGreaterThanOrEqual(120)
     expect(third! - second!).toBeGreaterThanOrEqual(245)
+  })
+
+  test('says a failure that goes on once a minute, how often and since when; another one in full', async () => {
+    const { stage: given, stop, warnings } = stage()
+    let [now, steps] = [Date.parse('2026-01-01T12:03:00'), 0]
+    vi.spyOn(Date, 'now').mockImplementation(() => now)
+    vi.spyOn(Math, 'random').mockReturnValue(0)
+    onTestFinished(() => void vi.restoreAllMocks())
+    await forever(given, async () => {
+      now += 20_000
+      if (++steps === 6) return stop()
+      throw steps === 3 ? new Error('other') : down()
+    })
+    expect(warnings().map((line) => line.replace(/[\d.]+ s$/, ''))).toEqual([
+      'cannot reach the model: connect ECONNREFUSED; retrying in ',
+      'other; retrying in ',
+      'still: cannot reach the model: connect ECONNREFUSED, 3 times since 12:03; npm run doctor says more',
+    ])
   })
 
   test('counts failures in a row only', async () => {
@@ -293,7 +313,7 @@ describe('eventually', () => {
     expect(lines.map(({ msg }) => msg.replace(/[\d.]+ s$/, ''))).toEqual([
       'cannot reach the model: connect ECONNREFUSED; retrying in ',
       'cannot reach the model: connect ECONNREFUSED; retrying in ',
-      'works again after 2 failed attempts',
+      'works again after 2 failed attempts in ',
     ])
   })
 
@@ -318,12 +338,12 @@ describe('eventually', () => {
 
 describe('insist', () => {
   test('tries until it is done, and says so', async () => {
-    const { stage: given, warnings } = stage()
+    const { stage: given, failures } = stage()
     const action = failing(2)
     await insist(given, action)
     expect(action.calls).toHaveLength(3)
-    expect(warnings()).toHaveLength(2)
-    expect(warnings()[1]).toMatch(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)
+    expect(failures()).toHaveLength(2)
+    expect(failures()[1]).toMatch(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)
   })
 
   test('fails while it tries, and works when it is done; what failed before it goes on to', async () => {
