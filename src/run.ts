@@ -7,6 +7,7 @@ import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
 import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
 import { logger, scrub } from './log.ts'
 import { statusServer } from './operate/status.ts'
+import { summarize } from './operate/summary.ts'
 import { openWatch } from './operate/watch.ts'
 import { openPipeline } from './pipeline.ts'
 import { shownPlace } from './place.ts'
@@ -131,8 +132,12 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
     const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
     await using pipeline = await openPipeline(config, log, patient, watch)
+    const over = new AbortController()
+    const summing = summarize(log, watch, config.STAGES, over.signal)
     if (command === 'run') await pipeline.run(stop)
     else left = await pipeline.once(stop)
+    over.abort()
+    await summing
   } catch (error) {
     if (error instanceof ConfigError) throw error
     if (!stop.aborted || isBug(error)) die(error)

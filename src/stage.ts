@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { sayFailure } from './failure.ts'
 import { type Batch, type Reader, TakenOver } from './topic/topic.ts'
 
 /**
@@ -13,6 +14,8 @@ export type Health = {
   last?: { at: number; reason: string }
   held?: { why: string; since: number; until: number } | undefined
   topics?: Health
+  /** frauds that wait for their alarm or are under way, as far as the stage has read */
+  frauds?: number
   /** Is told of each failure that is tried again. */
   retrying?: (error: unknown) => void
 }
@@ -80,21 +83,22 @@ export function reason(error: unknown): string {
  * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
  */
 export async function forever(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
-  const { stop } = stage
-  const told = teller(stage.log)
-  let failures = 0
+  const { log, stop } = stage
+  let [failures, since, said] = [0, 0, false]
   while (!stop.aborted) {
     const began = performance.now()
     try {
       await step()
       works(stage.health)
-      told.over()
+      if (said && failures > 1)
+        log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
       failures = 0
+      said = false
     } catch (error) {
       if (stop.aborted && !isBug(error)) return
       if (performance.now() - began > LASTED) failures = 0
-      failures++
-      await pause(error, failures, stage, told, atLeast())
+      if (failures++ === 0) since = performance.now()
+      if (await pause(error, failures, stage, atLeast())) said = true
     }
   }
 }
@@ -128,19 +132,17 @@ export async function eventually<T>(
 /** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
 export async function insist(stage: Stage, action: () => Promise<void>): Promise<void> {
   const { log, stop } = stage
-  const told = teller(log)
   for (let failures = 1; ; failures++) {
     try {
       await action()
       if (failures > 1) works(stage.health)
-      told.over()
       return
     } catch (error) {
       if (stop.aborted) {
         log.error(`${reason(error)}; gave up, as the worker is stopping`)
         throw error
       }
-      await pause(error, failures, stage, told)
+      await pause(error, failures, stage)
     }
   }
 }
@@ -161,50 +163,14 @@ export function ofTopics({ log, stop, health }: Stage): Stage {
   return { log, stop, ...(health?.topics && { health: health.topics }) }
 }
 
-async function pause(error: unknown, failures: number, { stop, health }: Stage, told: Teller, atLeast = 0) {
+/** Is true if the failure was said. */
+async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0): Promise<boolean> {
   if (isBug(error) || error instanceof TakenOver) throw error
   failed(health, error)
   const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
-  told.failed(reason(error), `; retrying in ${seconds(wait)} s`)
+  const said = sayFailure(log, reason(error), `retrying in ${seconds(wait)} s`)
   await sleep(wait, undefined, { signal: stop }).catch(() => {})
-}
-
-/** ms after which a failure that goes on is said again */
-const SAY_AGAIN = 60_000
-/** different failures in a row that are told apart */
-const MOST_TOLD = 20
-
-/**
- * Says each failure in full once, then once a minute in short how often it came; at the end how long all that took. The
- * level debug has each of them.
- */
-type Teller = ReturnType<typeof teller>
-function teller(log: Logger) {
-  const told = new Map<string, { times: number; since: number; at: number }>()
-  let [failures, began] = [0, 0]
-  return {
-    failed(what: string, next: string) {
-      const now = Date.now()
-      if (failures++ === 0) began = now
-      const known = told.get(what)
-      if (!known) {
-        if (told.size >= MOST_TOLD) told.delete(told.keys().next().value!)
-        told.set(what, { times: 1, since: now, at: now })
-        log.warn(`${what}${next}`)
-        return
-      }
-      known.times++
-      if (now - known.at < SAY_AGAIN) return log.debug(`${what}${next}`)
-      known.at = now
-      const since = new Date(known.since).toTimeString().slice(0, 5)
-      log.warn(`still: ${what.slice(0, 120)}, ${known.times} times since ${since}; npm run doctor says more`)
-    },
-    over() {
-      if (failures > 1) log.info(`works again after ${failures} failed attempts in ${seconds(Date.now() - began)} s`)
-      failures = 0
-      told.clear()
-    },
-  }
+  return said
 }
 
 /** Rejects at once when aborted, whatever the other side does; the work itself goes on to its end. */

@@ -57,7 +57,10 @@ export type Open = Draft & {
  * (ms since 1970). Kafka counts its own marks too, and a clock may be set back.
  */
 type Old = { records: number; until: number }
-/** What outlives the process. `ahead`: done beyond the position; `seen`: how many records beyond it were seen. JSON. */
+/**
+ * What outlives the process. `ahead`: done beyond the position; `seen`: how many records beyond it were seen; `waits`: why
+ * nothing goes out, since then (ms since 1970). JSON.
+ */
 export type NotedAccount = {
   ahead: readonly string[]
   open?: readonly Draft[]
@@ -65,6 +68,7 @@ export type NotedAccount = {
   seen?: number
   old?: Old
   total?: Total
+  waits?: { why: string; since: number }
 }
 /** For ever: `frauds` that the position has passed, and those that were `mailed`, or need not be as they are old. */
 export type Total = { frauds: number; mailed: number }

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { sayFailure } from '../failure.ts'
 import {
   backoff,
   eventually,
@@ -143,6 +144,7 @@ async function turn(
   const began = clock.now()
   let first = true // nothing was decided yet
   let held: Why // why letters wait, as far as it was said
+  let waits: Noted['waits']
   let wake = () => {}
   let settling = Promise.resolve()
   const lost = new AbortController() // its turn: what is under way is cut short
@@ -155,6 +157,12 @@ async function turn(
   function whenLost(error: unknown): never {
     if (error instanceof TakenOver) lost.abort(error)
     throw error
+  }
+  /** Notes why nothing goes out, or that something does: who audits asks. */
+  function say(why: string | undefined) {
+    if (why === waits?.why) return
+    waits = why === undefined ? undefined : { why, since: clock.now() }
+    settle().catch(() => {}) // who needs it noted hears of it
   }
   /** Looks again and again, while a letter is under way, whether it is still this process's turn. */
   async function prove(until: AbortSignal) {
@@ -176,6 +184,7 @@ async function turn(
         ...told,
         ...(watched && { breaker: watched.state() }),
         ...(thread && { thread }),
+        ...(waits && { waits }),
       }
       return {
         [name]: { ...state, ...more } satisfies Noted,
@@ -240,6 +249,7 @@ async function turn(
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
     account.abandon()
+    if (stage.health) stage.health.frauds = account.held()
     const hold = Math.max(
       block.until() - steady,
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
@@ -308,6 +318,7 @@ async function turn(
       storm: `more than ${plural(burst, 'fraud')} in 60 s (ALERT_BURST), alarms are collected`,
       broken: 'the model looks broken, alarms are collected',
     }
+    if (!block.blocked()) say(why && reasons[why])
     if (why) log.warn(`${reasons[why]}: ${account.held()} held back, next one in ${Math.ceil(wait / MINUTE)} min`)
     else log.info('alarms go out one by one again')
     return wait
@@ -384,7 +395,10 @@ async function turn(
     log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)
     works(stage.health)
     if (rejected.length > 0) failed(stage.health, new Error(said), { lasting: false, now: clock.now() })
-    if (block.arrived(open.started)) log.info('alarms go out again')
+    if (block.arrived(open.started)) {
+      log.info('alarms go out again')
+      say(undefined)
+    }
     paced.sent(size, clock.now(), open.doubtful)
     memory.add(letterKey(letter), open.of, clock.now())
     account.sent(open)
@@ -411,9 +425,11 @@ async function turn(
     const blocked = others === 'blocked'
     if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one
     failed(stage.health, error, { lasting: blocked, now: clock.now() })
+    if (blocked) say(message)
     const again = seconds((blocked ? block.until() : open.due) - now)
     const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
-    log.warn(`${own ? `${which}: ` : ''}${message}; ${account.held()} held back, nothing is dropped; ${next}`)
+    const what = own ? `${which}: ${message}` : message
+    sayFailure(log, what, `${account.held()} held back, nothing is dropped; ${next}`, what)
   }
 
   const resting = (stop: AbortSignal) =>

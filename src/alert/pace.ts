@@ -35,6 +35,7 @@ export function pace({ burst, limit }: { burst: number; limit: number }, noted: 
   const singles = quota(burst, noted.singles ?? [], { span: MINUTE, unit: SECOND })
   let last = noted.last ?? 0
   let collecting = noted.collecting ?? false
+  let limited = false // it collects for the limit's sake: not after a restart, which may raise it
   let began: number | undefined // what came before is not known until it is read
   const reserve = limit >= WORTH_A_RESERVE ? 1 : 0
 
@@ -49,9 +50,11 @@ export function pace({ burst, limit }: { burst: number; limit: number }, noted: 
       const wait = daily.wait(now, reserve)
       if (wait > 0) {
         if (waiting === 0) return NOTHING
+        if (!collecting) limited = true
         collecting = true // the letter that is free then takes all that waits
         return { wait, size: 0, why: 'limit' }
       }
+      limited = false
       const left = daily.left(now) - flying.letters
       if (left <= reserve) return NOTHING
       const scarce = limit - left >= limit * (1 - SCARCE)
@@ -80,6 +83,11 @@ export function pace({ burst, limit }: { burst: number; limit: number }, noted: 
       if (size === 1 && !collecting) singles.count(now)
       if (size > 0 && !again) last = now
     },
-    noted: (): Paced => ({ counted: daily.counted(), singles: singles.counted(), last, collecting }),
+    noted: (): Paced => ({
+      counted: daily.counted(),
+      singles: singles.counted(),
+      last,
+      collecting: collecting && !limited,
+    }),
   }
 }

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { sayFailure } from '../failure.ts'
 import { backoff, seconds } from '../stage.ts'
 import { unnoted } from './changes.ts'
 import { type Delivery, type Letter, letterKey, SendError } from './way.ts'
@@ -50,7 +51,7 @@ export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, {
     const wait = backoff(rest.failures, pause, HOUR)
     rest.due = clock.steady() + wait
     if (clock.now() - rest.since > GIVE_UP) giveUp(rest, `and was put off for ${GIVE_UP / HOUR} h`)
-    else log.warn(`${said}; the others have it; retrying in ${seconds(wait)} s`)
+    else sayFailure(log, said, `the others have it; retrying in ${seconds(wait)} s`, said)
   }
 
   async function attempt(rest: Rest, send: () => Promise<Delivery>, stop: AbortSignal) {

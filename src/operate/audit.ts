@@ -11,6 +11,8 @@ import { type Figures, type Row, statement } from './statement.ts'
 const DAY = 86_400_000
 /** ms before its age lets a transaction go, from which on its prediction may be gone already */
 const MARGIN = 3_600_000
+/** ms that a fraud may wait without a reason */
+const OVERDUE = 3_600_000
 /** ms until what seems wrong is looked at again: a commit of Kafka may not have got around yet */
 const AGAIN = 1000
 /** rows that the database is asked for at once */
@@ -71,8 +73,13 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   const unpredicted: Rows = new Map()
   const unpaired = new Map<string, number>() // predictions whose transaction has not come by
   const unrecorded: Rows = new Map()
+  const overdue: (Row & { name: string })[] = []
   let asking: { id: string; record: Prediction }[] = []
   const isMailed = mailed(at)
+  const waits = (id: string, fraud: Prediction) => {
+    const { trans_num, predicted_at: at } = fraud
+    if (at < now() - OVERDUE) overdue.push({ id, trans_num, at, name: identity(fraud) })
+  }
 
   async function ask() {
     const missing = new Set(await store.missing(asking.map(({ record }) => record)))
@@ -89,7 +96,10 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
     if (!take(unpredicted, name)) unpaired.set(name, (unpaired.get(name) ?? 0) + 1)
     if (deservesMail(record)) {
       n.frauds++
-      if (!isMailed(id, name)) n.toMail++
+      if (!isMailed(id, name)) {
+        n.toMail++
+        waits(id, record)
+      }
     }
     if (!at.record(id)) n.toRecord++
     else if (asking.push(value) === ASKED) await ask()
@@ -124,12 +134,14 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   const lost = all.filter((row) => row.at > edge)
   n.fetched -= all.length - lost.length
   const gone = isMailed.rest()
+  for (const carried of gone) waits('', carried)
   return {
     ...n,
-    frauds: n.frauds + gone,
-    toMail: n.toMail + gone,
+    frauds: n.frauds + gone.length,
+    toMail: n.toMail + gone.length,
     since,
     aside,
+    overdue,
     unpredicted: lost,
     unrecorded: [...unrecorded.values()].flat(),
   }
@@ -137,14 +149,14 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
 
 /** Tells of each fraud whether it is mailed; `rest`: those that wait, as noted, and are no longer in the topic. */
 function mailed({ alert, note, wasSent }: Positions) {
-  const carried = new Set((note.carried ?? []).map(identity))
+  const carried = new Map((note.carried ?? []).map((fraud) => [identity(fraud), fraud]))
   const ahead = new Set(note.ahead)
-  const gone = new Set(carried)
+  const gone = new Map(carried)
   const is = (id: string, name: string) => {
     gone.delete(name)
     return (alert(id) || ahead.has(name) || wasSent(name)) && !carried.has(name)
   }
-  return Object.assign(is, { rest: () => gone.size })
+  return Object.assign(is, { rest: () => [...gone.values()] })
 }
 
 function put(rows: Rows, id: string, record: Transaction, at: number) {

@@ -13,6 +13,15 @@ const CALL_BUCKETS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 /** seconds: from at once to after a long night */
 const AGE_BUCKETS = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400]
 
+/** What has passed since the process began. */
+export type Totals = {
+  fetched: number
+  scored: number
+  flagged: number
+  mailed: number
+  recorded: number
+  setAside: number
+}
 export type Metrics = ReturnType<typeof openMetrics>
 
 /** What passes, counted where it passes: the stages know nothing of it. Counts begin at 0 with the process. */
@@ -120,8 +129,7 @@ export function openMetrics() {
       }),
     }),
     store: (store: Store): Store => ({ ...store, insert: timed('database', store.insert) }),
-    /** What has passed since the process began. */
-    async totals() {
+    async totals(): Promise<Totals> {
       const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }) =>
         (await metric.get()).values.reduce((all, { value }) => all + value, 0)
       const byMail = (await mailed.get()).values.find(({ labels }) => labels.way === 'mail')?.value ?? 0

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { escapeHtml } from '../alert/html.ts'
 import { plural } from '../stage.ts'
 import { VERSION } from '../version.ts'
+import type { Totals } from './metrics.ts'
 import type { Report, Row, State } from './watch.ts'
 
 /** seconds after which the page asks again */
@@ -21,7 +22,6 @@ const COLOURS: Record<State, string> = {
   'standing by': 'idle',
   elsewhere: 'idle',
 }
-type Totals = { fetched: number; scored: number; flagged: number; mailed: number; recorded: number; setAside: number }
 
 const STYLE = `:root{color-scheme:light dark;--bad:#c62828;--good:#2e7d32;--wait:#b26a00;--idle:#757575}
 @media (prefers-color-scheme:dark){:root{--bad:#ff6659;--good:#66bb6a;--wait:#ffb300;--idle:#9e9e9e}}
@@ -82,7 +82,7 @@ ${rows.map((row) => line(row, totals, at)).join('\n')}
 
 const list = (rows: readonly Row[]) => rows.map(({ stage }) => stage).join(' and ')
 
-function line({ stage, state, since, why, last, waiting, oldest }: Row, totals: Totals, at: number): string {
+function line({ stage, state, since, why, last, waiting, oldest, frauds }: Row, totals: Totals, at: number): string {
   const done: Record<Row['stage'], string> = {
     fetch: `${number(totals.fetched)} fetched`,
     score: `${number(totals.scored)} scored, ${number(totals.flagged)} fraud`,
@@ -90,8 +90,10 @@ function line({ stage, state, since, why, last, waiting, oldest }: Row, totals: 
     webhook: '',
     record: `${number(totals.recorded)} recorded`,
   }
-  const wait = waiting === undefined ? (stage === 'fetch' ? '' : '?') : number(waiting)
-  const lag = wait && `${wait}${oldest !== undefined ? `<small>oldest ${span(oldest * 1000)}</small>` : ''}`
+  const records = waiting === undefined ? (stage === 'fetch' ? '' : '?') : number(waiting)
+  const alarms = stage === 'alert' || stage === 'webhook'
+  const wait = !alarms ? records : frauds !== undefined ? plural(frauds, 'fraud') : `${records} unread`
+  const age = oldest !== undefined && (!alarms || frauds !== 0) ? `<small>oldest ${span(oldest * 1000)}</small>` : ''
   // Why it fails now is its last failure.
   const past =
     last &&
@@ -100,7 +102,7 @@ function line({ stage, state, since, why, last, waiting, oldest }: Row, totals: 
       : `<small>${clock(last.at, at)}: ${escapeHtml(last.reason)}</small>`)
   return `<tr><th>${NAMES[stage]}</th>
 <td class="${COLOURS[state]}"><b>${state}</b><small>for ${span(at - since)}</small></td>
-<td data-name="waiting">${lag}</td>
+<td data-name="waiting">${wait}${age}</td>
 <td>${state === 'elsewhere' ? '' : done[stage]}</td>
 <td>${why ? `<span class="${COLOURS[state]}">${escapeHtml(why)}</span>` : ''}${past ?? ''}</td></tr>`
 }
@@ -110,7 +112,7 @@ const utc = (at: number) => `${new Date(at).toISOString().slice(0, 19).replace('
 const clock = (then: number, at: number) => `${span(at - then)} ago`
 
 /** ms as a person says it */
-function span(ms: number): string {
+export function span(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000))
   if (s < 60) return `${s} s`
   if (s < 3600) return `${Math.floor(s / 60)} min`

@@ -17,6 +17,8 @@ export type Figures = {
   toMail: number
   since: number
   aside: { score: number; record: number }
+  /** frauds that have waited for their alarm for more than an hour; without an id where the topic has let it go */
+  overdue: readonly (Row & { name: string })[]
   unpredicted: readonly Row[]
   unrecorded: readonly Row[]
 }
@@ -38,13 +40,36 @@ export function statement(found: Figures, note: NotedAccount): { lines: string[]
           `frauds: ${count(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
         ]
       : []),
+    ...(note.waits ? [] : stuck(found.overdue, note)),
     ...(lost < 0 ? [`frauds: ${count(-lost)} were mailed more often than once`] : []),
   ]
   const holds = problems.length === 0
   const since = Number.isFinite(found.since) ? `since ${utc(found.since)} UTC` : 'no transactions'
+  const why =
+    note.waits && found.overdue.length > 0
+      ? [`frauds: ${waiting(found.overdue)}: ${said(note.waits.why, 300)} (since ${utc(note.waits.since)} UTC)`]
+      : []
   const end = `the account ${holds ? 'holds' : 'does NOT hold'}, over what the topics keep (${since})`
-  return { lines: [...equations(found, note, lost), ...problems, end], holds }
+  const both = note.total ? ['(frauds: those that are still kept; ever: each once, since the topics are there)'] : []
+  return { lines: [...equations(found, note, lost), ...why, ...problems, ...both, end], holds }
 }
+
+/** Frauds that wait, and nothing says why. */
+function stuck(overdue: Figures['overdue'], { open = [] }: NotedAccount): string[] {
+  if (overdue.length === 0) return []
+  const decided = new Map(open.flatMap(({ at, of }) => of.map((name) => [name, at] as const)))
+  const lines = overdue.slice(0, LISTED).map(({ id, trans_num, name, at }) => {
+    const letter = decided.get(name)
+    const where = letter === undefined ? 'in no mail yet' : `in a mail of ${utc(letter)} UTC that was not taken over`
+    return `${id ? `predictions ${id}` : 'a prediction that is no longer kept'} (${said(trans_num)}) is a fraud of ${utc(at)} UTC, ${where}, and no reason is noted`
+  })
+  return [
+    ...lines,
+    `frauds: ${waiting(overdue)} without a reason: is a worker running, with alert in STAGES? What does it log, what says npm run doctor?`,
+  ]
+}
+const waiting = (rows: readonly Row[]) =>
+  `${count(rows.length)} ${rows.length === 1 ? 'has' : 'have'} waited longer than an hour, the oldest since ${utc(Math.min(...rows.map(({ at }) => at)))} UTC`
 
 function equations(
   { fetched, toScore, predictions, toRecord, frauds, toMail, aside, unpredicted, unrecorded }: Figures,
@@ -115,7 +140,7 @@ function listed(topic: string, rows: readonly Row[], what: string, stage: string
 
 const count = (n: number) => n.toLocaleString('en-US')
 const utc = (at: number) => new Date(at).toISOString().slice(0, 19).replace('T', ' ')
-const said = (text: string) =>
+const said = (text: string, most = 64) =>
   maskCards(text)
     .replace(/[\s\p{Cc}]+/gu, ' ')
-    .slice(0, 64)
+    .slice(0, most)

@@ -51,15 +51,17 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
   const working = metrics.gauge('stage_working', '1: the stage works, stands by or holds back; 0: it fails', ['stage'])
   const waiting = metrics.gauge('lag_records', 'Records that wait for the stage', ['stage'])
   const oldest = metrics.gauge('lag_seconds', 'For how long the oldest of them has waited', ['stage'])
+  const toTell = metrics.gauge('frauds_waiting', 'Frauds whose alarm is still to be sent, or under way', ['stage'])
 
   const routes: { [path: string]: (() => Promise<Answer>) | undefined } = {
     '/healthz': async () => plain(200, 'ok'),
     async '/readyz'() {
       const { ready, rows, at } = await watch.report()
-      const stages = rows.map(({ stage, state, since, why, last, waiting, oldest = 0 }) => ({
+      const stages = rows.map(({ stage, state, since, why, last, waiting, oldest = 0, frauds }) => ({
         ...{ stage, state, since: iso(since), why },
         last_error: last && { at: iso(last.at), reason: last.reason },
         ...(waiting !== undefined && { lag_records: waiting, lag_seconds: oldest }),
+        ...(frauds !== undefined && { frauds_waiting: frauds }),
       }))
       const text = JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)
       return { status: ready ? 200 : 503, type: 'application/json', text: `${text}\n` }
@@ -68,7 +70,9 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
       const { rows } = await watch.report()
       waiting.reset()
       oldest.reset()
-      for (const { stage, state, waiting: records, oldest: age = 0 } of rows) {
+      toTell.reset()
+      for (const { stage, state, waiting: records, oldest: age = 0, frauds } of rows) {
+        if (frauds !== undefined) toTell.set({ stage }, frauds)
         if (state !== 'elsewhere') working.set({ stage }, state === 'failing' || state === 'starting' ? 0 : 1)
         if (records === undefined) continue
         waiting.set({ stage }, records)

@@ -7,7 +7,10 @@ import { openMetrics } from './metrics.ts'
 
 export type Watched = StageName | 'webhook'
 export type State = 'starting' | 'working' | 'failing' | 'holding back' | 'standing by' | 'elsewhere'
-/** How a stage is; `since` and times in ms since 1970. `waiting`: records before it, the oldest for `oldest` seconds. */
+/**
+ * How a stage is; `since` and times in ms since 1970. `waiting`: records before it, the oldest for `oldest` seconds;
+ * `frauds`: those of them, and in letters under way, that are for people, where this process knows.
+ */
 export type Row = {
   stage: Watched
   state: State
@@ -16,6 +19,7 @@ export type Row = {
   last?: { at: number; reason: string }
   waiting?: number
   oldest?: number
+  frauds?: number
 }
 /** `ready`: no stage of this process is starting or failing. */
 export type Report = { ready: boolean; at: number; rows: Row[] }
@@ -97,7 +101,10 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
     const [mine, topics] = [health[name].last, health[name].topics?.last]
     const last = (topics?.at ?? 0) > (mine?.at ?? 0) ? topics : mine
     const shown = last && { at: last.at, reason: maskCards(last.reason) }
-    return { stage: name, ...stateOf(name), ...(shown && { last: shown }), ...(reader && (await count(name, reader))) }
+    const state = stateOf(name)
+    const frauds = state.state === 'elsewhere' || state.state === 'standing by' ? undefined : health[name].frauds
+    const known = { ...(shown && { last: shown }), ...(frauds !== undefined && { frauds }) }
+    return { stage: name, ...state, ...known, ...(reader && (await count(name, reader))) }
   }
 
   return {

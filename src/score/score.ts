@@ -41,7 +41,7 @@ export function scoreStage(
   function accepted(transactions: readonly Transaction[], { predictions = [] }: Writes) {
     empty(transactions)
     const frauds = predictions.filter((p) => p.prediction === 1).length
-    log.info(`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
+    log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
   return consume(stage, reader, () => limit, isolate({ stage: 'score', who: 'the model', log, attempt, accepted }))
 }

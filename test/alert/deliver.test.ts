@@ -81,7 +81,8 @@ function worker(opened: Topics, fake: Fake, options: Options = {}) {
     topics: opened,
     lines,
     text,
-    warnings: () => lines.filter(({ level }) => level === 'warn'),
+    /** warnings, and failures that have been said before */
+    warnings: () => lines.filter(({ level }) => level === 'warn' || level === 'debug'),
     ended,
     stop: () => stop.abort(new Error('stopped')),
     /** Ends as SIGKILL would: nothing more is noted. */
@@ -503,6 +504,15 @@ describe.concurrent('the daily limit', () => {
     await drained(last.topics)
     expect(sorted(w.fake.taken())).toEqual(names(8))
   })
+  test('is noted as the reason why the rest waits', async () => {
+    await using w = await world(frauds(3))
+    await using one = await w.worker({ limit: 1 })
+    const noted = async () => ((await one.topics.noted('alert')) as { waits?: object } | undefined)?.waits
+    expect(await waitFor('the reason', noted)).toEqual({
+      why: '1 mails in 24 h (ALERT_DAILY_LIMIT)',
+      since: expect.any(Number),
+    })
+  })
   test('is said once, whatever else comes', async () => {
     let reads = 0
     const wrap = reading((next) => {
@@ -563,6 +573,20 @@ test.concurrent('while one note takes its time the next ones wait for it', async
   await drained(only.topics)
   expect(most).toBe(1)
   expect(sorted(w.fake.taken())).toEqual(names(12))
+})
+
+test('why nothing goes out is noted, for who audits, and no longer when it does', async () => {
+  let down = true
+  await using w = await world(frauds(3), ({ verb }) => (verb === 'greeting' && down ? '421 4.3.2 busy' : undefined))
+  await using only = await w.worker()
+  const noted = async () => ((await only.topics.noted('alert')) as { waits?: object } | undefined)?.waits
+  expect(await waitFor('the reason', noted)).toEqual({
+    why: 'the mail server put the connection off: 421 4.3.2 busy',
+    since: expect.any(Number),
+  })
+  down = false
+  await drained(only.topics)
+  await waitFor('no reason', async () => !(await noted()))
 })
 
 test('while the server is down one mail at a time tries, after growing pauses, and each failure is one line', async () => {

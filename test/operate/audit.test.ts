@@ -101,6 +101,7 @@ describe('the account', () => {
         'predicted  1,099 = 999 recorded + 99 waiting + 1 set aside',
         'frauds        12 = 9 mailed + 3 waiting',
         'ever          10 = 8 mailed + 2 waiting',
+        '(frauds: those that are still kept; ever: each once, since the topics are there)',
         'the account holds, over what the topics keep (since 2026-11-22 11:00:00 UTC)',
       ],
     })
@@ -197,6 +198,41 @@ describe('the account', () => {
       holds: true,
       lines: { 2: 'frauds     1 = 0 mailed + 1 waiting', 3: 'ever       1 = 0 mailed + 1 waiting' },
     })
+  })
+})
+
+describe('a fraud that has waited for longer than an hour', () => {
+  const late = (n: number) => p(n, { prediction: 1, predicted_at: NOW - HOUR - n * 60_000 })
+  const predictions = [late(1), fraud(2), late(3)]
+  const frauds = { transactions: [t(1), t(2), t(3)], predictions, score: 3, record: 3, store: predictions }
+  test('is named, and the account does not hold: in no mail, in one that is not taken over, or carried', async () => {
+    await using at = await place({ ...frauds, note: { open: [{ at: NOW - 60_000, of: [identity(late(3))] }] } })
+    const { holds, lines } = await at.audit()
+    expect(holds).toBe(false)
+    expect(lines.slice(3, -1)).toEqual([
+      'predictions 1 (trans-1) is a fraud of 2026-11-22 10:59:00 UTC, in no mail yet, and no reason is noted',
+      'predictions 3 (trans-3) is a fraud of 2026-11-22 10:57:00 UTC, in a mail of 2026-11-22 11:59:00 UTC that was not taken over, and no reason is noted',
+      'frauds: 2 have waited longer than an hour, the oldest since 2026-11-22 10:57:00 UTC without a reason: is a worker running, with alert in STAGES? What does it log, what says npm run doctor?',
+    ])
+    const gone = await place({ note: { carried: [late(1)], total: { frauds: 1, mailed: 0 } } })
+    expect((await gone.audit()).lines.join('\n')).toMatch(
+      /^a prediction that is no longer kept \(trans-1\) is a fraud of /m,
+    )
+    await gone[Symbol.asyncDispose]()
+  })
+  test('holds with the reason that the worker has noted, without a card number', async () => {
+    const waits = { why: '421 4.3.2 busy, no 4539578763621486 here', since: NOW - 2 * HOUR }
+    await using at = await place({ ...frauds, note: { waits } })
+    expect(await at.audit()).toMatchObject({
+      holds: true,
+      lines: {
+        3: 'frauds: 2 have waited longer than an hour, the oldest since 2026-11-22 10:57:00 UTC: 421 4.3.2 busy, no …1486 here (since 2026-11-22 10:00:00 UTC)',
+      },
+    })
+  })
+  test('is none once it was mailed', async () => {
+    await using at = await place({ ...frauds, alert: 3 })
+    expect((await at.audit()).lines.slice(2, -1)).toEqual(['frauds     3 = 3 mailed + 0 waiting'])
   })
 })
 

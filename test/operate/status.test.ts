@@ -69,6 +69,19 @@ test('the page, /readyz and the metrics say which version runs', async () => {
   expect(await metrics()).toContain(`${info}\n`)
 })
 
+test('the page, /readyz and the metrics count for the alarms frauds, not the records among which they are', async () => {
+  const { url, watch, watched, ready, metrics } = await start()
+  watched.reader('predictions', 'alert')
+  await watched.append({ predictions: [prediction(1), prediction(2)] })
+  const cell = async () =>
+    /alert → mail<\/th>[\s\S]*?data-name="waiting">([^<]*)/.exec(await (await fetch(url)).text())?.[1]
+  expect(await cell()).toBe('2 unread')
+  watch.health.alert.frauds = 1
+  expect(await cell()).toBe('1 fraud')
+  expect((await ready()).of('alert')).toMatchObject({ lag_records: 2, frauds_waiting: 1 })
+  expect(await metrics()).toContain('client_predict_frauds_waiting{stage="alert"} 1\n')
+})
+
 describe('/readyz', () => {
   test('is 503 until the topics are open, and says why', async () => {
     const { watch, ready } = await start({ open: false })

@@ -50,7 +50,7 @@ function worker(topics: Topics, store: Store, options: Options = {}) {
     ended,
     lag,
     drained: () => waitFor('everything to be recorded', async () => (await lag()) === 0),
-    warnings: () => lines.filter(({ level }) => level === 'warn').map(({ msg }) => msg),
+    warnings: () => lines.filter(({ msg }) => msg.includes('; retrying in ')).map(({ msg }) => msg),
     letters: async () => (await Array.fromAsync(topics.scan('dead-letters'))).map(({ record }) => record as DeadLetter),
     async [Symbol.asyncDispose]() {
       stop.abort(new Error('stopped'))
