@@ -3,12 +3,10 @@ import { readFileSync } from 'node:fs'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { parse as parseDotenv } from 'dotenv'
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { ConfigError, readConfig, SETTINGS, unknownNames } from '../src/config.ts'
 import { FEATURES, NUMERIC_FEATURES } from '../src/transaction.ts'
 import { tempDir } from './rows.ts'
-
-vi.setConfig({ testTimeout: 30_000 }) // generated inputs, on a machine that may be busy
 
 type Env = Record<string, string>
 const NAMES = Object.keys(SETTINGS)

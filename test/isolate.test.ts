@@ -1,12 +1,11 @@
 import fc from 'fast-check'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { isolate, Refusal } from '../src/isolate.ts'
 import { isBug, Outage, reason } from '../src/stage.ts'
 import type { Batch } from '../src/topic/topic.ts'
 import type { DeadLetter, Prediction } from '../src/transaction.ts'
 import { listeningLog, prediction } from './rows.ts'
 
-vi.setConfig({ testTimeout: 120_000 }) // thousands of batches, on a machine that may be busy
 const ROWS = Array.from({ length: 1100 }, (_, n) => prediction(n))
 const nth = (row: Prediction) => Number(row.trans_num.slice('trans-'.length))
 const pairs = <A, B>(as: A[], bs: B[]) => as.flatMap((a) => bs.map((b) => [a, b] as const))

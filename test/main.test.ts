@@ -15,7 +15,7 @@ import { START, startWorker } from './worker.ts'
 
 describe('a first run with no settings at all', () => {
   test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', {
-    timeout: 60_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using worker = startWorker(dir.path, {})
@@ -80,7 +80,7 @@ describe('the process', () => {
     expect(await worker.end).toEqual({ code: 0, signal: null })
   })
 
-  test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', { timeout: 30_000 }, async () => {
+  test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
     world.smtp.down = true
@@ -97,7 +97,7 @@ describe('the process', () => {
 
   test.for(['SIGTERM', 'SIGINT', 'SIGHUP'])(
     'ends with exit 0 and makes nothing on %s at its first moment, before the program itself is loaded',
-    { timeout: 30_000 },
+    { timeout: 120_000 },
     async (signal) => {
       await using dir = await tempDir()
       await using world = await outside([], dir.path)
@@ -109,7 +109,7 @@ describe('the process', () => {
     },
   )
 
-  test('SIGHUP stops it as SIGTERM does', { timeout: 30_000 }, async () => {
+  test('SIGHUP stops it as SIGTERM does', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(5), dir.path)
     await using worker = startWorker(dir.path, world.env)
@@ -119,7 +119,7 @@ describe('the process', () => {
     expect(worker.text()).toMatch(/SIGHUP: stopping[\s\S]*"stopped"/)
   })
 
-  test('says first what it is and works with, and no secret', { timeout: 30_000 }, async () => {
+  test('says first what it is and works with, and no secret', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
     const secrets = {
@@ -156,7 +156,7 @@ describe('the process', () => {
   })
 
   test('says which proxy is on the way to what, blames it, and takes none to this machine', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
@@ -184,7 +184,7 @@ describe('the process', () => {
   })
 
   test('says how to trust a certificate, and trusts it then', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
@@ -209,7 +209,7 @@ describe('the process', () => {
     await waitFor('a call', () => calls > 0)
   })
 
-  test('warns once when it is started where no .env is, and the program has one', { timeout: 60_000 }, async () => {
+  test('warns once when it is started where no .env is, and the program has one', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using program = await tempDir()
     for (const path of ['src', 'package.json'])
@@ -242,7 +242,7 @@ describe('the process', () => {
     expect(await worker.end).toEqual({ code: 143, signal: null })
   })
 
-  test('loses nothing and doubles nothing when it is killed and started again', { timeout: 60_000 }, async () => {
+  test('loses nothing and doubles nothing when it is killed and started again', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     const rows = someRows(150)
     await using world = await outside(rows, dir.path)
@@ -293,7 +293,7 @@ describe('the process', () => {
     ['fraud.db', 'fraud.db was deleted while it was open'],
   ])(
     'says within 10 s that %s was deleted, is not ready, and loses nothing',
-    { timeout: 60_000 },
+    { timeout: 120_000 },
     async ([name, said]) => {
       await using dir = await tempDir()
       const rows = someRows(40)
@@ -386,7 +386,7 @@ describe('the process', () => {
 })
 
 describe('commands', () => {
-  test('once drains everything and ends with exit 0', { timeout: 30_000 }, async () => {
+  test('once drains everything and ends with exit 0', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
     await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '2' }, 'once')
@@ -395,7 +395,7 @@ describe('commands', () => {
     expect(world.smtp.mails).toHaveLength(2)
   })
 
-  test('once ends with exit 1 and says what is left when a system is down', { timeout: 60_000 }, async () => {
+  test('once ends with exit 1 and says what is left when a system is down', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
     world.model.down = true
@@ -405,7 +405,7 @@ describe('commands', () => {
   })
 
   test('dead-letters lists them without card numbers and puts them back beside the running worker', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using world = await outside([row(0), row(1, { amt: 'much' })], dir.path)
@@ -423,7 +423,7 @@ describe('commands', () => {
     expect((await worker.end).code).toBe(0)
   })
 
-  test('doctor tries every outside system and says how each is', { timeout: 30_000 }, async () => {
+  test('doctor tries every outside system and says how each is', { timeout: 120_000 }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(3), dir.path)
     await using worker = startWorker(dir.path, { ...world.env, STAGES: 'fetch,alert,record' })
@@ -480,7 +480,7 @@ describe('commands', () => {
   )
 
   test('audit proves the account beside the running worker, and ends with exit 1 when it does not hold', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
@@ -500,7 +500,7 @@ describe('commands', () => {
   })
 
   test('backup copies both files while the worker writes, and replay fills a database anew from the copy', {
-    timeout: 30_000,
+    timeout: 120_000,
   }, async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)

@@ -430,7 +430,7 @@ describe('connections', { timeout: 120_000 }, () => {
   })
 })
 
-describe('sslmode', { timeout: 60_000 }, () => {
+describe('sslmode', { timeout: 120_000 }, () => {
   const isSecure = async (db: Postgres) =>
     (await db.query('SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()'))[0]!.ssl
   const failure = async (url: URL) => ((await outcome(open(url).query('SELECT 1'))) as { error: string }).error
@@ -485,7 +485,7 @@ describe('sslmode', { timeout: 60_000 }, () => {
   })
 })
 
-describe('migrations', { timeout: 60_000 }, () => {
+describe('migrations', { timeout: 120_000 }, () => {
   const STEPS = ['CREATE TABLE a (n int); INSERT INTO a VALUES (1)', 'ALTER TABLE a ADD m int']
 
   test('are done once, however many start at a time', async () => {

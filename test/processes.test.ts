@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
-import { afterAll, describe, expect, type TestContext, test, vi } from 'vitest'
+import { afterAll, describe, expect, type TestContext, test } from 'vitest'
 import { postgresTopics } from '../src/topic/postgres.ts'
 import { isFraud, outside, someRows } from './outside.ts'
 import { look, type Server, startPostgres } from './postgres.ts'
@@ -9,7 +9,6 @@ import { httpServer, row, tempDir, transaction, waitFor } from './rows.ts'
 import { startWorker } from './worker.ts'
 
 // Workers that share everything: the topics and the predictions in one PostgreSQL database.
-vi.setConfig({ testTimeout: 120_000, hookTimeout: 60_000 }) // processes and servers are started, on a machine that may be busy
 
 const startServer = () => startPostgres({ settings: { fsync: 'off' } }) // nothing here takes the power from the machine
 const server = await startServer()

@@ -19,7 +19,6 @@ import { reason } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction } from './rows.ts'
 
-vi.setConfig({ testTimeout: 30_000 }) // on a machine that may be busy
 let dir: Awaited<ReturnType<typeof tempDir>>
 let path: string
 beforeEach(async () => {

@@ -20,8 +20,6 @@ import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { TakenOver } from '../src/topic/topic.ts'
 import { listeningLog, tempDir, transaction, waitFor } from './rows.ts'
 
-vi.setConfig({ testTimeout: 30_000 }) // the machine may be busy
-
 /** What a stage is given, and what it said. */
 function stage() {
   const { log, lines } = listeningLog()

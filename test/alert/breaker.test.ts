@@ -1,8 +1,6 @@
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { type BreakerState, breaker, tail } from '../../src/alert/breaker.ts'
 import { seeded } from '../../src/simulate/random.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const IMPOSSIBLE = 1e-12
 type Breaker = ReturnType<typeof breaker>

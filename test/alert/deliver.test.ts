@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import { mails, smtp } from '../../src/alert/email.ts'
 import { SendError, type Way } from '../../src/alert/way.ts'
@@ -10,8 +10,6 @@ import { identity, type Prediction } from '../../src/transaction.ts'
 import { VERSION } from '../../src/version.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from './smtp.ts'
-
-vi.setConfig({ testTimeout: 20_000 })
 
 const fraud = (n: number) => prediction(n, { prediction: 1 })
 const frauds = (count: number) => Array.from({ length: count }, (_, i) => fraud(i + 1))
@@ -468,7 +466,7 @@ describe.concurrent('a mail that fails for itself', () => {
       ),
     )
   })
-  test('does not hold up the others when the server only puts it off', { timeout: 60_000 }, async () => {
+  test('does not hold up the others when the server only puts it off', { timeout: 120_000 }, async () => {
     let patient = false
     await using w = await world(frauds(10), (asked) =>
       patient ? undefined : about('trans-1', '451 4.3.0 scanner')(asked),

@@ -3,7 +3,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { simpleParser } from 'mailparser'
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { compose, type Mail } from '../../src/alert/alert.ts'
 import { type Channel, knock, outbox, smtp } from '../../src/alert/email.ts'
 import { type Delivery, SendError } from '../../src/alert/way.ts'
@@ -11,8 +11,6 @@ import type { SmtpServer } from '../../src/config.ts'
 import type { Health } from '../../src/stage.ts'
 import { freePort, listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
-
-vi.setConfig({ testTimeout: 20_000 })
 
 const LONG = 600_000
 const alarm = (n: number, to = ['analyst@example.com']) =>

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { simpleParser } from 'mailparser'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { compose } from '../../src/alert/alert.ts'
 import type { Letter } from '../../src/alert/way.ts'
 import { webhook } from '../../src/alert/webhook.ts'
@@ -80,8 +80,6 @@ const forms = fc.constantFrom<(card: string) => string>(
   (card) => `\r\nBcc: ${card}@evil.example`,
 )
 const texts = fc.dictionary(fc.constantFrom(...TEXTS), fc.tuple(cards, forms), { minKeys: 1, maxKeys: 4 })
-
-vi.setConfig({ testTimeout: 60_000 })
 
 describe('no card number leaves', () => {
   test("whoever's it is, wherever it stands, and however it is written", async () => {

@@ -17,7 +17,7 @@ import {
   scriptedSmtp,
 } from './smtp.ts'
 
-vi.setConfig({ testTimeout: 30_000, maxConcurrency: 10 })
+vi.setConfig({ maxConcurrency: 10 })
 
 type Script = (asked: Asked) => Reply | undefined
 type Setup = {

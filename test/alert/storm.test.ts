@@ -13,7 +13,6 @@ import { identity, type Prediction } from '../../src/transaction.ts'
 import { listeningLog, prediction, tempDir } from '../rows.ts'
 import { type VirtualClock, virtualClock } from './clock.ts'
 
-vi.setConfig({ testTimeout: 120_000 })
 afterEach(() => vi.restoreAllMocks())
 
 const SECOND = 1000

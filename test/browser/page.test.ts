@@ -38,7 +38,7 @@ async function watched(options: { width?: number; settings?: Record<string, stri
   return { world, worker, url, page, complaints, [Symbol.asyncDispose]: () => stack.disposeAsync() }
 }
 
-describe('the status page in a browser', { timeout: 60_000 }, () => {
+describe('the status page in a browser', { timeout: 120_000 }, () => {
   test('shows each stage, and refreshes by itself without a script', async () => {
     await using w = await watched()
     await waitFor('some rows', () => w.world.recorded().length > 10)

@@ -23,7 +23,7 @@ async function dyno(command: string, settings: Record<string, string>) {
   const blank = Object.fromEntries(Object.keys(SETTINGS).map((name) => [name, '']))
   const child = spawn(command, {
     shell: true,
-    timeout: 4000,
+    timeout: 60_000,
     cwd: fileURLToPath(new URL('../..', import.meta.url)),
     env: { ...blank, PATH: `${dirname(process.execPath)}${delimiter}${PATH}`, SystemRoot, ...settings },
   })

@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
 import { stringify } from '../../src/json.ts'
@@ -10,8 +10,6 @@ import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter } from '../../src/transaction.ts'
 import { body, held, httpServer, LONG_CARD, listeningLog, row, tempDir, waitFor } from '../rows.ts'
-
-vi.setConfig({ testTimeout: 30_000 })
 
 type Answer = (response: ServerResponse) => unknown
 

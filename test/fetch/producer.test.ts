@@ -1,12 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
 import { gzipSync } from 'node:zlib'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { producerApi } from '../../src/fetch/producer.ts'
 import { Outage } from '../../src/stage.ts'
 import { body, httpServer, LONG_CARD, row } from '../rows.ts'
-
-vi.setConfig({ testTimeout: 30_000 })
 
 type Answer = (response: ServerResponse) => unknown
 

@@ -1,7 +1,7 @@
 import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, describe, expect, type TestContext, test, vi } from 'vitest'
+import { afterAll, describe, expect, type TestContext, test } from 'vitest'
 import { run } from '../mlflow/environment.ts'
 import { isFraud, outside, recorded, someRows } from '../outside.ts'
 import { freePort, tempDir, waitFor } from '../rows.ts'
@@ -9,7 +9,6 @@ import { type Container, startContainer, volume } from './container.ts'
 import { BASE, imageBuilder, PROJECT, projectCopy } from './engine.ts'
 
 // The image as a person builds and starts it, without a container engine: buildah builds it, crun runs it.
-vi.setConfig({ testTimeout: 60_000 })
 
 const MEGABYTE = 1_000_000
 const NS = 1e-6 // ms

@@ -1,6 +1,6 @@
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { audit } from '../../src/operate/audit.ts'
 import { retryLetters } from '../../src/operate/dead-letters.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
@@ -10,8 +10,6 @@ import { identity, type Prediction, type Transaction } from '../../src/transacti
 import { disposable, outside } from '../outside.ts'
 import { LONG_CARD, prediction, row, tempDir, transaction, waitFor } from '../rows.ts'
 import { startWorker } from '../worker.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const DAY = 86_400_000
 const HOUR = 3_600_000

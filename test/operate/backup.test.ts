@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { audit } from '../../src/operate/audit.ts'
 import { backup } from '../../src/operate/backup.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
@@ -9,8 +9,6 @@ import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { disposable, isFraud, outside, recorded } from '../outside.ts'
 import { held, LONG_CARD, prediction, row, tempDir, transaction, waitFor } from '../rows.ts'
 import { startWorker } from '../worker.ts'
-
-vi.setConfig({ testTimeout: 60_000 })
 
 const sqlite = (path: string) => ({ engine: 'sqlite' as const, path })
 const postgres = (url: string) => ({ engine: 'postgres' as const, url: new URL(url) })

@@ -1,5 +1,5 @@
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { readDocument } from '../../src/fetch/document.ts'
 import { stringify } from '../../src/json.ts'
 import { describeLetter, discardLetters, openLetters, retryLetters } from '../../src/operate/dead-letters.ts'
@@ -9,8 +9,6 @@ import type { Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { body, LONG_CARD, prediction, row, tempDir, transaction } from '../rows.ts'
 import { startWorker } from '../worker.ts'
-
-vi.setConfig({ testTimeout: 20_000 })
 
 const AT = Date.UTC(2026, 0, 2, 3, 4, 5, 678)
 const letter = (stage: DeadLetter['stage'], record: unknown, reason = 'no reason'): DeadLetter => ({

@@ -1,6 +1,6 @@
 import { readFileSync, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, test, vi } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { Refusal } from '../../src/isolate.ts'
 import { readRange } from '../../src/operate/range.ts'
 import { type ReplayOptions, replay } from '../../src/operate/replay.ts'
@@ -12,8 +12,6 @@ import type { Topics, Writes } from '../../src/topic/topic.ts'
 import { FEATURES, type Prediction, type Transaction } from '../../src/transaction.ts'
 import { disposable, fakeModel } from '../outside.ts'
 import { held, LONG_CARD, listeningLog, prediction, tempDir, transaction, waitFor } from '../rows.ts'
-
-vi.setConfig({ testTimeout: 30_000 })
 
 const T0 = Date.UTC(2026, 10, 20)
 const MINUTE = 60_000

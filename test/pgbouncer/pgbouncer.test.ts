@@ -1,5 +1,5 @@
 import pg from 'pg'
-import { afterAll, expect, onTestFinished, test, vi } from 'vitest'
+import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { postgresStore } from '../../src/record/postgres.ts'
 import { reason } from '../../src/stage.ts'
 import { postgresTopics } from '../../src/topic/postgres.ts'
@@ -10,7 +10,6 @@ import { startWorker } from '../worker.ts'
 import { startPooler } from './pooler.ts'
 
 // A real PgBouncer before a real PostgreSQL.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 const server = await startPostgres({ settings: { fsync: 'off' } })
 afterAll(() => server[Symbol.asyncDispose]())
 

@@ -34,7 +34,7 @@ function open(url: URL): Store {
 }
 const predictions = (count: number, from = 1) => Array.from({ length: count }, (_, i) => prediction(from + i))
 
-describe('the table', { timeout: 60_000 }, () => {
+describe('the table', { timeout: 120_000 }, () => {
   test('has proper types and its key', async () => {
     const url = await server.database()
     await open(url).insert([])
@@ -280,7 +280,7 @@ describe('rows', { timeout: 120_000 }, () => {
   })
 })
 
-describe('a database that is not there', { timeout: 60_000 }, () => {
+describe('a database that is not there', { timeout: 120_000 }, () => {
   test('is no mistake at the start, and is used when it comes', async () => {
     await using own = await startPostgres()
     const url = await own.database()
@@ -310,7 +310,7 @@ describe('a database that is not there', { timeout: 60_000 }, () => {
 })
 
 test('while it is not known whether rows were recorded, the log says so; they are there once', {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const url = await server.database()
   await using proxy = await startProxy(server)
@@ -330,7 +330,7 @@ test('while it is not known whether rows were recorded, the log says so; they ar
   expect(await look(url, 'SELECT FROM predictions')).toHaveLength(10)
 })
 
-test('closed, it leaves no connection behind', { timeout: 60_000 }, async () => {
+test('closed, it leaves no connection behind', { timeout: 120_000 }, async () => {
   const url = await server.database()
   const store = open(url)
   await store.insert([prediction(1)])

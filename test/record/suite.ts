@@ -37,7 +37,7 @@ export function storeSuite(database: string, makePlace: () => Promise<Place>) {
     return { store: await open(), open, sql: place.sql }
   }
 
-  describe(`predictions in ${database}`, { timeout: 30_000 }, () => {
+  describe(`predictions in ${database}`, { timeout: 120_000 }, () => {
     describe('the table', () => {
       test('has the columns of the design, in its order', async () => {
         const { store, sql } = await start()

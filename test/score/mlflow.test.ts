@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { Refusal } from '../../src/isolate.ts'
 import { type MlflowOptions, mlflow, TooSlow } from '../../src/score/mlflow.ts'
 import { Foreign, Unreadable } from '../../src/score/unreadable.ts'
@@ -9,8 +9,6 @@ import { FEATURES, type Feature, NUMERIC_FEATURES, type Transaction } from '../.
 import { LONG_CARD, transaction } from '../rows.ts'
 import { refusals } from './refusals.ts'
 import { byAmount, modelServer, type Saying } from './server.ts'
-
-vi.setConfig({ testTimeout: 30_000 })
 
 const never = new AbortController().signal
 const secret = { authorization: 'Bearer s3cret-token' }

@@ -1,4 +1,4 @@
-import { expect, test, vi } from 'vitest'
+import { expect, test } from 'vitest'
 import { type Model, mlflow } from '../../src/score/mlflow.ts'
 import { scoreStage } from '../../src/score/score.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
@@ -7,8 +7,6 @@ import { type DeadLetter, FEATURES, type Feature, type Transaction } from '../..
 import { held, LONG_CARD, listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
 import { byAmount, modelServer, type Row, refused, type Saying } from './server.ts'
-
-vi.setConfig({ testTimeout: 30_000 })
 
 /** The stage between real topics and a real model server that says this. */
 async function world(say: (rows: Row[], before: number) => Saying | Promise<Saying> = byAmount) {

@@ -14,7 +14,6 @@ import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts
 import { topicSuite } from './suite.ts'
 
 const DAY = 86_400_000
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 }) // servers and processes are started, on a machine that may be busy
 
 // Nothing here takes the power from the machine itself.
 const startServer = (settings = {}) => startPostgres({ settings: { fsync: 'off', ...settings } })

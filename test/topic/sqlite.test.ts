@@ -13,7 +13,6 @@ import { prediction, tempDir, transaction, waitFor } from '../rows.ts'
 import { topicSuite } from './suite.ts'
 
 const DAY = 86_400_000
-vi.setConfig({ testTimeout: 30_000 }) // processes are started, on a machine that may be busy
 
 topicSuite('SQLite', async () => {
   const dir = await tempDir()
