@@ -1,15 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type MessageToProduce, ProduceAcks, type Producer } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import { explained, within } from './kafka-error.ts'
+import { explained, saysBroker, within } from './kafka-error.ts'
 import { type Membership, movePositions, type Position } from './kafka-group.ts'
 import { ANEW } from './kafka-workarounds.ts'
 import { backoff, seconds } from './stage.ts'
 
-/** bytes of the records in one request; a broker refuses more than 1 MiB unless told otherwise */
+/** bytes of the records in one request; a record that is larger goes alone, compressed */
 const REQUEST_BYTES = 700_000
 
-export type Message = MessageToProduce<Buffer, Buffer, Buffer, Buffer>
+/** `shorter`: what is written in its place where the brokers take no record so large */
+export type Message = MessageToProduce<Buffer, Buffer, Buffer, Buffer> & { shorter?: () => Message }
+/** The brokers take no records so large together: nothing is written. */
+class TooLarge extends Error {
+  readonly part: readonly Message[]
+  constructor(part: readonly Message[], cause: unknown) {
+    super('too large', { cause })
+    this.part = part
+  }
+}
 /** Positions of a group that move together with what is written, while the partitions are this member's. */
 export type Positions = {
   by: Membership
@@ -36,6 +45,7 @@ type Cluster = {
 export function openWriter({ where, open, scan, latest, closing, log }: Cluster, name: string) {
   let producer: Producer<Buffer, Buffer, Buffer, Buffer> | undefined
   let last: Promise<unknown> = Promise.resolve()
+  let most = REQUEST_BYTES
 
   async function begin() {
     producer ??= open(name)
@@ -62,8 +72,12 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
     const prepare = async () => {
       const { by, transaction } = await begin()
       try {
-        for (const part of parted(messages)) {
-          const { offsets = [] } = await transaction.send({ messages: part, acks: ProduceAcks.ALL })
+        for (const part of parted(messages, most)) {
+          const compression = sizeOf(part[0]!) > REQUEST_BYTES ? 'zstd' : 'none'
+          const sent = transaction.send({ messages: part, acks: ProduceAcks.ALL, compression })
+          const { offsets = [] } = await sent.catch((error) => {
+            throw saysBroker(error, 'MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE') ? new TooLarge(part, error) : error
+          })
           written.push(...offsets)
         }
         if (positions) {
@@ -113,10 +127,27 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
     }
   }
 
+  /** What the brokers find too large is written in smaller parts, and what is too large by itself shorter. */
+  async function fitted(messages: readonly Message[], positions?: Positions): Promise<void> {
+    try {
+      await write(messages, positions)
+    } catch (error) {
+      if (!(error instanceof TooLarge)) throw error
+      const [first, ...others] = error.part
+      if (others.length === 0 && !first!.shorter) throw error
+      if (others.length > 0) most /= 2
+      const shorter = others.length === 0 ? first!.shorter!() : first!
+      await fitted(
+        messages.map((message) => (message === first ? shorter : message)),
+        positions,
+      )
+    }
+  }
+
   return {
     /** Resolves once all of it is durable; rejects only when nothing of it is, or when closed before that is known. */
     write(messages: readonly Message[], positions?: Positions): Promise<void> {
-      const written = last.then(() => write(messages, positions))
+      const written = last.then(() => fitted(messages, positions))
       last = written.catch(() => {})
       return written
     },
@@ -124,13 +155,14 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
     close: drop,
   }
 }
+const sizeOf = ({ value }: Message) => (value?.length ?? 0) + 100
 /** In parts that fit into a request. */
-function* parted(messages: readonly Message[]): Generator<Message[]> {
+function* parted(messages: readonly Message[], most: number): Generator<Message[]> {
   let part: Message[] = []
   let bytes = 0
   for (const message of messages) {
-    const size = (message.value?.length ?? 0) + 100
-    if (bytes + size > REQUEST_BYTES && part.length > 0) {
+    const size = sizeOf(message)
+    if (bytes + size > most && part.length > 0) {
       yield part
       part = []
       bytes = 0

@@ -7,7 +7,7 @@ const PART = 2 * 2 ** 20
 const TURN = 25
 /** ms after which, once stopped, what is left is set aside unread: it is read again when it is put back */
 const READ_WITHIN = 2000
-/** bytes of rows in one dead letter that holds several: with quotes escaped still less than Kafka takes */
+/** bytes of rows in one dead letter that holds several: with quotes escaped still less than any Kafka takes */
 const LETTER = 400 * 1024
 /** bytes that the dead letters of a small body may have although that is more than the body has */
 const SMALL = 4096

@@ -6,9 +6,7 @@ import type { Message } from '../kafka-writer.ts'
 import { type DeadLetter, renamed, type Transaction, toTransaction } from '../transaction.ts'
 import { decode, type Notes, type Records, TOPICS, type TopicName, type Writes } from './topic.ts'
 
-/** bytes that a record may have; brokers take 1 MiB with what goes around it, unless told otherwise */
-const LARGEST = 1_000_000
-/** characters of a message that are kept in dead-letters */
+/** characters that are kept, in dead-letters, of a record that is larger than the brokers take */
 const KEPT = 65_536
 /** On each record of ours: it needs no proof. */
 const OURS = 'client-predict'
@@ -19,7 +17,7 @@ export const FOREIGN = 'a foreign message'
 /** A topic's name in Kafka. */
 export type Named = (topic: TopicName | 'notes') => string
 /** A record of a topic, or what cannot be one, with the reason. */
-export type Entry<T> = { offset: bigint; record?: T; letter?: DeadLetter }
+export type Entry<T> = { offset: bigint; bytes: number; record?: T; letter?: DeadLetter }
 
 /** Records and notes as messages. */
 export function openMessages({ named, now, log }: { named: Named; now: () => number; log: Logger }) {
@@ -34,24 +32,22 @@ export function openMessages({ named, now, log }: { named: Named; now: () => num
   ]
   function message(topic: TopicName, record: Records[TopicName]): Message {
     const text = stringify(record)
-    const bytes = Buffer.byteLength(text)
-    if (bytes > LARGEST) {
-      const reason = `a record for ${topic} has ${bytes} bytes, more than Kafka takes`
-      log.warn(`${reason}; its beginning is set aside in dead-letters`)
-      return message('dead-letters', {
-        stage: 'fetch',
-        at: now(),
-        reason,
-        record: { body: text.slice(0, KEPT), bytes },
-      })
-    }
+    const value = Buffer.from(text)
     const { cc_num } = record as Partial<Transaction>
     return {
       topic: named(topic),
       ...(cc_num === undefined ? { partition: 0 } : { key: Buffer.from(cardToken(cc_num)) }),
-      value: Buffer.from(text),
+      value,
       headers: new Map([[Buffer.from(OURS), Buffer.from('1')]]),
+      ...(text.length > KEPT && { shorter: () => beginning(topic, text, value.length) }),
     }
+  }
+  function beginning(topic: TopicName, text: string, bytes: number): Message {
+    const reason = `a record for ${topic} has ${bytes} bytes, more than Kafka takes`
+    log.warn(`${reason}; its beginning is set aside in dead-letters; raise max.message.bytes of ${named(topic)}`)
+    const record = { body: text.slice(0, KEPT), bytes }
+    const { shorter: _, ...letter } = message('dead-letters', { stage: 'fetch', at: now(), reason, record })
+    return letter
   }
 }
 
@@ -78,20 +74,13 @@ function parseRow(body: string): Json {
 /** Messages of other programs are welcome in `transactions`, as rows of the producer; elsewhere they have no place. */
 export function toEntry<T extends TopicName>(topic: T, { offset, timestamp, record }: Committed): Entry<Records[T]> {
   const body = record.value?.toString() ?? ''
+  const bytes = record.value?.length ?? 0
   try {
-    if (record.headers.some(([key]) => key?.toString() === OURS)) return { offset, record: decode<T>(body) }
+    if (record.headers.some(([key]) => key?.toString() === OURS)) return { offset, bytes, record: decode<T>(body) }
     if (topic !== 'transactions') throw new Error(`client-predict has not written it`)
-    return { offset, record: foreignTransaction(body, timestamp) as Records[T] }
+    return { offset, bytes, record: foreignTransaction(body, timestamp) as Records[T] }
   } catch (error) {
     const reason = `${FOREIGN} in the topic ${topic}: ${(error as Error).message}`
-    return {
-      offset,
-      letter: {
-        stage: 'fetch',
-        at: timestamp,
-        reason,
-        record: { body: body.slice(0, KEPT), bytes: record.value?.length ?? 0 },
-      },
-    }
+    return { offset, bytes, letter: { stage: 'fetch', at: timestamp, reason, record: { body, bytes } } }
   }
 }

@@ -8,6 +8,7 @@ import { orAborted } from '../stage.ts'
 import type { Member } from './kafka-member.ts'
 import { type Entry, type Named, toEntry } from './kafka-message.ts'
 import {
+  BATCH_BYTES,
   type Batch,
   type Notes,
   READERS,
@@ -221,9 +222,11 @@ export function kafkaReader<T extends TopicName>(
   function gather(limit: number) {
     const taken: { part: Mine; entry: Entry<Records[T]> }[] = []
     let left = limit
+    let bytes = 0
     for (const part of inTurn()) {
-      while (left > 0 && part.read < part.queue.length) {
+      while (left > 0 && bytes < BATCH_BYTES && part.read < part.queue.length) {
         const next = part.queue[part.read++]!
+        bytes += next.bytes
         if (!next.letter) left--
         taken.push({ part, entry: next })
       }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { ConfigResourceTypes, ConfigSources, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
 import type { Logger } from 'pino'
 import { parse } from '../json.ts'
 import { type Kafka, type KafkaOptions, openKafka } from '../kafka.ts'
@@ -15,6 +16,8 @@ const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** ms without a record while there are some, after which a reader starts over */
 const STUCK = 60_000
+/** bytes of a record that our topics take: of a body of 64 MiB, compressed, and less than the 100 MiB of a request */
+const LARGEST = 100_000_000
 
 export type KafkaTopicsOptions = KafkaOptions & {
   log: Logger
@@ -59,7 +62,7 @@ export async function kafkaTopics({
   let appender = kafka.writer(group(randomUUID()))
   try {
     await kafka.named(createTopics(kafka, { named, partitions, replication }))
-    if (worker) await within(warnOfRetention(kafka, TOPICS.map(named), log)).catch(() => {}) // a look may be forbidden
+    if (worker) await within(lookAt(kafka, [...TOPICS, 'notes' as const].map(named), log)).catch(() => {}) // may be forbidden
   } catch (error) {
     await kafka.close()
     throw error
@@ -211,26 +214,73 @@ async function createTopics(
     { topic: named('dead-letters'), partitions: 1, configs: [keep, ...safe] },
     { topic: named('notes'), partitions: 1, configs: [...last, ...safe] },
   ]
+  const large = { name: 'max.message.bytes', value: String(LARGEST) }
   const there = new Set(await within(kafka.admin.listTopics()))
-  for (const { topic, partitions: count, configs } of wanted.filter(({ topic }) => !there.has(topic)))
-    await within(
-      kafka.admin.createTopics({ topics: [topic], partitions: count, replicas: replication ?? -1, configs }),
-    ).catch((error) => {
-      if (!saysBroker(error, 'TOPIC_ALREADY_EXISTS')) throw error
-    })
+  for (const { topic, partitions, configs } of wanted.filter(({ topic }) => !there.has(topic))) {
+    const create = (...more: typeof configs) =>
+      within(
+        kafka.admin.createTopics({
+          topics: [topic],
+          partitions,
+          replicas: replication ?? -1,
+          configs: [...configs, ...more],
+        }),
+      )
+    await create(large)
+      .catch((error) => {
+        if (!saysBroker(error, 'INVALID_CONFIG', 'POLICY_VIOLATION')) throw error
+        return create() // so large it may not be: the worker says what that means
+      })
+      .catch((error) => {
+        if (!saysBroker(error, 'TOPIC_ALREADY_EXISTS')) throw error
+      })
+  }
   for (const { topic } of wanted) await kafka.extents(topic) // resolves when every partition has a leader
 }
 
-/** Topics that somebody else made may forget by time alone. */
-async function warnOfRetention(kafka: Kafka, topics: string[], log: Logger) {
+/** Topics that somebody else made, or an earlier version, may forget by time alone, or take no large record. */
+async function lookAt(kafka: Kafka, topics: string[], log: Logger) {
   const found = await kafka.admin.describeConfigs({
-    resources: topics.map((resourceName) => ({ resourceType: 2, resourceName, configurationKeys: ['retention.ms'] })),
+    resources: topics.map((resourceName) => ({
+      resourceType: ConfigResourceTypes.TOPIC,
+      resourceName,
+      configurationKeys: ['cleanup.policy', 'retention.ms', 'max.message.bytes'],
+    })),
   })
   for (const { resourceName, configs } of found) {
-    const ms = Number(configs.find(({ name }) => name === 'retention.ms')?.value ?? -1)
-    if (ms >= 0)
+    const config = (wanted: string) => configs.find(({ name }) => name === wanted)
+    const ms = Number(config('retention.ms')?.value ?? -1)
+    if (ms >= 0 && config('cleanup.policy')?.value !== 'compact')
       log.warn(
         `the Kafka topic ${resourceName} forgets after ${(ms / DAY).toFixed(1)} days what nobody has read by then; set its retention.ms to -1: client-predict removes what every reader has passed`,
       )
+    const { value, configSource } = config('max.message.bytes') ?? {}
+    if (Number(value ?? LARGEST) >= LARGEST) continue
+    const chosen = configSource === ConfigSources.DYNAMIC_TOPIC_CONFIG // by somebody, for this topic
+    if (!chosen && (await raised(kafka, resourceName))) continue
+    log.warn(
+      `the Kafka topic ${resourceName} takes no record of more than ${value} bytes: of a larger one only the beginning is kept, in dead-letters; set its max.message.bytes to ${LARGEST}`,
+    )
   }
 }
+const raised = (kafka: Kafka, resourceName: string) =>
+  within(
+    kafka.admin.incrementalAlterConfigs({
+      resources: [
+        {
+          resourceType: ConfigResourceTypes.TOPIC,
+          resourceName,
+          configs: [
+            {
+              name: 'max.message.bytes',
+              configOperation: IncrementalAlterConfigOperationTypes.SET,
+              value: String(LARGEST),
+            },
+          ],
+        },
+      ],
+    }),
+  ).then(
+    () => true,
+    () => false,
+  )

@@ -361,6 +361,26 @@ async function publish(topic: string, text: string) {
   await producer.close()
 }
 
+test('brokers that let nobody take large records are worked with, and it is said what that means', async () => {
+  const { prefix, open, text } = place()
+  let refused = 0
+  using _ = cluster.relay.rule((frame) => {
+    const asks = (['CreateTopics', 'IncrementalAlterConfigs'] as const).some((api) => request(api, prefix)(frame))
+    const at = frame.indexOf('max.message.bytes')
+    if (!asks || at < 0) return undefined
+    refused++
+    frame.write('max.message.never', at) // which they refuse as they refuse a size
+    return undefined
+  })
+  const topics = await open()
+  await topics.append({ transactions: [transaction(1)] })
+  expect(numbers((await held(topics, 'transactions')) as Transaction[])).toEqual([1])
+  expect(refused).toBe(8) // four topics, made and told
+  expect(text()).toContain(
+    `the Kafka topic ${prefix}dead-letters takes no record of more than 1048588 bytes: of a larger one only the beginning is kept, in dead-letters; set its max.message.bytes to 100000000`,
+  )
+})
+
 test('however many partitions there are, so many bytes are fetched ahead, and each partition has its turn', async () => {
   const topics = await place().open({ partitions: 24 })
   const wide = (n: number) => ({ ...transaction(n), cc_num: 4_000_000_000_000n + BigInt(n), job: 'x'.repeat(90_000) })

@@ -47,10 +47,12 @@ export const API = {
   ListOffsets: 2,
   OffsetFetch: 9,
   Heartbeat: 12,
+  CreateTopics: 19,
   InitProducerId: 22,
   AddOffsetsToTxn: 25,
   EndTxn: 26,
   TxnOffsetCommit: 28,
+  IncrementalAlterConfigs: 44,
 }
 
 /** What happens to a request: it is answered at once, held for ms or until then, lost, its answer is seen, or nothing. */

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
@@ -169,6 +170,7 @@ describe('topics', () => {
     for (const name of names.slice(0, 3))
       expect(await settings(name)).toMatchObject({ 'retention.ms': '-1', 'cleanup.policy': 'delete' })
     expect(await settings(named('notes'))).toMatchObject({ 'cleanup.policy': 'compact', 'segment.ms': '3600000' })
+    for (const name of names) expect(await settings(name)).toMatchObject({ 'max.message.bytes': '100000000' })
   })
 
   test('that are there are used as they are', async () => {
@@ -180,7 +182,35 @@ describe('topics', () => {
     const found = await drain(topics.reader('transactions', 'score'), 30)
     expect(new Set(numbers(found))).toEqual(new Set(range(0, 30)))
     expect((await ends(named('transactions'))).end.length).toBe(3)
-    expect(text()).not.toContain('retention')
+    expect(text()).toBe('')
+  })
+
+  test('that take as large records as the brokers please are told to take larger ones, by the worker alone', async () => {
+    const { open, named, text } = place()
+    const configs = [{ name: 'retention.ms', value: '-1' }]
+    await admin.createTopics({ topics: [named('dead-letters')], partitions: 1, replicas: 1, configs })
+    await admin.createTopics({ topics: [named('notes')], partitions: 1, replicas: 1 }) // by who knows no compaction
+    await open({ worker: false })
+    expect(await settings(named('dead-letters'))).toMatchObject({ 'max.message.bytes': '1048588' })
+    await open()
+    for (const name of ['dead-letters', 'notes'])
+      expect(await settings(named(name))).toMatchObject({ 'max.message.bytes': '100000000' })
+    expect(await settings(named('dead-letters'))).toMatchObject({ 'retention.ms': '-1' })
+    expect(text()).not.toContain('max.message.bytes')
+  })
+
+  test('whose largest record somebody has chosen keep it, and it is said', async () => {
+    const { open, named, text } = place()
+    const configs = ['retention.ms=-1', 'max.message.bytes=2000000'].map((line) => {
+      const [name, value] = line.split('=')
+      return { name: name!, value: value! }
+    })
+    await admin.createTopics({ topics: [named('dead-letters')], partitions: 1, replicas: 1, configs })
+    await open()
+    expect(await settings(named('dead-letters'))).toMatchObject({ 'max.message.bytes': '2000000' })
+    expect(text()).toBe(
+      `the Kafka topic ${named('dead-letters')} takes no record of more than 2000000 bytes: of a larger one only the beginning is kept, in dead-letters; set its max.message.bytes to 100000000`,
+    )
   })
 
   test('are created once by workers that start at once', async () => {
@@ -290,38 +320,99 @@ describe('messages', () => {
 
   const wide = (n: number, size: number) => ({ ...transaction(n), merchant: 'x'.repeat(size) })
 
+  /** Text that no compression makes much smaller. */
+  const noise = (size: number) => randomBytes(size).toString('base64').slice(0, size)
+  const letter = (body: string): DeadLetter => ({ stage: 'fetch', at: 1, reason: 'bad', record: { body } })
+  const small = async (topic: string, bytes: number) => {
+    const configs = [{ name: 'max.message.bytes', value: String(bytes) }]
+    await admin.createTopics({ topics: [topic], partitions: 1, replicas: 1, configs })
+  }
+
   test('larger than a request together are there together, or none of them', async () => {
     const { open, named } = place()
-    const configs = [{ name: 'max.message.bytes', value: '600000' }]
-    await admin.createTopics({ topics: [named('transactions')], partitions: 1, replicas: 1, configs })
+    await small(named('transactions'), 600_000)
+    await small(named('notes'), 600_000)
     const topics = await open()
     await topics.append({ transactions: range(0, 5).map((n) => wide(n, 400_000)) })
-    const all = [...range(5, 8).map((n) => wide(n, 400_000)), wide(8, 650_000)]
-    const refused = topics.append({ transactions: all }).then(() => '', reason)
+    const score = topics.reader('transactions', 'score')
+    const batch = await score.read(1, soon())
+    const predictions = range(5, 8).map((n) => ({ ...prediction(n), merchant: 'x'.repeat(400_000) }))
+    const refused = batch.commit(1, { predictions }, { large: noise(900_000) }).then(() => '', reason)
     expect(await refused).toMatch(/^cannot work with Kafka at \S+: MESSAGE_TOO_LARGE/)
     const began = performance.now()
-    await publish(named('transactions'), [rowText(9)])
-    expect(numbers(await drain(topics.reader('transactions', 'score'), 6))).toEqual([0, 1, 2, 3, 4, 9])
+    expect(await held(topics, 'predictions')).toEqual([])
+    await publish(named('predictions'), ['x'])
+    await topics.append({ predictions: [prediction(9)] })
+    expect(numbers(await drain(topics.reader('predictions', 'alert'), 1))).toEqual([9])
     expect(performance.now() - began).toBeLessThan(10_000) // after which brokers end what nobody has ended
+    score.rewind()
+    expect(numbers(await drain(score, 5))).toEqual([0, 1, 2, 3, 4])
   })
 
-  test('that no broker takes hold up nothing: their beginning is set aside', async () => {
-    const { open, text } = place()
+  test('of several MB are kept whole: what came whole, what is noted, and what another program wrote', async () => {
+    const { open, named, text } = place()
     const topics = await open()
-    await topics.append({ transactions: [transaction(0), wide(1, 1_100_000), wide(2, 900_000)] })
-    expect(numbers(await drain(topics.reader('transactions', 'score'), 2))).toEqual([0, 2])
-    const [letter, ...others] = await letters(topics)
-    expect(others).toEqual([])
-    const { body, bytes } = letter!.record as { body: string; bytes: number }
-    expect(bytes).toBe(stringify(wide(1, 1_100_000)).length)
-    expect(stringify(wide(1, 1_100_000)).startsWith(body)).toBe(true)
-    expect([letter!.stage, letter!.reason, body.length]).toEqual([
-      'fetch',
-      `a record for transactions has ${bytes} bytes, more than Kafka takes`,
-      65_536,
+    const [body, note, foreign] = [noise(5_000_000), noise(3_000_000), noise(1_000_000)]
+    await topics.append({ transactions: [transaction(0), wide(1, 2_000_000)], 'dead-letters': [letter(body)] })
+    await topics.note({ large: note })
+    await publish(named('transactions'), [foreign])
+    expect((await drain(topics.reader('transactions', 'score'), 2)).map((t) => t.merchant?.length)).toEqual([
+      transaction(0).merchant!.length,
+      2_000_000,
     ])
-    expect(text()).toBe(`${letter!.reason}; its beginning is set aside in dead-letters`)
+    await waitFor(
+      'the foreign one',
+      async () => (await letters(topics)).length > 1 || rest(topics.reader('transactions', 'score')),
+    )
+    const bodies = (await letters(topics)).map(({ record }) => (record as { body: string }).body)
+    expect([bodies.length, bodies[0] === body, bodies[1] === foreign]).toEqual([2, true, true])
+    expect((await topics.noted('large')) === note).toBe(true)
+    expect(text()).toBe('a foreign message in the topic transactions: it is no JSON; set aside in dead-letters')
   })
+
+  test('come in batches of so many bytes, however many are asked for', async () => {
+    const { open } = place()
+    const topics = await open()
+    for (const n of range(0, 12)) await topics.append({ transactions: [wide(n, 2_000_000)] })
+    const score = topics.reader('transactions', 'score')
+    const counts: number[] = []
+    for (let left = 12; left > 0; left -= counts.at(-1)!) {
+      const batch = await score.read(500, soon())
+      counts.push(batch.records.length)
+    }
+    score.rewind()
+    const { records } = await score.read(500, soon())
+    counts.push(records.length)
+    for (const count of counts) expect(count).toBeLessThanOrEqual(5) // 8 MiB, and what was begun
+    expect(numbers(records)).toEqual(range(0, records.length))
+  })
+
+  test.for([
+    ['one that is compressed', 1_048_588, 3_000_000],
+    ['one that is not', 300_000, 400_000],
+  ] as const)(
+    'larger than the brokers take hold up nothing, their beginning is set aside: %s',
+    async ([, most, size]) => {
+      const { open, named, text } = place()
+      await small(named('transactions'), most)
+      const topics = await open()
+      const said = text()
+      const large = { ...transaction(1), merchant: noise(size) }
+      const others = [...range(2, 500), 501].map((n) => wide(n, 900)) // more in a request than this topic takes
+      await topics.append({ transactions: [transaction(0), large, ...others] })
+      expect(numbers(await drain(topics.reader('transactions', 'score'), 500))).toEqual([0, ...range(2, 500), 501])
+      const [found, ...more] = await letters(topics)
+      expect(more).toEqual([])
+      const { body, bytes } = found!.record as { body: string; bytes: number }
+      expect(bytes).toBe(stringify(large).length)
+      expect(stringify(large).startsWith(body)).toBe(true)
+      const why = `a record for transactions has ${bytes} bytes, more than Kafka takes`
+      expect([found!.stage, found!.reason, body.length]).toEqual(['fetch', why, 65_536])
+      expect(text().slice(said.length).trim()).toBe(
+        `${why}; its beginning is set aside in dead-letters; raise max.message.bytes of ${named('transactions')}`,
+      )
+    },
+  )
 })
 
 describe('other programs', () => {
@@ -394,7 +485,7 @@ describe('other programs', () => {
     const { body, bytes } = letter!.record as { body: string; bytes: number }
     expect([letter!.stage, letter!.reason, bytes]).toEqual(['fetch', why, value ? Buffer.byteLength(value) : 0])
     expect(letter!.at).toBeCloseTo(Date.now(), -5)
-    expect(body === (value?.toString() ?? '').slice(0, 65_536)).toBe(true)
+    expect(body === (value?.toString() ?? '')).toBe(true)
     expect(text()).toBe(`${why}; set aside in dead-letters`)
     expect(text()).not.toContain(String(LONG_CARD))
   })
@@ -412,7 +503,7 @@ describe('other programs', () => {
     await topics.append({ predictions: found.map((t) => ({ ...prediction(0), ...t })) })
     expect(numbers((await held(topics, 'predictions')) as Transaction[])).toEqual([1, 2, 3]) // its texts were cut
     const kept = (await letters(topics)).map(({ reason, record }) => [reason, (record as { body: string }).body.length])
-    expect(kept).toEqual([['a foreign message in the topic transactions: it is no JSON', 65_536]])
+    expect(kept).toEqual([['a foreign message in the topic transactions: it is no JSON', 2_000_000]])
     expect(text()).not.toContain(large.slice(0, 100))
   })
 
