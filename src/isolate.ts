@@ -9,8 +9,10 @@ export class Refusal extends Error {}
 
 /** So many records refused alone, one after the other, are no chance: the other side may be down for all of them. */
 const SUSPICIOUS = 4
-/** Attempts that one bad record costs where nothing else fails, and tosses of the coin at least. */
+/** Attempts that one bad record costs where nothing else fails. */
 const BUDGET = 20
+/** Where more fails: tosses of the coin at least, of a batch together, and for each record. */
+const TOSSES = 20
 const LEAST = 7
 /** ms for which the other side is watched closely after it was caught refusing what it also accepts. */
 const WATCHED = 3_600_000
@@ -18,7 +20,6 @@ const WATCHED = 3_600_000
 const ODDS = Math.log(1e9)
 /** So many refusals in a row, while the record accepted last is among them: it is down. */
 const DOWN = 12
-const MOST_SUSPECTS = 1000
 
 /**
  * So many records, in order, that are tried together. `twin`: the second half of a refused part whose first half is
@@ -51,9 +52,11 @@ export type Isolation<T> = {
  * A refusal proves nothing: the other side may refuse at random. So a record that was refused alone, and refused again
  * after another one was accepted, is tried by tosses of a coin: heads the record, tails the one accepted last. If it is
  * accepted once it is good. A side that refuses whatever it is asked, in whatever pattern, guesses each toss with
- * probability 1/2. Caught at that, within the last hour, it has a good record set aside with probability 1e-9 at most;
- * before that with 2^-7 at most, and one bad record in 512 is found within 20 attempts. If it accepts none, it is down:
- * nothing is set aside, and an Outage is thrown.
+ * probability 1/2. Caught at that, within the last hour, it has a good record set aside with probability 1e-9 at most.
+ * Before that one bad record in 512 is found within 20 attempts, if nothing else fails: who begins to refuse at random
+ * just then passes for that about once in 2^10 times (whatever is asked: 512 ways to do so, of 2^20). If another record
+ * is refused too, or the other side could not be asked, 20 tosses are asked for. If it accepts none, it is down: nothing
+ * is set aside, and an Outage is thrown.
  */
 export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>({
   stage,
@@ -68,14 +71,16 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
   let rounds = 0 // in which everything was refused, in a row
   let parts: Part[] = [] // what is known of the records after the position
   let caught = -Infinity // when the other side was last seen refusing what it also accepts
+  let failed = -Infinity // when it could not be asked
   let spent = 0 // attempts since a batch began with no record on trial
+  let tosses = 0 // of them, by the coin
   const onTrial = new Map<string, Trial>() // records that were refused alone and are not judged yet
 
   return async (batch: Batch<T>): Promise<void> => {
     const { records } = batch
     const suspects: { record: T; refusal: Refusal }[] = [] // refused alone, and nothing accepted since
     let at = 0 // the first record of the part in hand
-    if (onTrial.size === 0) spent = 0
+    if (onTrial.size === 0 || rounds > 0) [spent, tosses] = [0, 0]
     parts = arrange(parts, records.length)
     try {
       if (rounds > 0) await probe()
@@ -97,7 +102,6 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
       const outcome = hopeless && size > 1 ? undefined : (refused ?? (await tried(part)))
       if (outcome && !(outcome instanceof Refusal)) {
         if (hopeless) caught = now() // all of a refused part is accepted
-        if (size === 1) onTrial.delete(identity(part[0]!))
         await accept(part, outcome)
         parts.shift()
         if (parts[0]?.twin) parts[0].hopeless = true
@@ -118,7 +122,6 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
 
     function suspect(record: T, refusal: Refusal) {
       suspects.push({ record, refusal })
-      if (onTrial.size >= MOST_SUSPECTS) onTrial.clear()
       onTrial.set(identity(record), { right: 0, wrong: 0, ...onTrial.get(identity(record)), refusal })
     }
 
@@ -137,12 +140,13 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
 
     async function commit(part: readonly T[], writes: Writes) {
       await batch.commit(part.length, writes)
-      accepted(part, writes)
+      if (onTrial.size > 0) for (const record of part) onTrial.delete(identity(record))
+      if (!writes['dead-letters']) accepted(part, writes)
     }
 
     async function setAside(record: T, refusal: Refusal) {
       const reason = maskCards(refusal.message)
-      await batch.commit(1, { 'dead-letters': [{ stage, at: Date.now(), reason, record }] })
+      await commit([record], { 'dead-letters': [{ stage, at: Date.now(), reason, record }] })
       log.warn(`a record is set aside: ${reason}`)
     }
 
@@ -169,7 +173,6 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
         if (outcome instanceof Refusal) await setAside(next.record, outcome)
         else await commit([next.record], outcome)
         suspects.shift()
-        onTrial.delete(identity(next.record))
       }
     }
 
@@ -178,9 +181,12 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
       const seen = onTrial.get(identity(record)) ?? { right: 0, wrong: 0 }
       let refusal = await tried([record])
       let row = 1 // refusals one after the other
-      for (const enough = Math.max(LEAST, BUDGET - spent - 1); refusal instanceof Refusal; ) {
+      const only = suspects.length === 1 && spent < BUDGET && now() - failed > WATCHED
+      const enough = Math.max(LEAST, only ? BUDGET - spent - 1 : TOSSES - tosses)
+      while (refusal instanceof Refusal) {
         if (now() - caught > WATCHED ? seen.wrong === 0 && seen.right >= enough : odds(seen) >= ODDS) return refusal
         const heads = random() < 0.5
+        tosses++
         const outcome = await tried([heads ? record : canary!])
         const refused = outcome instanceof Refusal
         row = refused ? row + 1 : 0
@@ -200,6 +206,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
         return await attempt(part)
       } catch (error) {
         if (error instanceof Refusal) return error
+        failed = now()
         throw error
       }
     }
