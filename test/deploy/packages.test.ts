@@ -79,7 +79,8 @@ describe('an older Node.js', () => {
     expect(said(version)).toEqual([0, ''])
   })
   test('is met before TypeScript is, as are the first signals, wherever the worker is started', () => {
-    const places = [...readdirSync(ROOT), ...readdirSync(join(ROOT, 'deploy')).map((name) => `deploy/${name}`)]
+    const inFolder = (folder: string) => readdirSync(join(ROOT, folder)).map((name) => join(folder, name))
+    const places = ['', 'deploy', 'docs'].flatMap(inFolder)
     const starting = places.filter((path) => {
       if (!statSync(join(ROOT, path)).isFile()) return false
       const starts = file(path)

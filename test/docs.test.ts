@@ -1,0 +1,40 @@
+import { existsSync, globSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { expect, test } from 'vitest'
+import { file } from './deploy/repository.ts'
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url))
+const PAGES = globSync('**/*.md', { cwd: ROOT, exclude: ['node_modules/**', 'backups/**', 'data/**'] }).sort()
+
+/** As GitHub makes it of a heading. */
+const anchor = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N}\s_-]/gu, '')
+    .trim()
+    .replaceAll(' ', '-')
+const withoutCode = (text: string) => text.replaceAll(/^```.*?^```/gms, '').replaceAll(/`[^`\n]*`/g, '')
+const anchors = (page: string) => {
+  const headings = file(page)
+    .replaceAll(/^```.*?^```/gms, '')
+    .matchAll(/^#+ (.*)$/gm)
+  return [...headings].map(([, heading = '']) => anchor(heading))
+}
+
+test('the pages are found', () => {
+  expect(PAGES).toEqual(
+    expect.arrayContaining(['README.md', 'ARCHITECTURE.md', 'docs/settings.md', 'deploy/README.md']),
+  )
+})
+
+test.for(PAGES)('%s: every link leads to a file, and to a heading of it', (page) => {
+  const dead = [...withoutCode(file(page)).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, link = '']) => {
+    if (/^(https?|mailto):/.test(link)) return []
+    const [path = '', heading] = link.split('#')
+    const target = path === '' ? page : join(dirname(page), path)
+    if (!existsSync(join(ROOT, target))) return [link]
+    return heading === undefined || anchors(target).includes(heading) ? [] : [link]
+  })
+  expect(dead).toEqual([])
+})
