@@ -1,5 +1,6 @@
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isDeepStrictEqual } from 'node:util'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, onTestFailed, test } from 'vitest'
 import { parse } from '../../src/json.ts'
@@ -24,7 +25,8 @@ async function freshTopics({ brokers }: Kafka, settings: Record<string, string> 
   const prefix = `run${runs++}-`
   const log = pino({ level: 'silent' })
   const replication = settings.KAFKA_REPLICATION ? Number(settings.KAFKA_REPLICATION) : undefined
-  const topics = await kafkaTopics({ brokers, prefix, replication, log, worker: false })
+  const partitions = Number(settings.KAFKA_PARTITIONS ?? 6)
+  const topics = await kafkaTopics({ brokers, prefix, partitions, replication, log, worker: false })
   return {
     settings: { TOPICS_URL: brokers.map((broker) => `kafka://${broker}`).join(), KAFKA_PREFIX: prefix, ...settings },
     /** Transactions of few cards, so that each card has many; tried until they are there. */
@@ -254,6 +256,9 @@ describe('several processes', () => {
     await calls('first', 20)
     await using second = start('second')
     for (const stage of ['fetch', 'alert']) await said(second, standsBy(stage))
+    const shared = { score: 'working', record: 'working' }
+    await isQuiet(first, { fetch: 'working', alert: 'working', ...shared })
+    await isQuiet(second, { fetch: 'standing by', alert: 'standing by', ...shared })
     await calls('first', 20)
     expect(producer.callsOf('second')).toBe(0)
 
@@ -298,7 +303,7 @@ describe('several processes', () => {
     await using dir = await tempDir()
     const rows = someRows(400)
     await using world = await outside(rows, dir.path)
-    await using topics = await freshTopics(kafka)
+    await using topics = await freshTopics(kafka, { KAFKA_PARTITIONS: '2' })
     const start = (stages: string, name = 'rf/7') =>
       work(dir.path, {
         ...world.env,
@@ -309,17 +314,46 @@ describe('several processes', () => {
         MODEL_NAME: name,
         STAGES: stages,
       })
-    await using scorers = new AsyncDisposableStack()
-    for (const name of ['one', 'two', 'three']) scorers.use(start('score', name))
+    await using stack = new AsyncDisposableStack()
+    const scorers = ['one', 'two', 'three'].map((name) => stack.use(start('score', name)))
     await using end = start('alert,record')
     await using fetcher = start('fetch')
     await expectWhole(world, rows)
     expect(new Set(world.recorded().map((r) => r.model)).size).toBeGreaterThan(1)
     expect(stagesOf(fetcher)).toEqual(['fetch'])
     expect(stagesOf(end)).toEqual(['alert', 'record'])
+    const others = { fetch: 'elsewhere', alert: 'elsewhere', record: 'elsewhere' }
+    const idle = await waitFor('one to stand by', async () => {
+      const all = await Promise.all(scorers.map(states))
+      const standing = scorers.filter((_, i) => all[i]!.score === 'standing by')
+      return standing.length === 1 ? standing[0] : undefined
+    })
+    for (const worker of scorers)
+      await isQuiet(worker, { ...others, score: worker === idle ? 'standing by' : 'working' })
+    await isQuiet(end, { fetch: 'elsewhere', score: 'elsewhere', alert: 'working', record: 'working' })
+    expect(world.smtp.mails.filter((mail) => !mail.startsWith('Fraud'))).toEqual([])
+    await stops(scorers.find((worker) => worker !== idle)!)
+    await waitFor('its turn', async () => (await states(idle)).score === 'working', MINUTE)
+    await isQuiet(idle, { ...others, score: 'working' })
     await Promise.all([stops(fetcher), stops(end)])
   })
 })
+
+async function readiness(worker: Worker) {
+  const [, url] = (await waitFor('the page', () => /status page: (http:\S+)\//.exec(worker.text())))!
+  return fetch(`${url}/readyz`)
+}
+/** Of each stage, as the process tells of them. */
+async function states(worker: Worker): Promise<Record<string, string>> {
+  const { stages } = (await (await readiness(worker)).json()) as { stages: { stage: string; state: string }[] }
+  return Object.fromEntries(stages.map(({ stage, state }) => [stage, state]))
+}
+/** It is ready, in these states, and no stage of it has complained of anything. */
+async function isQuiet(worker: Worker, wanted: Record<string, string>) {
+  await waitFor(`the states of ${JSON.stringify(wanted)}`, async () => isDeepStrictEqual(await states(worker), wanted))
+  expect((await readiness(worker)).status).toBe(200)
+  expect(linesOf(worker).filter(({ level, stage }) => stage && level !== 'info' && level !== 'debug')).toEqual([])
+}
 
 const linesOf = (worker: Worker) =>
   worker
