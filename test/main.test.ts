@@ -14,9 +14,7 @@ import { httpServer, row, tempDir, waitFor } from './rows.ts'
 import { START, startWorker } from './worker.ts'
 
 describe('a first run with no settings at all', () => {
-  test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', {
-    timeout: 120_000,
-  }, async () => {
+  test('shows a fraud mailed within half a minute, marks what is simulated, and ends with exit 0', async () => {
     await using dir = await tempDir()
     await using worker = startWorker(dir.path, {})
     const mail = await waitFor(
@@ -80,7 +78,7 @@ describe('the process', () => {
     expect(await worker.end).toEqual({ code: 0, signal: null })
   })
 
-  test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', { timeout: 120_000 }, async () => {
+  test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
     world.smtp.down = true
@@ -97,7 +95,6 @@ describe('the process', () => {
 
   test.for(['SIGTERM', 'SIGINT', 'SIGHUP'])(
     'ends with exit 0 and makes nothing on %s at its first moment, before the program itself is loaded',
-    { timeout: 120_000 },
     async (signal) => {
       await using dir = await tempDir()
       await using world = await outside([], dir.path)
@@ -109,7 +106,7 @@ describe('the process', () => {
     },
   )
 
-  test('SIGHUP stops it as SIGTERM does', { timeout: 120_000 }, async () => {
+  test('SIGHUP stops it as SIGTERM does', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(5), dir.path)
     await using worker = startWorker(dir.path, world.env)
@@ -119,7 +116,7 @@ describe('the process', () => {
     expect(worker.text()).toMatch(/SIGHUP: stopping[\s\S]*"stopped"/)
   })
 
-  test('says first what it is and works with, and no secret', { timeout: 120_000 }, async () => {
+  test('says first what it is and works with, and no secret', async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
     const secrets = {
@@ -155,9 +152,7 @@ describe('the process', () => {
     expect(worker.text()).not.toContain('hush')
   })
 
-  test('says which proxy is on the way to what, blames it, and takes none to this machine', {
-    timeout: 120_000,
-  }, async () => {
+  test('says which proxy is on the way to what, blames it, and takes none to this machine', async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
     await using proxy = await httpServer((_, response) => response.writeHead(502).end('<html>nobody there'))
@@ -183,9 +178,7 @@ describe('the process', () => {
     )
   })
 
-  test('says how to trust a certificate, and trusts it then', {
-    timeout: 120_000,
-  }, async () => {
+  test('says how to trust a certificate, and trusts it then', async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)
     const own = certificate()
@@ -209,7 +202,7 @@ describe('the process', () => {
     await waitFor('a call', () => calls > 0)
   })
 
-  test('warns once when it is started where no .env is, and the program has one', { timeout: 120_000 }, async () => {
+  test('warns once when it is started where no .env is, and the program has one', async () => {
     await using dir = await tempDir()
     await using program = await tempDir()
     for (const path of ['src', 'package.json'])
@@ -242,7 +235,7 @@ describe('the process', () => {
     expect(await worker.end).toEqual({ code: 143, signal: null })
   })
 
-  test('loses nothing and doubles nothing when it is killed and started again', { timeout: 120_000 }, async () => {
+  test('loses nothing and doubles nothing when it is killed and started again', async () => {
     await using dir = await tempDir()
     const rows = someRows(150)
     await using world = await outside(rows, dir.path)
@@ -257,8 +250,9 @@ describe('the process', () => {
     }
     await using _last = startWorker(dir.path, world.env)
     const frauds = rows.filter((r) => isFraud(r) && owed.has(r.trans_num))
-    await waitFor('all rows', () => [...owed].every((num) => world.recorded().some((r) => r.trans_num === num)), 20_000)
-    await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0), 20_000)
+    const there = () => new Set(world.recorded().map((r) => r.trans_num))
+    await waitFor('all rows', () => there().isSupersetOf(owed))
+    await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0))
     expect(frauds.filter((r) => world.mailed(r.trans_num) > 1).length).toBeLessThanOrEqual(3) // one a kill may be between the dot and our note
     expect(new Set(world.recorded().map((r) => r.trans_num)).size).toBe(world.recorded().length)
   })
@@ -291,45 +285,41 @@ describe('the process', () => {
   test.for([
     ['topics.db', 'topics.db was deleted while it was open'],
     ['fraud.db', 'fraud.db was deleted while it was open'],
-  ])(
-    'says within 10 s that %s was deleted, is not ready, and loses nothing',
-    { timeout: 120_000 },
-    async ([name, said]) => {
-      await using dir = await tempDir()
-      const rows = someRows(40)
-      await using world = await outside(rows, dir.path)
-      const env = { ...world.env, PRODUCER_RATE_PER_MIN: '1200' }
-      const owed = new Set(rows.map((r) => r.trans_num))
-      {
-        await using worker = startWorker(dir.path, env)
-        await waitFor('some rows', () => world.recorded().length > 4)
-        for (const part of ['', '-wal', '-shm']) await rm(dir.file(`${name}${part}`))
-        await waitFor('a word', () => worker.text().includes(said!))
-        const [, page] = /status page: (\S+)\//.exec(worker.text())!
-        await waitFor('it not to be ready', async () => (await fetch(`${page}/readyz`)).status === 503)
-        if (name === 'topics.db') {
-          const { calls } = world.producer
-          await new Promise((resolve) => setTimeout(resolve, 1000))
-          expect(world.producer.calls).toBe(calls)
-        }
-        worker.kill('SIGTERM')
-        expect(await worker.end).toEqual({ code: 0, signal: null })
-        // One may have been on its way. It is held until the stop, and then said to be given up.
-        if (/"stage":"fetch".*gave up/.test(worker.text())) owed.delete(rows[world.producer.next - 1]!.trans_num)
+  ])('says within 10 s that %s was deleted, is not ready, and loses nothing', async ([name, said]) => {
+    await using dir = await tempDir()
+    const rows = someRows(40)
+    await using world = await outside(rows, dir.path)
+    const env = { ...world.env, PRODUCER_RATE_PER_MIN: '1200' }
+    const owed = new Set(rows.map((r) => r.trans_num))
+    {
+      await using worker = startWorker(dir.path, env)
+      await waitFor('some rows', () => world.recorded().length > 4)
+      for (const part of ['', '-wal', '-shm']) await rm(dir.file(`${name}${part}`))
+      await waitFor('a word', () => worker.text().includes(said!))
+      const [, page] = /status page: (\S+)\//.exec(worker.text())!
+      await waitFor('it not to be ready', async () => (await fetch(`${page}/readyz`)).status === 503)
+      if (name === 'topics.db') {
+        const { calls } = world.producer
+        await new Promise((resolve) => setTimeout(resolve, 1000))
+        expect(world.producer.calls).toBe(calls)
       }
-      await using refused = startWorker(dir.path, env)
-      expect((await refused.end).code).toBe(1)
-      expect(refused.text()).toContain(`${name}.saved is there, saved when`)
-      await rename(dir.file(`${name}.saved`), dir.file(name!))
-      await using _worker = startWorker(dir.path, env)
-      const there = () => new Set(world.recorded().map((r) => r.trans_num))
-      await waitFor('all rows', () => there().isSupersetOf(owed), 30_000)
-      const frauds = rows.filter((r) => isFraud(r) && owed.has(r.trans_num))
-      await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0))
-      const twice = frauds.filter((r) => world.mailed(r.trans_num) > 1)
-      expect(twice.length).toBeLessThanOrEqual(1) // that was sent, and not noted, when the file was deleted
-    },
-  )
+      worker.kill('SIGTERM')
+      expect(await worker.end).toEqual({ code: 0, signal: null })
+      // One may have been on its way. It is held until the stop, and then said to be given up.
+      if (/"stage":"fetch".*gave up/.test(worker.text())) owed.delete(rows[world.producer.next - 1]!.trans_num)
+    }
+    await using refused = startWorker(dir.path, env)
+    expect((await refused.end).code).toBe(1)
+    expect(refused.text()).toContain(`${name}.saved is there, saved when`)
+    await rename(dir.file(`${name}.saved`), dir.file(name!))
+    await using _worker = startWorker(dir.path, env)
+    const there = () => new Set(world.recorded().map((r) => r.trans_num))
+    await waitFor('all rows', () => there().isSupersetOf(owed))
+    const frauds = rows.filter((r) => isFraud(r) && owed.has(r.trans_num))
+    await waitFor('all mails', () => frauds.every((r) => world.mailed(r.trans_num) > 0))
+    const twice = frauds.filter((r) => world.mailed(r.trans_num) > 1)
+    expect(twice.length).toBeLessThanOrEqual(1) // that was sent, and not noted, when the file was deleted
+  })
 
   test('mails nothing simulated as real: in production it refuses topics that hold some', async () => {
     await using dir = await tempDir()
@@ -385,28 +375,26 @@ describe('the process', () => {
   })
 })
 
-describe('commands', () => {
-  test('once drains everything and ends with exit 0', { timeout: 120_000 }, async () => {
+describe.concurrent('commands', () => {
+  test('once drains everything and ends with exit 0', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
-    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '2' }, 'once')
+    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '5' }, 'once')
     expect((await worker.end).code).toBe(0)
     expect(world.recorded()).toHaveLength(10)
     expect(world.smtp.mails).toHaveLength(2)
   })
 
-  test('once ends with exit 1 and says what is left when a system is down', { timeout: 120_000 }, async () => {
+  test('once ends with exit 1 and says what is left when a system is down', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
     world.model.down = true
-    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '1' }, 'once')
+    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '5' }, 'once')
     expect((await worker.end).code).toBe(1)
     expect(worker.text()).toContain('10 left to score, nothing moved for 10 s')
   })
 
-  test('dead-letters lists them without card numbers and puts them back beside the running worker', {
-    timeout: 120_000,
-  }, async () => {
+  test('dead-letters lists them without card numbers and puts them back beside the running worker', async () => {
     await using dir = await tempDir()
     await using world = await outside([row(0), row(1, { amt: 'much' })], dir.path)
     await using worker = startWorker(dir.path, world.env)
@@ -423,7 +411,7 @@ describe('commands', () => {
     expect((await worker.end).code).toBe(0)
   })
 
-  test('doctor tries every outside system and says how each is', { timeout: 120_000 }, async () => {
+  test('doctor tries every outside system and says how each is', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(3), dir.path)
     await using worker = startWorker(dir.path, { ...world.env, STAGES: 'fetch,alert,record' })
@@ -479,9 +467,7 @@ describe('commands', () => {
     },
   )
 
-  test('audit proves the account beside the running worker, and ends with exit 1 when it does not hold', {
-    timeout: 120_000,
-  }, async () => {
+  test('audit proves the account beside the running worker, and ends with exit 1 when it does not hold', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
     await using worker = startWorker(dir.path, world.env)
@@ -499,9 +485,7 @@ describe('commands', () => {
     expect((await worker.end).code).toBe(0)
   })
 
-  test('backup copies both files while the worker writes, and replay fills a database anew from the copy', {
-    timeout: 120_000,
-  }, async () => {
+  test('backup copies both files while the worker writes, and replay fills a database anew from the copy', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
     await using worker = startWorker(dir.path, world.env)

@@ -110,7 +110,7 @@ export function listeningLog(level = 'debug') {
 }
 
 /** Resolves with the first value that is neither undefined, null, false nor 0; rejects after `ms`, naming `what`. */
-export async function waitFor<T>(what: string, look: () => T | Promise<T>, ms = 30_000): Promise<NonNullable<T>> {
+export async function waitFor<T>(what: string, look: () => T | Promise<T>, ms = 60_000): Promise<NonNullable<T>> {
   for (let waited = 0, start = Date.now(); waited < ms; waited = Date.now() - start) {
     const value = await look()
     if (value) return value

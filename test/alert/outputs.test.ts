@@ -151,7 +151,7 @@ describe('no card number leaves', () => {
 })
 
 describe('whatever stands in a row', () => {
-  const odd = fc.constantFrom(
+  const odd = [
     'a\r\nBcc: evil@example.com\r\n\r\nbody',
     '\r\n.\r\nMAIL FROM:<x>',
     '\u202egnp.exe',
@@ -160,9 +160,9 @@ describe('whatever stands in a row', () => {
     '\u001b[31m',
     '\ud800',
     'x\udc00y',
-    'x'.repeat(1_000_000),
-    '💳'.repeat(300_000),
-    '1 '.repeat(500_000),
+    'x'.repeat(200_000),
+    '💳'.repeat(200_000),
+    '1 '.repeat(200_000),
     '=1+1',
     '＝1',
     ' \u00a0=1',
@@ -172,40 +172,32 @@ describe('whatever stands in a row', () => {
     '\u2028',
     'a, b@example.com',
     '--_boundary',
-  )
+  ]
   test('a mail keeps its headers, its lines and its size', async () => {
     const plain = (
       await simpleParser((await compose({ at: 0, frauds: [prediction(1)] }, ADDRESSES)).raw)
     ).headerLines.map(({ key }) => key)
-    await fc.assert(
-      fc.asyncProperty(
-        fc.dictionary(fc.constantFrom(...TEXTS.filter((name) => name !== 'trans_num')), odd),
-        fc.boolean(),
-        async (changes, many) => {
-          const letter = {
-            at: 0,
-            frauds: [
-              prediction(1, { prediction: 1, ...changes } as Partial<Prediction>),
-              ...(many ? [prediction(2)] : []),
-            ],
-          }
-          const { raw, subject } = await compose(letter, ADDRESSES)
-          expect((await compose(structuredClone(letter), ADDRESSES)).raw.equals(raw)).toBe(true)
-          const mail = await simpleParser(raw)
-          expect(mail.headerLines.map(({ key }) => key)).toEqual(plain)
-          expect([mail.bcc, mail.cc]).toEqual([undefined, undefined])
-          expect(raw.length).toBeLessThan(5_000_000)
-          const source = raw.toString('latin1')
-          expect(source).not.toMatch(/\r(?!\n)|(?<!\r)\n|(?![\r\n\t])\p{Cc}/u)
-          expect(Math.max(...source.split('\r\n').map((line) => line.length))).toBeLessThan(998)
-          expect(subject.isWellFormed()).toBe(true)
-          expect(`${mail.subject}${mail.text}${mail.html}`).not.toMatch(/[\p{Cf}\u2028]|(?!\n)\p{Cc}/u)
-          const csv = mail.attachments[0]!.content.toString()
-          expect(csv).not.toMatch(/(?:^|,|\n)"?[\s\ufeff]*[=＝@]/)
-        },
-      ),
-      { numRuns: 80 },
-    )
+    // Each of them comes to stand in each column once.
+    const columns = TEXTS.filter((name) => name !== 'trans_num')
+    for (const first of odd.keys()) {
+      const changes = Object.fromEntries(columns.map((name, i) => [name, odd[(first + i) % odd.length]]))
+      const frauds = [prediction(1, { prediction: 1, ...changes } as Partial<Prediction>)]
+      if (first % 2) frauds.push(prediction(2))
+      const letter = { at: 0, frauds }
+      const { raw, subject } = await compose(letter, ADDRESSES)
+      expect((await compose(structuredClone(letter), ADDRESSES)).raw.equals(raw)).toBe(true)
+      const mail = await simpleParser(raw)
+      expect(mail.headerLines.map(({ key }) => key)).toEqual(plain)
+      expect([mail.bcc, mail.cc]).toEqual([undefined, undefined])
+      expect(raw.length).toBeLessThan(500_000)
+      const source = raw.toString('latin1')
+      expect(source).not.toMatch(/\r(?!\n)|(?<!\r)\n|(?![\r\n\t])\p{Cc}/u)
+      expect(Math.max(...source.split('\r\n').map((line) => line.length))).toBeLessThan(998)
+      expect(subject.isWellFormed()).toBe(true)
+      expect(`${mail.subject}${mail.text}${mail.html}`).not.toMatch(/[\p{Cf}\u2028]|(?!\n)\p{Cc}/u)
+      const csv = mail.attachments[0]!.content.toString()
+      expect(csv).not.toMatch(/(?:^|,|\n)"?[\s\ufeff]*[=＝@]/)
+    }
   })
   test('a digest of 2,000 with texts that are too long is made in seconds, and no larger than a server takes', async () => {
     const long = {
