@@ -1,11 +1,8 @@
 import type { Logger } from 'pino'
 import { maskCards } from './card.ts'
-import { Outage } from './stage.ts'
+import { Outage, Refusal } from './errors.ts'
 import type { Batch, Writes } from './topic/topic.ts'
 import { type DeadLetter, identity, type Transaction } from './transaction.ts'
-
-/** The other side answered, and said no to these records. Any other error is an outage and says nothing of them. */
-export class Refusal extends Error {}
 
 /** So many records refused alone, one after the other, are no chance: the other side may be down for all of them. */
 const SUSPICIOUS = 4

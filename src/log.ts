@@ -1,8 +1,9 @@
 import { type Logger, pino, stdTimeFunctions } from 'pino'
 import pretty from 'pino-pretty'
 import { maskCards } from './card.ts'
+import { reason } from './errors.ts'
 import { parse, stringify } from './json.ts'
-import { plural, reason } from './stage.ts'
+import { plural } from './stage.ts'
 
 /**
  * The log: one line an event on stdout, written before the call returns. JSON, or readable text on a terminal. Every

@@ -3,8 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
 import { trustCure } from './certificate.ts'
+import { reason } from './errors.ts'
 import { shownServer } from './place.ts'
-import { backoff, reason, seconds } from './stage.ts'
+import { backoff, seconds } from './stage.ts'
 
 /** ms until a connection has to stand */
 const CONNECT_WITHIN = 5000

@@ -13,8 +13,8 @@ import {
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
+import { reason } from './errors.ts'
 import { makeFolder, savedAs } from './sqlite.ts'
-import { reason } from './stage.ts'
 
 /** ms between looks at an open file: what happens to it is known within that, and before each write */
 const LOOK = 500

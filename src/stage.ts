@@ -1,7 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { isBug, Outage, reason, TakenOver } from './errors.ts'
 import { sayFailure } from './failure.ts'
-import { type Batch, type Reader, TakenOver } from './topic/topic.ts'
+import type { Batch, Reader } from './topic/topic.ts'
 
 /**
  * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
@@ -25,22 +26,6 @@ const LASTED = 60_000
 /** What every stage is given. `stop` is aborted when the worker is asked to stop. */
 export type Stage = { log: Logger; stop: AbortSignal; health?: Health }
 
-/** An outage that says what to do about it. */
-export class Outage extends Error {
-  /** ms to wait at least, e.g. by Retry-After */
-  readonly wait: number
-  /** a record was refused alone: only another one beside it can tell whether it is bad */
-  readonly alone: boolean
-  constructor(
-    message: string,
-    { cause, wait = 0, alone = false }: { cause?: unknown; wait?: number; alone?: boolean } = {},
-  ) {
-    super(message, { cause })
-    this.wait = wait
-    this.alone = alone
-  }
-}
-
 /**
  * The pause after so many failures in a row, in ms: doubled each time from `first` up to `most`, half of it left to
  * chance so that many workers do not come back in step.
@@ -48,34 +33,6 @@ export class Outage extends Error {
 export function backoff(failures: number, first = 250, most = 60_000): number {
   const full = Math.min(most, first * 2 ** Math.min(failures - 1, 30))
   return full / 2 + (Math.random() * full) / 2
-}
-
-/** Data that is too large for one text or buffer: the world's, not the program's. */
-const TOO_LARGE = /^Invalid (string|array|array buffer|typed array) length|^Array buffer allocation failed/
-
-/** What waiting cannot heal: a mistake in the program, not in the world. */
-export function isBug(error: unknown): boolean {
-  const bugs = [TypeError, ReferenceError, RangeError, SyntaxError]
-  for (let e = error; e instanceof Error; e = e.cause)
-    if (bugs.some((bug) => e instanceof bug) && !TOO_LARGE.test((e as Error).message)) return true
-  return !(error instanceof Error)
-}
-
-/** An error and its causes, which may go round in a circle. */
-const causes = (error: unknown): Error[] => {
-  const found: Error[] = []
-  for (let e = error; e instanceof Error && !found.includes(e); e = e.cause) found.push(e)
-  return found
-}
-
-/** The message of an error and of its causes, in one line. */
-export function reason(error: unknown): string {
-  const parts: string[] = []
-  for (const e of causes(error)) {
-    const said = e.message || String((e as NodeJS.ErrnoException).code ?? e.name) // an AggregateError has no message
-    if (!parts.includes(said)) parts.push(said)
-  }
-  return (parts.length > 0 ? parts.join(': ') : String(error)).replace(/\s+/g, ' ')
 }
 
 /**

@@ -14,8 +14,8 @@ import {
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { reason } from '../src/errors.ts'
 import { sqliteStore } from '../src/record/sqlite.ts'
-import { reason } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction } from './rows.ts'
 

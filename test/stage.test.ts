@@ -1,5 +1,6 @@
 import { getEventListeners } from 'node:events'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { isBug, Outage, reason, TakenOver } from '../src/errors.ts'
 import {
   backoff,
   consume,
@@ -9,15 +10,11 @@ import {
   grace,
   type Health,
   insist,
-  isBug,
-  Outage,
   orAborted,
-  reason,
   seconds,
   together,
 } from '../src/stage.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
-import { TakenOver } from '../src/topic/topic.ts'
 import { listeningLog, tempDir, transaction, waitFor } from './rows.ts'
 
 /** What a stage is given, and what it said. */

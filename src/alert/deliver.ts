@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import { TakenOver } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import {
   backoff,
@@ -14,7 +15,7 @@ import {
   together,
   works,
 } from '../stage.ts'
-import { type Reader, TakenOver, type Topics } from '../topic/topic.ts'
+import type { Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { type NotedAccount, type Open, openAccount } from './account.ts'
 import { deservesMail } from './alert.ts'

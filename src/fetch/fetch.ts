@@ -1,5 +1,6 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
-import { forever, grace, insist, Outage, plural, type Stage } from '../stage.ts'
+import { Outage } from '../errors.ts'
+import { forever, grace, insist, plural, type Stage } from '../stage.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter } from '../transaction.ts'
 import { readInParts } from './document.ts'

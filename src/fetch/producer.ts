@@ -1,6 +1,6 @@
+import { Outage } from '../errors.ts'
 import { glimpse, isHtml, request } from '../http.ts'
 import { orProxy, through } from '../proxy.ts'
-import { Outage } from '../stage.ts'
 
 /** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
 const DEADLINE = 60_000

@@ -1,7 +1,7 @@
 import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { Outage } from '../errors.ts'
 import { freePages } from '../sqlite.ts'
-import { Outage } from '../stage.ts'
 
 const MB = 1e6
 /** bytes that a waiting record still takes: a prediction of 683 and a row of 366 on average, with simulated rows; rounded up */

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
-import { Refusal } from '../isolate.ts'
+import { Refusal } from '../errors.ts'
 import { recordStage } from '../record/record.ts'
 import type { Store } from '../record/store.ts'
 import type { Model } from '../score/mlflow.ts'

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { Refusal } from '../isolate.ts'
+import { Refusal } from '../errors.ts'
 import { stringify } from '../json.ts'
 import { shownServer } from '../place.ts'
 import { migrate, openPostgres, type Rows } from '../postgres.ts'

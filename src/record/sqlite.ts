@@ -1,6 +1,6 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
-import { Refusal } from '../isolate.ts'
+import { Refusal } from '../errors.ts'
 import { ask, failure, isBusy, openSqlite, type Step } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
 import { plural } from '../stage.ts'

@@ -1,4 +1,4 @@
-import { Refusal } from '../isolate.ts'
+import { Refusal } from '../errors.ts'
 import { plural } from '../stage.ts'
 import { type Code, CURE, codeOf, complement, type Said, saidOf } from './said.ts'
 import { tableOf } from './table.ts'

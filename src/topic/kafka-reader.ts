@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { TakenOver } from '../errors.ts'
 import { discard, type Extent, type Kafka } from '../kafka.ts'
 import { saysBroker } from '../kafka-error.ts'
 import { earlier, type GroupConsumer, type Position, type Term } from '../kafka-group.ts'
@@ -14,7 +15,6 @@ import {
   READERS,
   type Reader,
   type Records,
-  TakenOver,
   type TopicName,
   type Writes,
 } from './topic.ts'

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Logger } from 'pino'
+import { TakenOver } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
 import { assertSessions, migrate, openPostgres, Pooled, type Postgres, type Query, WHO } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
@@ -16,7 +17,6 @@ import {
   type Reader,
   type ReaderName,
   type Records,
-  TakenOver,
   TOPICS,
   type TopicName,
   type Topics,

@@ -65,13 +65,6 @@ export type Turn = {
   readonly alone?: true
 }
 
-/** A commit came too late: another process reads under this name now, and has what was in hand here. */
-export class TakenOver extends Error {
-  constructor(reader: string) {
-    super(`another process has taken over as reader ${reader}`)
-  }
-}
-
 export type Reader<T> = Turn & {
   /**
    * The next records, at most `limit`, and not many more bytes than BATCH_BYTES, but one at least: what waits at once, or as soon as there is one. Reads on from the last read,

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { TakenOver } from '../../src/errors.ts'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
-import { type Reader, TakenOver, type Topics } from '../../src/topic/topic.ts'
+import type { Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction } from '../rows.ts'
 import { request, startProxied, unknownMember } from './relay.ts'

@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { SendError } from '../../src/alert/way.ts'
+import { Outage, Refusal } from '../../src/errors.ts'
 import { Late } from '../../src/http.ts'
-import { Refusal } from '../../src/isolate.ts'
 import { causeOf, openMetrics } from '../../src/operate/metrics.ts'
-import { Outage } from '../../src/stage.ts'
 import { LONG_CARD, prediction } from '../rows.ts'
 
 describe('the cause of a retry', () => {

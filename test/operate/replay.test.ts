@@ -1,7 +1,7 @@
 import { readFileSync, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
-import { Refusal } from '../../src/isolate.ts'
+import { Refusal } from '../../src/errors.ts'
 import { readRange } from '../../src/operate/range.ts'
 import { type ReplayOptions, replay } from '../../src/operate/replay.ts'
 import { openSink } from '../../src/operate/sink.ts'

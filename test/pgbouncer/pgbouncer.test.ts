@@ -1,7 +1,7 @@
 import pg from 'pg'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
+import { reason } from '../../src/errors.ts'
 import { postgresStore } from '../../src/record/postgres.ts'
-import { reason } from '../../src/stage.ts'
 import { postgresTopics } from '../../src/topic/postgres.ts'
 import { isFraud, outside, someRows } from '../outside.ts'
 import { look, startPostgres } from '../postgres.ts'

@@ -1,10 +1,9 @@
 import { copyFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
-import { Refusal } from '../../src/isolate.ts'
+import { Refusal, reason } from '../../src/errors.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { Store } from '../../src/record/store.ts'
-import { reason } from '../../src/stage.ts'
 import { prediction, tempDir } from '../rows.ts'
 import { storeSuite } from './suite.ts'
 

@@ -1,5 +1,5 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { Refusal } from '../../src/isolate.ts'
+import { Refusal } from '../../src/errors.ts'
 import { PREDICTION_COLUMNS, REVIEW_COLUMNS, type Store } from '../../src/record/store.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { LONG_CARD, NOTHING, prediction, transaction } from '../rows.ts'

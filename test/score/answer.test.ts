@@ -1,9 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { Refusal } from '../../src/isolate.ts'
+import { isBug, Refusal } from '../../src/errors.ts'
 import { type Judgement, openAnswers, Unproven } from '../../src/score/answer.ts'
 import { Unreadable } from '../../src/score/unreadable.ts'
-import { isBug } from '../../src/stage.ts'
 import { LONG_CARD } from '../rows.ts'
 
 /** Of a model that has said 0, and so of which 1 is known to mean fraud. */

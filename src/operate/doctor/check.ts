@@ -1,4 +1,4 @@
-import { reason } from '../../stage.ts'
+import { reason } from '../../errors.ts'
 
 /** What was found: `note` is worth knowing and no failure, `skipped` was not tried. `text` and `cure` fit into one line. */
 export type Finding = { state: 'ok' | 'note' | 'wrong' | 'skipped'; text: string; cure?: string }
