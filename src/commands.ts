@@ -6,8 +6,8 @@ import { logger } from './log.ts'
 import type { Check } from './operate/doctor/doctor.ts'
 import { openModel, openStore, openTopics } from './pipeline.ts'
 import type { Store } from './record/store.ts'
-import { plural } from './stage.ts'
 import type { Stopping } from './start.cjs'
+import { plural } from './text.ts'
 import type { Topics } from './topic/topic.ts'
 
 /** What stands behind the name of a command: words, and options by name; a flag that is given is true. */

@@ -4,7 +4,8 @@ import type { Logger } from 'pino'
 import { explained, saysBroker, within } from './kafka-error.ts'
 import { type Membership, movePositions, type Position } from './kafka-group.ts'
 import { ANEW } from './kafka-workarounds.ts'
-import { backoff, seconds } from './stage.ts'
+import { backoff } from './stage.ts'
+import { seconds } from './text.ts'
 
 /** bytes of the records in one request; a record that is larger goes alone, compressed */
 const REQUEST_BYTES = 700_000

@@ -3,7 +3,7 @@ import pretty from 'pino-pretty'
 import { maskCards } from './card.ts'
 import { reason } from './errors.ts'
 import { parse, stringify } from './json.ts'
-import { plural } from './stage.ts'
+import { plural } from './text.ts'
 
 /**
  * The log: one line an event on stdout, written before the call returns. JSON, or readable text on a terminal. Every

@@ -5,7 +5,8 @@ import type { Logger } from 'pino'
 import { trustCure } from './certificate.ts'
 import { reason } from './errors.ts'
 import { shownServer } from './place.ts'
-import { backoff, seconds } from './stage.ts'
+import { backoff } from './stage.ts'
+import { seconds } from './text.ts'
 
 /** ms until a connection has to stand */
 const CONNECT_WITHIN = 5000

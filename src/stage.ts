@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { isBug, Outage, reason, TakenOver } from './errors.ts'
 import { sayFailure } from './failure.ts'
+import { seconds } from './text.ts'
 import type { Batch, Reader } from './topic/topic.ts'
 
 /**
@@ -142,10 +143,6 @@ export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promi
   })
   return await Promise.race([work, aborted])
 }
-
-/** `1 row`, `2 rows` */
-export const plural = (count: number, one: string) => `${count} ${one}${count === 1 ? '' : 's'}`
-export const seconds = (ms: number) => (ms < 10_000 ? (ms / 1000).toFixed(1) : String(Math.round(ms / 1000)))
 
 /** Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. */
 export function consume<T>(

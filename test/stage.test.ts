@@ -11,9 +11,9 @@ import {
   type Health,
   insist,
   orAborted,
-  seconds,
   together,
 } from '../src/stage.ts'
+import { seconds } from '../src/text.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { listeningLog, tempDir, transaction, waitFor } from './rows.ts'
 

@@ -1,20 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { TakenOver } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
-import {
-  backoff,
-  eventually,
-  failed,
-  forever,
-  grace,
-  insist,
-  ofTopics,
-  plural,
-  type Stage,
-  seconds,
-  together,
-  works,
-} from '../stage.ts'
+import { backoff, eventually, failed, forever, grace, insist, ofTopics, type Stage, together, works } from '../stage.ts'
+import { plural, seconds } from '../text.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { type NotedAccount, type Open, openAccount } from './account.ts'

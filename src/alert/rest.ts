@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { sayFailure } from '../failure.ts'
-import { backoff, seconds } from '../stage.ts'
+import { backoff } from '../stage.ts'
+import { seconds } from '../text.ts'
 import { unnoted } from './changes.ts'
 import { type Delivery, type Letter, letterKey, SendError } from './way.ts'
 

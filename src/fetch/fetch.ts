@@ -1,6 +1,7 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { Outage } from '../errors.ts'
-import { forever, grace, insist, plural, type Stage } from '../stage.ts'
+import { forever, grace, insist, type Stage } from '../stage.ts'
+import { plural } from '../text.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter } from '../transaction.ts'
 import { readInParts } from './document.ts'

@@ -1,6 +1,7 @@
 import type { Condition } from '../alert/health.ts'
 import type { StageName } from '../config.ts'
-import { type Health, plural } from '../stage.ts'
+import type { Health } from '../stage.ts'
+import { plural } from '../text.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 import { openLetters } from './dead-letters.ts'
 

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { escapeHtml } from '../alert/html.ts'
-import { plural } from '../stage.ts'
+import { plural } from '../text.ts'
 import { VERSION } from '../version.ts'
 import type { Totals } from './metrics.ts'
 import type { Report, Row, State } from './watch.ts'

@@ -1,5 +1,6 @@
 import { isolate } from '../isolate.ts'
-import { consume, plural, type Stage } from '../stage.ts'
+import { consume, type Stage } from '../stage.ts'
+import { plural } from '../text.ts'
 import type { Reader } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import type { Store } from './store.ts'

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import { Refusal } from '../errors.ts'
 import { ask, failure, isBusy, openSqlite, type Step } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
-import { plural } from '../stage.ts'
+import { plural } from '../text.ts'
 import type { Prediction } from '../transaction.ts'
 import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
 

@@ -1,4 +1,4 @@
-import { plural } from '../stage.ts'
+import { plural } from '../text.ts'
 import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../transaction.ts'
 
 /** The names of our columns that a text holds, in training order: all of it that is safe to show. */

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { isolate } from '../isolate.ts'
-import { consume, plural, type Stage } from '../stage.ts'
+import { consume, type Stage } from '../stage.ts'
+import { plural } from '../text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Feature, Prediction, Transaction } from '../transaction.ts'
 import { type Model, TooSlow } from './mlflow.ts'

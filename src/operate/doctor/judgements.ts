@@ -1,6 +1,6 @@
 import { SETTINGS } from '../../config.ts'
 import type { Judgement } from '../../score/answer.ts'
-import { plural } from '../../stage.ts'
+import { plural } from '../../text.ts'
 import type { Finding } from './check.ts'
 import { type Patient, signatureOf } from './patient.ts'
 

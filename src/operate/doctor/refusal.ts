@@ -1,6 +1,6 @@
 import { Refusal, reason } from '../../errors.ts'
 import { foreignColumns, type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
-import { plural } from '../../stage.ts'
+import { plural } from '../../text.ts'
 import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../transaction.ts'
 import type { Finding } from './check.ts'
 import { type Patient, signatureOf, type Unit } from './patient.ts'
