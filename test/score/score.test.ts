@@ -206,6 +206,23 @@ test.concurrent('goes on after a restart where it was', async () => {
   expect(await w.scored()).toEqual(upTo(3))
 })
 
+test.concurrent('a code that is not 0 or 1 is not forgotten by a restart: its row comes first again', async () => {
+  const codes = [0, 1, 0, 1, 2, 0, 1]
+  await using w = await world((rows) => ({ predictions: rows.map((row) => codes[(number(row) - 1) % 7]!) }))
+  await w.append(...some(7))
+  for (const starts of upTo(3)) {
+    const before = w.asked().length
+    const stop = w.start()
+    await waitFor('two requests', () => w.asked().length >= before + 2)
+    await stop()
+    await w.reopened()
+    await w.append(transaction(7 + starts))
+  }
+  expect(w.asked().every((rows) => rows[0] === 1 && rows.includes(5))).toBe(true)
+  expect(w.text()).toMatch(/^the model answered 2, which is neither 0 or 1 nor a probability: set MODEL_FRAUD_VALUE/m)
+  expect([await w.scored(), await w.letters()]).toEqual([[], []])
+})
+
 test.concurrent('a refused batch is taken apart: the bad row is set aside with the reason, the others go on in order', async () => {
   await using w = await world(bad(5))
   const transactions = some(8)
