@@ -1395,7 +1395,7 @@ async function account(seed: number, rows: number): Promise<Figures> {
 }
 
 /** More by hand: STORM_SEEDS=11-400, STORM_ROWS=25000; then each tells its figures. */
-const { STORM_SEEDS, STORM_ROWS = '10000' } = process.env
+const { STORM_SEEDS, STORM_ROWS = '5000' } = process.env
 const seeds = (STORM_SEEDS ?? '1-10').split(',').flatMap((part) => {
   const [from, to = from] = part.split('-').map(Number)
   return Array.from({ length: to! - from! + 1 }, (_, i) => from! + i)
