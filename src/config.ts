@@ -107,24 +107,32 @@ type Setting = {
   meaning: string
 }
 
-/** Every setting: how it is read, what it is when unset, what it means. `.env.example` repeats this list. */
+/**
+ * Every setting: how it is read, what it is when unset, what it means. `npm run settings` writes `.env.example` and the
+ * table of docs/settings.md from it.
+ */
 export const SETTINGS = {
-  PRODUCER_URL: { schema: url('http:', 'https:'), meaning: 'the full URL of the payments API; unset: a simulated one' },
+  PRODUCER_URL: {
+    schema: url('http:', 'https:'),
+    meaning: 'the full URL of the payments API; e.g. https://…/current-transactions; unset: a simulated one',
+  },
   PRODUCER_HEADERS: { schema: headers, secret: true, default: '{}', meaning: 'extra request headers, a JSON object' },
   PRODUCER_RATE_PER_MIN: {
     schema: count('calls', 1_000_000),
     default: '5',
-    meaning: 'most calls in any 60 s, kept across restarts (60 when the producer is simulated)',
+    meaning: 'speed 1: most calls in any 60 s, kept across restarts (60 when the producer is simulated)',
   },
   MODEL_URL: {
     schema: url('http:', 'https:'),
-    meaning: 'the base URL of the MLflow model server; unset: a simulated one',
+    meaning:
+      'the base URL of the MLflow model server; the worker posts to $MODEL_URL/invocations; unset: a simulated one',
   },
   MODEL_HEADERS: { schema: headers, secret: true, default: '{}', meaning: 'extra request headers, a JSON object' },
   MODEL_FEATURES: {
     schema: features,
     default: 'all',
-    meaning: 'columns sent to the model: all (21), numeric (9), or a comma list',
+    meaning:
+      'columns sent to the model: all (the 21 features), numeric (the nine numeric ones), or a comma list, in that order',
   },
   MODEL_NAME: { schema: z.string(), meaning: 'stamped on every prediction, e.g. fraud-rf/7' },
   FRAUD_THRESHOLD: {
@@ -133,11 +141,13 @@ export const SETTINGS = {
       .transform(Number)
       .pipe(z.number(wants('a number from 0 to 1')).min(0, 'a number from 0 to 1').max(1, 'a number from 0 to 1')),
     default: '0.5',
-    meaning: 'fraud from this probability on, where the model answers one and no verdict',
+    meaning:
+      'fraud from this probability on, where the model answers one and no verdict; with classes it has no effect',
   },
   MODEL_FRAUD_VALUE: {
     schema: z.string(),
-    meaning: 'the class or label that means fraud, where that is not 1: e.g. -1, 2, suspicious; every other is honest',
+    meaning:
+      'the class or label that means fraud, where that is not 1 or a known label: e.g. -1 (an outlier detector), 2, suspicious; every other one is honest',
   },
   UNIX_TIME_UNIT: {
     schema: z.enum(['s', 'ms'], wants('s or ms')),
@@ -147,17 +157,18 @@ export const SETTINGS = {
   SCORE_BATCH_SIZE: {
     schema: count('rows', 100_000),
     default: '500',
-    meaning: 'most rows in one request to the model',
+    meaning: 'speed 2: most rows in one request to the model; what waits is sent at once',
   },
   RECORD_BATCH_SIZE: {
     schema: count('rows', 100_000),
     default: '500',
-    meaning: 'most rows in one write to the database',
+    meaning: 'speed 3: most rows in one write to the database',
   },
   SMTP_URL: {
     schema: smtp,
     secret: true,
-    meaning: 'smtp://user:password@host:587 or smtps://…; unset: .eml files in outbox/',
+    meaning:
+      'smtp://user:password@host:587 or smtps://…; STARTTLS is demanded unless loopback; unset: .eml files in outbox/',
   },
   ALERT_FROM: { schema: address, meaning: 'the address that alarms come from' },
   ALERT_TO: {
@@ -167,7 +178,7 @@ export const SETTINGS = {
   ALERT_DAILY_LIMIT: {
     schema: count('mails', 1_000_000),
     default: '450',
-    meaning: 'most mails in any 24 h; from 80 % of it on they are collected',
+    meaning: 'most mails in any 24 h (Gmail stops at 500); from 80 % of it on they are collected, what is over waits',
   },
   ALERT_BURST: {
     schema: whole('a whole number of frauds, 0 to 1000000', 0, 1_000_000),
@@ -211,17 +222,18 @@ export const SETTINGS = {
     ),
     default: 'sqlite:data/topics.db',
     heroku: 'KAFKA_URL',
-    meaning: 'where the topics live: sqlite:<file>, postgres://… or kafka://…',
+    meaning:
+      'where the topics live: sqlite:<file>, postgres://… or kafka://host:9092,host:9092 (9092 when no port is given)',
   },
   RETENTION_DAYS: {
     schema: count('days', 36_500),
     default: '7',
-    meaning: 'days that the topics keep what every reader has passed',
+    meaning: 'days that the topics keep what every reader has passed; dead letters are kept until put back',
   },
   DATABASE_URL: {
     schema: placeOf(databases, 'sqlite:<file> or postgres://user:password@host:5432/database'),
     default: 'sqlite:data/fraud.db',
-    meaning: 'where the predictions are recorded: sqlite:<file> or postgres://…',
+    meaning: 'where the predictions are recorded: sqlite:<file> or postgres://user:password@host/database',
   },
   KAFKA_PARTITIONS: {
     schema: count('partitions', 1000),
@@ -310,11 +322,11 @@ export const SETTINGS = {
       wants('trace, debug, info, warn, error, fatal or silent'),
     ),
     default: 'info',
-    meaning: 'least level that is logged',
+    meaning: 'least level that is logged; debug adds a line for each call, batch, write and failure',
   },
   NODE_ENV: {
     schema: z.enum(['production', 'development', 'test'], wants('production, development or test')),
-    meaning: 'production: nothing is simulated',
+    meaning: 'production: nothing is simulated, the start ends with what is missing',
   },
 } satisfies Record<string, Setting>
 

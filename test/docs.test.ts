@@ -2,6 +2,8 @@ import { existsSync, globSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
+import { GENERATED } from '../docs/settings.ts'
+import { SETTINGS } from '../src/config.ts'
 import { file } from './deploy/repository.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))
@@ -38,3 +40,11 @@ test.for(PAGES)('%s: every link leads to a file, and to a heading of it', (page)
   })
   expect(dead).toEqual([])
 })
+
+test.for(Object.entries(GENERATED))(
+  '%s says of the settings what the code does (else: npm run settings)',
+  ([path, text]) => {
+    expect(file(join('docs', path))).toBe(text)
+    for (const name of Object.keys(SETTINGS)) expect(text).toMatch(new RegExp(`^(#${name}=|\\| \`${name}\` \\| )`, 'm'))
+  },
+)
