@@ -41,7 +41,7 @@ describe('the systemd unit', () => {
     expect(unit.StartLimitIntervalSec).toEqual(['0'])
     await using dir = await tempDir()
     await using worker = startWorker(dir.path, Object.fromEntries(unit.Environment!.map((pair) => pair.split('=', 2))))
-    await waitFor('its end', () => !worker.running(), 4000)
+    await waitFor('its end', () => !worker.running())
     expect(`${(await worker.end).code}`).toBe(unit.RestartPreventExitStatus?.join())
     expect(await readdir(dir.path)).toEqual([])
   })
