@@ -92,7 +92,7 @@ test.for(['<title', '<!', '<title>', ' ', '\n<', '<title>x'])(
     const text = part.repeat(1_000_000)
     const began = performance.now()
     glimpse({ status: 503, type: `${';'.repeat(1_000_000)}`, text, retryAfter: 0 })
-    expect(performance.now() - began).toBeLessThan(500) // it took minutes
+    expect(performance.now() - began).toBeLessThan(10_000) // it took minutes
   },
 )
 

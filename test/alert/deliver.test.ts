@@ -638,7 +638,7 @@ describe('a stop', () => {
     const before = performance.now()
     only.stop()
     await only.ended
-    expect(performance.now() - before).toBeLessThan(2000)
+    expect(performance.now() - before).toBeLessThan(20_000) // the pause is ten minutes
   })
 
   test('with nothing to do is done at once and leaves no timer', async () => {

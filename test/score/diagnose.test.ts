@@ -133,7 +133,7 @@ test('takes no longer for a refusal of megabytes', () => {
     const began = performance.now()
     diagnose(text.repeat(400_000), SOME)
     refusedColumns(text.repeat(400_000))
-    expect(performance.now() - began).toBeLessThan(1000)
+    expect(performance.now() - began).toBeLessThan(10_000) // hours, if each beginning were followed to the end
   }
 })
 
