@@ -4,11 +4,11 @@ import type { Logger } from 'pino'
 import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
 import { logger } from './log.ts'
 import type { Check } from './operate/doctor/doctor.ts'
-import { openModel, openStore, openTopics } from './pipeline.ts'
 import type { Store } from './record/store.ts'
 import type { Stopping } from './start.cjs'
 import { plural } from './text.ts'
 import type { Topics } from './topic/topic.ts'
+import { openModel, openStore, openTopics } from './wiring.ts'
 
 /** What stands behind the name of a command: words, and options by name; a flag that is given is true. */
 export type Given = { words: readonly string[]; options: { readonly [name: string]: string | true | undefined } }

@@ -73,7 +73,10 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
       await setImmediate()
     }
     log.debug(`fetched ${plural(rows, 'transaction')}`)
-    if (first) log.warn(`${plural(aside, 'row')} of the producer set aside in dead-letters: ${first.reason}`)
+    if (first)
+      log.warn(
+        `${aside > 0 ? `${plural(aside, 'row')} of the producer` : 'the rest of a body'} set aside in dead-letters: ${first.reason}`,
+      )
   }
   await forever(stage, step, untilNext)
 }

@@ -1,7 +1,7 @@
 import { type Config, readConfig } from '../../../src/config.ts'
 import { logger } from '../../../src/log.ts'
 import { type Check, type DoctorOptions, describeCheck, doctor } from '../../../src/operate/doctor/doctor.ts'
-import { openStore, openTopics } from '../../../src/pipeline.ts'
+import { openStore, openTopics } from '../../../src/wiring.ts'
 import { tempDir } from '../../rows.ts'
 
 export const ONLY_DISK_IN_MEMORY = { ALLOW_EPHEMERAL: '1' } // where /tmp is one

@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { StageName } from './config.ts'
+import { type Health, together } from './stage.ts'
+import { seconds } from './text.ts'
+import type { Reader } from './topic/topic.ts'
+
+/** ms without any progress after which topics are no longer waited for: as long as it fetched, but */
+const LEAST_PATIENCE = 10_000
+
+export type Reading = [name: string, reader: Reader<unknown>]
+export type OnceOptions = {
+  log: Logger
+  run(stages: readonly StageName[], stop: AbortSignal): Promise<void>
+  stages: readonly StageName[]
+  readers: readonly Reading[]
+  /** of fetching */
+  seconds: number
+  health: { alert: Health }
+}
+
+/** Fetches for some seconds, then lets the other stages drain every topic. Resolves with what is left, a line a reader. */
+export async function drain(
+  { log, run, stages, readers, seconds: fetching, health }: OnceOptions,
+  stop: AbortSignal,
+  patience = Math.max(fetching * 1000, LEAST_PATIENCE),
+): Promise<string[]> {
+  const left = async () => {
+    const lags = await Promise.all(readers.map(async ([name, reader]) => [name, await reader.lag()] as const))
+    return lags.filter(([, lag]) => lag > 0)
+  }
+  /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */
+  async function drained(stop: AbortSignal) {
+    let seen = ''
+    for (let moved = Date.now(); !stop.aborted && Date.now() - moved < patience; await sleep(100)) {
+      const lags = await left()
+      if (lags.length === 0) return
+      const collecting = (health.alert.held?.until ?? 0) > Date.now() && health.alert.held?.why === 'storm'
+      if (String(lags) !== seen || collecting) moved = Date.now()
+      seen = String(lags)
+    }
+  }
+  const end = new AbortController()
+  const window = AbortSignal.any([stop, AbortSignal.timeout(fetching * 1000)])
+  log.info(`fetching for ${fetching} s, then draining the topics`)
+  await together(stop, [
+    (failed) =>
+      run(
+        stages.filter((name) => name !== 'fetch'),
+        AbortSignal.any([failed, stop, end.signal]),
+      ),
+    async (failed) => {
+      if (stages.includes('fetch')) await run(['fetch'], AbortSignal.any([failed, window]))
+      await drained(AbortSignal.any([failed, stop]))
+      end.abort(new Error('drained'))
+    },
+  ])
+  return (await left()).map(([reader, lag]) => `${lag} left to ${reader}, nothing moved for ${seconds(patience)} s`)
+}

@@ -1,0 +1,198 @@
+import type { Logger } from 'pino'
+import { mails, outbox, smtp } from './alert/email.ts'
+import type { Way } from './alert/way.ts'
+import { webhook } from './alert/webhook.ts'
+import { type Config, ConfigError } from './config.ts'
+import { type Producer, producerApi } from './fetch/producer.ts'
+import { openRoom } from './fetch/room.ts'
+import type { Watch } from './operate/watch.ts'
+import { type KafkaCluster, shownPlace } from './place.ts'
+import { NewerSchema, Pooled } from './postgres.ts'
+import { postgresStore } from './record/postgres.ts'
+import { sqliteStore } from './record/sqlite.ts'
+import type { Store } from './record/store.ts'
+import { type Model, mlflow } from './score/mlflow.ts'
+import { eventually, type Stage } from './stage.ts'
+import { postgresTopics } from './topic/postgres.ts'
+import { sqliteTopics } from './topic/sqlite.ts'
+import type { Topics } from './topic/topic.ts'
+import { stamp } from './transaction.ts'
+
+/**
+ * What the pipeline stands between, by the settings, counted and timed. A system outside is opened when it is asked for;
+ * what is not set has a stand-in, which is said in one line.
+ */
+export type Outside = {
+  producer(stage: Stage, topics: Topics): Promise<Producer>
+  model(): Promise<Model>
+  /** which model judges, as rows say it */
+  modelName: string | null
+  mail(): Way
+  webhook: Way | undefined
+  /** A webhook that is set again one day begins anew. */
+  forgetWebhook(stage: Stage, topics: Topics): Promise<void>
+  store: Store | undefined
+  /** Throws when no more can be kept; `waiting`: records that still take room. */
+  room(waiting: () => Promise<number>): () => Promise<void>
+}
+
+/** Opens the topics, tried until they can be reached or the stop, and the store if this process records. */
+export async function wire(
+  config: Config,
+  log: Logger,
+  stop: AbortSignal,
+  { metrics, starting, topics: watched }: Watch,
+): Promise<{ topics: Topics; outside: Outside; close(): Promise<void> }> {
+  await using opening = new AsyncDisposableStack()
+  const start = { log, stop, health: starting }
+  const topics = opening.adopt(await reachTopics(config, start), (t) => t.close())
+  await refuseSimulated(config, start, topics)
+  const { TOPICS_URL, DATABASE_URL, STAGES } = config
+  const records = STAGES.includes('record')
+  const store = records
+    ? metrics.store(opening.adopt(openStore(config, log, { worker: true }), (s) => s.close()))
+    : undefined
+  if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && records)
+    log.warn(
+      `what this process records goes into a file of its own, ${DATABASE_URL.path}; with several processes set DATABASE_URL=postgres://…`,
+    )
+  const files = [TOPICS_URL, ...(records ? [DATABASE_URL] : [])].flatMap((place) =>
+    place.engine === 'sqlite' ? place.path : [],
+  )
+  const opened = opening.move()
+  const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
+  return {
+    topics: watched(topics),
+    outside: {
+      producer: async (...given) => ({
+        call: metrics.timed('producer', (await producer(config, opened, ...given)).call),
+      }),
+      model: async () => ({ judge: metrics.timed('model', (await openModel(config, log, opened)).judge) }),
+      modelName: modelName(config),
+      mail: () => metrics.way('mail', mails(channel(config, log, opened), addresses(config))),
+      webhook: url && metrics.way('webhook', webhook({ url, secret })),
+      forgetWebhook,
+      store,
+      room: (waiting) => openRoom({ files, reserve: config.DISK_RESERVE_MB, waiting }),
+    },
+    close: () => opened.disposeAsync(),
+  }
+}
+
+async function reachTopics(config: Config, start: Stage): Promise<Topics> {
+  let cause: unknown
+  const reached = await eventually(
+    start,
+    () =>
+      openTopics(config, start.log, { worker: true }).catch((error) => {
+        cause = error
+        throw error
+      }),
+    (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema || error instanceof ConfigError,
+  )
+  if (!reached) throw new Error('the topics could not be opened in time', { cause })
+  return reached
+}
+
+/** `worker`: runs stages and cleans up; a command beside it only looks, or puts something back. */
+export async function openTopics(config: Config, log: Logger, { worker }: { worker: boolean }): Promise<Topics> {
+  const { TOPICS_URL: place, RETENTION_DAYS: retentionDays } = config
+  const options = { log, worker, retentionDays, unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const) }
+  if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
+  try {
+    if (place.engine === 'postgres') return await postgresTopics({ ...options, url: place.url })
+    const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
+    return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
+  } catch (error) {
+    if (error instanceof Pooled) throw new ConfigError([`TOPICS_URL: got ${error.message}`])
+    throw error instanceof NewerSchema ? error : new Error('cannot open TOPICS_URL', { cause: error })
+  }
+}
+
+export const openStore = ({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Store =>
+  place.engine === 'sqlite' ? sqliteStore(place.path, worker ? { log } : undefined) : postgresStore(place.url, log)
+
+function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {
+  const { KAFKA_CA: ca, KAFKA_CERT: cert, KAFKA_KEY: key, KAFKA_USERNAME: username, KAFKA_PASSWORD: password } = config
+  return {
+    brokers,
+    prefix: config.KAFKA_PREFIX,
+    partitions: config.KAFKA_PARTITIONS,
+    replication: config.KAFKA_REPLICATION,
+    tls: tls ? { ca, cert, key, ...(!checkHosts && { checkServerIdentity: () => undefined }) } : undefined,
+    sasl: username && password ? { mechanism: config.KAFKA_MECHANISM, username, password } : undefined,
+  }
+}
+
+// The systems outside, or a stand-in for each that is not set; each stand-in is announced in one line.
+
+const announce = (log: Logger, setting: string, what: string) => log.warn(`${setting} is not set: ${what}`)
+
+/** What a stand-in has sent must not be mailed as real: the topics that it was kept in are marked. */
+async function refuseSimulated({ PRODUCER_URL, NODE_ENV, TOPICS_URL }: Config, stage: Stage, topics: Topics) {
+  if (!PRODUCER_URL && NODE_ENV !== 'production') return
+  if (!(await eventually(stage, () => topics.noted('simulated')))) return
+  const where = TOPICS_URL.engine === 'sqlite' ? 'move the folder data/ away' : 'name another database or KAFKA_PREFIX'
+  const line = `TOPICS_URL: got ${shownPlace(TOPICS_URL)}, which holds simulated payments: ${where}, and the predictions with it`
+  if (NODE_ENV === 'production') throw new ConfigError([line])
+  stage.log.warn(line)
+}
+
+async function producer(
+  { PRODUCER_URL, PRODUCER_HEADERS: headers }: Config,
+  opened: AsyncDisposableStack,
+  stage: Stage,
+  topics: Topics,
+): Promise<Producer> {
+  if (PRODUCER_URL) return producerApi({ url: PRODUCER_URL, headers })
+  await eventually(stage, () => topics.note({ simulated: { at: Date.now() } }))
+  const { log } = stage
+  const { simulatedProducer } = await import('./simulate/producer.ts')
+  const { url } = opened.use(await simulatedProducer())
+  announce(log, 'PRODUCER_URL', 'the transactions are simulated')
+  return producerApi({ url: new URL(`${url}/current-transactions`), headers })
+}
+
+/** The model of the settings. */
+export async function openModel(config: Config, log: Logger, opened: AsyncDisposableStack): Promise<Model> {
+  const options = {
+    headers: config.MODEL_HEADERS,
+    features: config.MODEL_FEATURES,
+    unixTimeUnit: config.UNIX_TIME_UNIT,
+    threshold: config.FRAUD_THRESHOLD,
+    fraudValue: config.MODEL_FRAUD_VALUE,
+  }
+  if (config.MODEL_URL && !config.MODEL_NAME)
+    log.warn('MODEL_NAME is not set: no row says which model has judged it, so two models cannot be told apart later')
+  if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
+  const { simulatedModel } = await import('./simulate/model.ts')
+  const { url, auc, rows } = opened.use(await simulatedModel())
+  announce(
+    log,
+    'MODEL_URL',
+    `a simulated model judges, trained just now on ${rows.trained} simulated rows; ROC AUC ${auc.toFixed(4)} on ${rows.tested} others`,
+  )
+  return mlflow({ url: new URL(url), ...options, fraudValue: undefined })
+}
+
+/** Rows that a stand-in had a hand in are marked. */
+const modelName = ({ MODEL_NAME, MODEL_URL, PRODUCER_URL, STAGES }: Config) =>
+  stamp(MODEL_NAME, { model: !MODEL_URL, payments: !PRODUCER_URL && STAGES.includes('fetch') })
+
+function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack) {
+  if (SMTP_URL) return opened.adopt(smtp(SMTP_URL), (c) => c.close())
+  announce(log, 'SMTP_URL', 'mails are written as .eml files into the folder outbox')
+  return outbox('outbox')
+}
+
+const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO }: Config) => ({
+  from: ALERT_FROM ?? 'client-predict@localhost',
+  to: ALERT_TO,
+  operators: ALERT_OPS_TO ?? ALERT_TO,
+})
+
+async function forgetWebhook(stage: Stage, topics: Topics) {
+  await eventually(stage, async () => {
+    if (await topics.noted('webhook')) await topics.note({ webhook: null })
+  })
+}
