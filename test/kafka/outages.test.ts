@@ -83,17 +83,17 @@ describe('the broker', () => {
     await nobody[Symbol.asyncDispose]()
     const run = async (port: number, code: number, ms: number, ...args: string[]) => {
       const started = performance.now()
-      const settings = { ...world.env, TOPICS_URL: `kafka://127.0.0.1:${port}`, ONCE_SECONDS: '14' }
+      const settings = { ...world.env, TOPICS_URL: `kafka://127.0.0.1:${port}`, ONCE_SECONDS: '25' }
       await using ended = work(dir.path, settings, ...args)
       expect((await ended.end).code).toBe(code)
       expect(performance.now() - started).toBeLessThan(ms)
       return ended.text()
     }
     const said = await Promise.all([
-      run(nobody.port, 1, 25_000, 'once'),
-      run(closing.port, 1, 25_000, 'once'),
-      run(nobody.port, 1, 10_000, 'dead-letters'),
-      run(closing.port, 1, 20_000, 'dead-letters'),
+      run(nobody.port, 1, MINUTE, 'once'),
+      run(closing.port, 1, MINUTE, 'once'),
+      run(nobody.port, 1, 25_000, 'dead-letters'),
+      run(closing.port, 1, 25_000, 'dead-letters'),
     ])
     for (const [i, { port }] of [nobody, closing, nobody, closing].entries())
       expect(said[i]).toContain(

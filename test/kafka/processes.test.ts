@@ -71,7 +71,7 @@ const stagesOf = (worker: Worker) => [...new Set(linesOf(worker).flatMap(({ stag
 
 describe('scorers', () => {
   test('share 20,000 transactions, and lose or double none while one of them is killed five times', {
-    timeout: 3 * MINUTE,
+    timeout: 8 * MINUTE,
   }, async () => {
     await using dir = await tempDir()
     await using topics = await freshTopics(kafka)

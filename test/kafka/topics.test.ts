@@ -622,7 +622,8 @@ describe('transactions of other programs that were aborted', () => {
     await open1.send(2)
     await publish(named('transactions'), [rowText(14)])
     await open1.abort()
-    expect(await read(topics)).toEqual([10, 11, 12, 13, 14])
+    await topics.append({ transactions: [transaction(15)] }) // what is behind it counts once the abort has got around
+    expect(await read(topics)).toEqual([10, 11, 12, 13, 14, 15])
   })
 
   test('are never read when those of several producers are mixed', async () => {
@@ -645,7 +646,8 @@ describe('transactions of other programs that were aborted', () => {
     await one.commit()
     await three.abort()
     await again.commit()
-    expect(await read(topics)).toEqual([1, 3, 5, 6])
+    await topics.append({ transactions: [transaction(9)] })
+    expect(await read(topics)).toEqual([1, 3, 5, 6, 9])
     const lag = topics.reader('transactions', 'score').lag()
     expect(await lag).toBe(0)
   })
