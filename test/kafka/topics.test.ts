@@ -1039,7 +1039,7 @@ describe('logging in', () => {
   async function attempts(logins: Login[]): Promise<string[]> {
     const program = `
       import { kafkaTopics } from '${join(import.meta.dirname, '../../src/topic/kafka.ts')}'
-      import { reason } from '${join(import.meta.dirname, '../../src/stage.ts')}'
+      import { reason } from '${join(import.meta.dirname, '../../src/errors.ts')}'
       const log = { warn: console.error, error: console.error, info() {} }
       const attempt = (login) =>
         kafkaTopics({ log, worker: true, prefix: 'login-', ...login }).then((topics) => topics.close(), reason)
