@@ -1,7 +1,7 @@
 import { existsSync, globSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { GENERATED } from '../docs/settings.ts'
 import { SETTINGS } from '../src/config.ts'
 import { file } from './deploy/repository.ts'
@@ -48,3 +48,23 @@ test.for(Object.entries(GENERATED))(
     for (const name of Object.keys(SETTINGS)) expect(text).toMatch(new RegExp(`^(#${name}=|\\| \`${name}\` \\| )`, 'm'))
   },
 )
+
+describe('the table of the promises', () => {
+  const [, table = ''] = file('ARCHITECTURE.md').split('\n## Promises\n')
+  const rows = [...table.matchAll(/^\| (.*?) ?\| (\S+) \| (.+) \|$/gm)]
+    .slice(2)
+    .map(([, ...cells]) => cells.slice(0, 3))
+
+  test('has every promise of README', () => {
+    const promised = file('README.md')
+      .match(/^\d+\. (?=\*\*)/gm)
+      ?.map((number) => number.trim())
+    expect(promised).toEqual(rows.flatMap(([promise = '']) => promise.match(/^\d+\./) ?? []))
+    expect(promised?.length).toBeGreaterThanOrEqual(9)
+  })
+
+  test.for(rows)('%s %s: %s', ([, path = '', name = '']) => {
+    expect(path).toMatch(/^test\//)
+    expect(file(path)).toMatch(new RegExp(`\\(\\s*(['"\`])${RegExp.escape(name)}\\1,`))
+  })
+})

@@ -92,8 +92,8 @@ describe('an older Node.js', () => {
       return ofWorker.length > 0
     })
     expect(starting).toEqual([
-      ...['Dockerfile', 'Procfile', 'README.md', 'heroku.yml', 'package.json', 'run_client_predict.ps1'],
-      ...['deploy/README.md', 'deploy/client-predict.service'],
+      ...['CHANGELOG.md', 'Dockerfile', 'Procfile', 'README.md', 'heroku.yml', 'package.json'],
+      ...['run_client_predict.ps1', 'deploy/README.md', 'deploy/client-predict.service', 'docs/operate.md'],
     ])
     expect(file('Dockerfile')).toMatch(/^RUN node src\/start\.cjs && /m)
     expect(file('src/main.ts').match(/^import .*/gm)).toEqual(["import { stopping } from './start.cjs'"])
