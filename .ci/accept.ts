@@ -1,12 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { startKafka } from '../test/kafka/broker.ts'
-import { startPostgres } from '../test/postgres.ts'
+import { type EngineName, openEngine } from '../test/accept/engines.ts'
 
-// The acceptance tool on fresh, empty engines: node .ci/accept.ts postgres|kafka [more arguments for it]
+// The other acceptance on fresh, empty engines: node .ci/accept.ts postgres|kafka [more arguments for it]
 const [engine, ...more] = process.argv.slice(2)
-await using postgres = await startPostgres()
-const store = (await postgres.database()).href
-await using kafka = engine === 'kafka' ? await startKafka() : undefined
-const topics = kafka ? `kafka://${kafka.brokers.join(',')}` : (await postgres.database()).href
-const tool = ['../shared/tools/accept.mjs', '--topics', topics, '--store', store, ...more]
+await using places = await openEngine(engine as EngineName, '.')
+const { TOPICS_URL, DATABASE_URL } = places.env
+const tool = ['../shared/tools/accept.mjs', '--topics', TOPICS_URL, '--store', DATABASE_URL, ...more]
 process.exitCode = spawnSync(process.execPath, tool, { stdio: 'inherit' }).status ?? 1
