@@ -3,6 +3,7 @@ import { Agent as TlsAgent } from 'node:https'
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
 import { maskedStart } from './card.ts'
 import { plainTrust, trustCure } from './certificate.ts'
+import { HttpFailure } from './errors.ts'
 import { portOf, proxyOf } from './proxy.ts'
 
 export type HttpAnswer = { status: number; type: string; text: string; retryAfter: number }
@@ -22,11 +23,8 @@ export type HttpRequest = {
 const kept = { keepAlive: true, scheduling: 'lifo', timeout: 5000 } as const
 const [httpAgent, httpsAgent] = [new Agent(kept), new TlsAgent(kept)]
 
-/** The deadline passed first. */
-export class Late extends Error {}
-
 /**
- * One HTTP request, whatever the status of the answer. Throws one short Error when no whole answer came: it carries
+ * One HTTP request, whatever the status of the answer. Throws a short HttpFailure when no whole answer came: it carries
  * neither the request nor the answer, which hold card numbers and tokens.
  */
 export async function request({
@@ -60,7 +58,7 @@ export async function request({
     Object.assign(options, way(url))
     const { status, headers: got, data } = await axios.request<string>(options)
     if (options.proxy && status === 407)
-      throw new Error('the proxy demands a login (407): user:password@ goes before its host')
+      throw new HttpFailure('the proxy demands a login (407): user:password@ goes before its host', { kind: 'refused' })
     return {
       status,
       type: String(got['content-type'] ?? ''),
@@ -69,7 +67,8 @@ export async function request({
     }
   } catch (error) {
     signal.throwIfAborted()
-    throw late.aborted ? new Late(`no whole answer within ${deadline / 1000} s`) : new Error(short(error, maxAnswer))
+    if (late.aborted) throw new HttpFailure(`no whole answer within ${deadline / 1000} s`, { kind: 'timeout' })
+    throw error instanceof HttpFailure ? error : failureOf(error, maxAnswer)
   }
 }
 
@@ -77,20 +76,27 @@ export async function request({
 function way(url: URL): Pick<AxiosRequestConfig, 'proxy' | 'httpAgent' | 'httpsAgent'> {
   const proxy = proxyOf(url)
   if (!proxy) return { proxy: false, httpAgent, httpsAgent }
-  if (!proxy.url) throw new Error('the proxy is not written as http://host:port')
+  if (!proxy.url) throw new HttpFailure('the proxy is not written as http://host:port', { kind: 'refused' })
   const { protocol, hostname: host, username, password } = proxy.url
   const auth = username && { username: decodeURIComponent(username), password: decodeURIComponent(password) }
   return { proxy: { protocol, host, port: portOf(proxy.url), ...(auth && { auth }) }, httpAgent }
 }
 
-function short(error: unknown, maxAnswer: number): string {
+/** Of a connection that was never made: what Node.js says then. */
+const NOT_MADE = /^(connect|getaddrinfo) |certificate|TLS|SSL/
+
+function failureOf(error: unknown, maxAnswer: number): HttpFailure {
   // What it throws over an answer, a RangeError of a text that is too long for one, is no mistake of this program.
-  if (!(error instanceof AxiosError)) return (error as Error).message
-  if (/maxContentLength/.test(error.message)) return `the answer is larger than ${maxAnswer / 2 ** 20} MiB`
-  if (/aborted/.test(error.message)) return 'the connection broke off in the middle of the answer'
-  if (/socket hang up/.test(error.message)) return 'the connection was closed without an answer'
-  const said = plainTrust(error.message) || error.code || 'no answer'
-  return `${said}${trustCure(said)}`
+  if (!(error instanceof AxiosError)) return new HttpFailure((error as Error).message, { kind: 'cut' })
+  const { message, code } = error
+  if (/maxContentLength/.test(message))
+    return new HttpFailure(`the answer is larger than ${maxAnswer / 2 ** 20} MiB`, { kind: 'too-large', code })
+  if (/aborted/.test(message))
+    return new HttpFailure('the connection broke off in the middle of the answer', { kind: 'cut', code })
+  if (/socket hang up/.test(message))
+    return new HttpFailure('the connection was closed without an answer', { kind: 'cut', code })
+  const said = plainTrust(message) || code || 'no answer'
+  return new HttpFailure(`${said}${trustCure(said)}`, { kind: NOT_MADE.test(said) ? 'refused' : 'cut', code })
 }
 
 /** Retry-After, in seconds or as a date, in ms; an hour at most, 0 when there is none. */

@@ -104,7 +104,10 @@ test('a certificate that nobody vouches for is told with what to do about it', a
   await once(server, 'listening')
   onTestFinished(() => void server.close())
   const url = new URL(`https://127.0.0.1:${(server.address() as AddressInfo).port}`)
-  await expect(request({ url, ...limits })).rejects.toThrow(new Error(`self-signed certificate ${CURE}`))
+  await expect(request({ url, ...limits })).rejects.toMatchObject({
+    message: `self-signed certificate ${CURE}`,
+    kind: 'refused',
+  })
 })
 
 test.for([

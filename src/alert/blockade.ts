@@ -1,5 +1,5 @@
+import type { SendFailure } from '../errors.ts'
 import { backoff } from '../stage.ts'
-import type { SendError } from './way.ts'
 
 /** So many letters that fail for themselves, none arriving in between, are no chance: it is the way. */
 const IN_A_ROW = 5
@@ -27,15 +27,15 @@ export function blockade(firstPause: number) {
     failed(
       letter: object,
       started: number,
-      { pause, own, wait }: SendError,
+      { scope, retryAfter }: SendFailure,
       now: number,
     ): 'free' | 'known' | 'blocked' {
-      if (own) inARow.add(letter)
-      if (!pause && inARow.size < IN_A_ROW) return 'free'
+      if (scope !== 'channel') inARow.add(letter)
+      if (scope === 'message' && inARow.size < IN_A_ROW) return 'free'
       if (started <= state.at) return 'known'
       const failures = state.failures + 1
-      const until = now + Math.max(backoff(failures, firstPause), wait)
-      state = { failures, at: now, until, byRow: !pause }
+      const until = now + Math.max(backoff(failures, firstPause), retryAfter)
+      state = { failures, at: now, until, byRow: scope === 'message' }
       return 'blocked'
     },
     /** A letter that was started then has arrived: true if that opens the way. */

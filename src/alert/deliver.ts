@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { TakenOver } from '../errors.ts'
+import { SendFailure, TakenOver } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff, eventually, failed, forever, grace, insist, ofTopics, type Stage, together, works } from '../stage.ts'
 import { plural, seconds } from '../text.ts'
@@ -14,7 +14,7 @@ import { verdict } from './notice.ts'
 import { FULL, type Paced, pace, type Why } from './pace.ts'
 import { openRests, restKeys } from './rest.ts'
 import { openSent, sentKeys } from './sent.ts'
-import { type Delivery, type Letter, letterKey, type Notice, SendError, type Way } from './way.ts'
+import { type Delivery, type Letter, letterKey, type Notice, type Way } from './way.ts'
 
 const MINUTE = 60_000
 /** sessions at once: one that is stuck does not hold up the next alarm */
@@ -342,7 +342,7 @@ async function turn(
     try {
       return await way.send(letter, AbortSignal.any([signal, lost.signal]), only)
     } catch (error) {
-      if (error instanceof SendError) lost.signal.throwIfAborted()
+      if (error instanceof SendFailure) lost.signal.throwIfAborted()
       throw error
     } finally {
       over.abort()
@@ -370,14 +370,14 @@ async function turn(
     try {
       delivery = await post(letter, late.signal)
     } catch (error) {
-      if (!(error instanceof SendError)) throw error
+      if (!(error instanceof SendFailure)) throw error
       open.sending = false
-      if (error.uncertain) {
+      if (error.delivered === 'maybe') {
         paced.sent(size, clock.now(), open.doubtful)
         open.doubtful = true
       }
       if (!stop.aborted) putOff(open, error)
-      if (error.uncertain) await settle()
+      if (error.delivered === 'maybe') await settle()
       return
     }
     const { rejected, deferred, said } = delivery
@@ -395,21 +395,21 @@ async function turn(
     await settle()
   }
 
-  function putOff(open: Open, error: SendError) {
-    const { message, pause, own, uncertain, wait } = error
-    const now = clock.steady()
+  function putOff(open: Open, error: SendFailure) {
+    const { message, scope, delivered, retryAfter } = error
+    const [own, sure] = [scope !== 'channel' || delivered === 'maybe', scope === 'message' && delivered === 'no']
+    const [now, { of }] = [clock.steady(), open]
     const others = block.failed(open, open.started, error, now)
-    const { of } = open
     const which =
       of.length === 0
         ? `the notice "${open.notice?.subject}"`
         : of.length === 1
           ? `transaction ${open.frauds[0]!.prediction.trans_num}`
           : `${of.length} frauds`
-    const halved = own && !uncertain && !pause && account.refused(open)
-    if (own && (uncertain || pause)) open.failures++
-    if (!own && !uncertain) account.dissolve(open)
-    if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), wait)
+    const halved = sure && account.refused(open)
+    if (own && !sure) open.failures++
+    if (!own) account.dissolve(open)
+    if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), retryAfter)
     if (others === 'known') return // one failure, and one line, for all that were under way
     const blocked = others === 'blocked'
     if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one

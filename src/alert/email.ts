@@ -4,11 +4,11 @@ import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
 import { plainTrust, trustCure } from '../certificate.ts'
 import type { SmtpServer } from '../config.ts'
-import { Outage } from '../errors.ts'
+import { type Obstacle, Outage, SendFailure } from '../errors.ts'
 import { eventually, type Stage } from '../stage.ts'
 import { seconds } from '../text.ts'
 import { type Addresses, compose, type Mail } from './alert.ts'
-import { type Delivery, type Obstacle, SendError, type Way } from './way.ts'
+import type { Delivery, Way } from './way.ts'
 
 /** Where mails go. */
 export type Channel = {
@@ -54,7 +54,7 @@ const sessionOptions = (server: SmtpServer, { patience = 30_000, silence = FINAL
   ...(server.user !== undefined && { auth: { user: server.user, pass: server.pass ?? '' } }),
 })
 
-/** Connects, encrypts and logs in as for a mail, and sends none. Rejects with SendError, after `patience` ms of silence. */
+/** Connects, encrypts and logs in as for a mail, and sends none. Rejects with SendFailure, after `patience` ms of silence. */
 export async function tryLogin(server: SmtpServer, patience: number): Promise<void> {
   const session = createTransport(sessionOptions(server, { patience, silence: patience }))
   try {
@@ -69,9 +69,10 @@ export async function tryLogin(server: SmtpServer, patience: number): Promise<vo
 /** Tries the login until it worked once: that it is refused is to be known before the first fraud. */
 export async function knock(stage: Stage, server: SmtpServer, again = LOGIN_AGAIN): Promise<void> {
   await eventually(stage, () =>
-    tryLogin(server, LOGIN_WITHIN).catch((error: SendError) => {
+    tryLogin(server, LOGIN_WITHIN).catch((error: SendFailure) => {
       const wait = error.obstacle === 'login refused' ? again : 0
-      throw new Outage(`${error.message}; alarms are tried all the same, and so is the login`, { wait })
+      const said = `${error.message}; alarms are tried all the same, and so is the login`
+      throw Object.assign(new Outage(said, { wait }), { code: error.code })
     }),
   )
 }
@@ -186,6 +187,8 @@ async function toEach(
 type Session = ReturnType<typeof createTransport> & { close(options?: { force?: boolean }): void }
 type SmtpFailure = Error & {
   code?: string
+  /** of the system, where `code` is the library's own */
+  originalCode?: string
   command?: string
   response?: string
   responseCode?: number
@@ -198,6 +201,8 @@ async function* reportEnd(mail: Readable, report?: () => void) {
 }
 
 const oneLine = (text: string) => text.slice(0, 500).replace(/\s+/g, ' ')
+/** Nobody is there, or not under this name. */
+const NO_SERVER = ['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED']
 /** What was refused, by the command that was answered. */
 const WHAT: Record<string, string> = {
   CONN: 'the connection',
@@ -206,12 +211,12 @@ const WHAT: Record<string, string> = {
 }
 /** What an SMTP failure means for this mail and for the others. */
 function explain(
-  { message, code, command = '', response = '', responseCode = 0 }: SmtpFailure,
+  { message, code, originalCode, command = '', response = '', responseCode = 0 }: SmtpFailure,
   handedOver: boolean,
   late?: string,
-): SendError {
+): SendFailure {
   const blocked = (what: string, obstacle?: Obstacle) =>
-    new SendError(what, { pause: true, ...(obstacle && { obstacle }) })
+    new SendFailure(what, { scope: 'channel', obstacle, code: originalCode })
   const plain = plainTrust(oneLine(response || message).replace(/^Reached maximum number of retries after /, ''))
   const said = responseCode === 0 ? `${plain}${trustCure(plain)}` : plain
   // What it answered may repeat the password.
@@ -233,14 +238,17 @@ function explain(
   const own = code === 'EMESSAGE'
   const what = WHAT[command] ?? 'the mail'
   if (responseCode >= 500 && responseCode !== 503)
-    return new SendError(`the mail server refused ${what}: ${said}`, { pause: !own, own })
-  if (responseCode >= 400) return new SendError(`the mail server put ${what} off: ${said}`, { pause: true, own })
+    return new SendFailure(`the mail server refused ${what}: ${said}`, { scope: own ? 'message' : 'channel' })
+  if (responseCode >= 400)
+    return new SendFailure(`the mail server put ${what} off: ${said}`, { scope: own ? 'either' : 'channel' })
   if (handedOver)
-    return new SendError(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
-      own: true,
-      uncertain: true,
+    return new SendFailure(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
+      scope: 'message',
+      delivered: 'maybe',
+      code: originalCode,
     })
-  return blocked(`cannot reach the mail server: ${late ?? said}`, 'unreachable')
+  const absent = originalCode !== undefined && NO_SERVER.includes(originalCode)
+  return blocked(`cannot reach the mail server: ${late ?? said}`, absent ? 'no server' : 'unreachable')
 }
 
 /** Mails as files in a folder, for a first run. A file is whole or not there. */
@@ -254,9 +262,9 @@ export function outbox(folder: string): Channel {
         await rename(`${name}.part`, name)
         return { accepted: to, rejected: [], deferred: [], said: `written to ${name}` }
       } catch (error) {
-        throw new SendError(
+        throw new SendFailure(
           `cannot write ${name}: ${(error as Error).message}; set SMTP_URL, or let this user write into ${resolve(folder)}`,
-          { pause: true },
+          { scope: 'channel', code: (error as NodeJS.ErrnoException).code },
         )
       }
     },

@@ -1,9 +1,10 @@
 import type { Logger } from 'pino'
+import { SendFailure } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff } from '../stage.ts'
 import { seconds } from '../text.ts'
 import { unnoted } from './changes.ts'
-import { type Delivery, type Letter, letterKey, SendError } from './way.ts'
+import { type Delivery, type Letter, letterKey } from './way.ts'
 
 const HOUR = 3_600_000
 /** ms after which mail servers give a mail up (RFC 5321, 4.5.4.1) */
@@ -65,7 +66,7 @@ export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, {
       drop(rest)
       log[rejected.length > 0 ? 'warn' : 'info'](said)
     } catch (error) {
-      if (!(error instanceof SendError)) throw error
+      if (!(error instanceof SendFailure)) throw error
       if (!stop.aborted) putOff(rest, error.message)
     }
   }

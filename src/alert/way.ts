@@ -44,34 +44,10 @@ export type Delivery = {
 /** Where letters go. */
 export type Way = {
   /**
-   * Resolves once the other side has taken the letter over, for one recipient at least. Rejects with SendError when it
+   * Resolves once the other side has taken the letter over, for one recipient at least. Rejects with SendFailure when it
    * has not, or when nobody can know. An aborted signal cuts it short. With `only` the same letter, to the byte, goes to
    * those alone whom a Delivery called deferred; that they are refused, or put off again, resolves too: nobody else waits.
    */
   send(letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
   close(): void
-}
-
-/** What stands in the way, as far as a program has to know it. */
-export type Obstacle = 'unreachable' | 'unencrypted' | 'login refused' | 'login missing' | 'login put off'
-
-/**
- * `pause`: the way is blocked for every letter. `own`: this letter may be the cause itself. `uncertain`: it may have
- * arrived all the same. `wait`: ms to wait at least, as the other side has said.
- */
-export type Meaning = { pause?: boolean; own?: boolean; uncertain?: boolean; wait?: number; obstacle?: Obstacle }
-export class SendError extends Error {
-  readonly pause: boolean
-  readonly own: boolean
-  readonly uncertain: boolean
-  readonly wait: number
-  readonly obstacle: Obstacle | undefined
-  constructor(message: string, { pause = false, own = false, uncertain = false, wait = 0, obstacle }: Meaning) {
-    super(message)
-    this.pause = pause
-    this.own = own
-    this.uncertain = uncertain
-    this.wait = wait
-    this.obstacle = obstacle
-  }
 }

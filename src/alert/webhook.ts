@@ -1,11 +1,11 @@
 import { createHash, createHmac } from 'node:crypto'
 import { lastFour, maskCards } from '../card.ts'
-import { isBug, reason } from '../errors.ts'
+import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../errors.ts'
 import { isHtml, request } from '../http.ts'
 import { orProxy, through } from '../proxy.ts'
 import type { Prediction } from '../transaction.ts'
 import { dollars, mark, merchantOf } from './alert.ts'
-import { type Letter, letterKey, type Meaning, SendError, type Way } from './way.ts'
+import { type Letter, letterKey, type Way } from './way.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
 const DEADLINE = 60_000
@@ -28,7 +28,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
   const { host } = url
   return {
     async send(letter, signal) {
-      if (signal.aborted) throw new SendError(`stopped before it was posted to ${host}`, {})
+      if (signal.aborted) throw new SendFailure(`stopped before it was posted to ${host}`, { scope: 'channel' })
       const content = contentOf(letter)
       const body = JSON.stringify(content)
       const headers = {
@@ -36,13 +36,18 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
         ...(secret && { 'x-signature': createHmac('sha256', secret).update(body).digest('hex') }),
       }
       const answer = await request({ url, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch((error) => {
-        if (signal.aborted) throw new SendError(`stopped while it was posted to ${host}`, { uncertain: true })
+        if (signal.aborted) throw new SendFailure(`stopped while it was posted to ${host}`, UNKNOWN)
         throw isBug(error) ? error : unanswered(error, url)
       })
-      const { status, text, retryAfter: wait } = answer
+      const { status, text, retryAfter } = answer
       const why = SLACK_WORD.test(text) ? ` (${text})` : ''
       const [said, meaning] = failureOf(status, isHtml(text)) ?? []
-      if (meaning) throw new SendError(`${host} answered ${status}${why}${orProxy(url)}${said}`, { ...meaning, wait })
+      if (meaning)
+        throw new SendFailure(`${host} answered ${status}${why}${orProxy(url)}${said}`, {
+          ...meaning,
+          retryAfter,
+          code: `http_${status}`,
+        })
       return { accepted: [host], rejected: [], deferred: [], said: `posted to ${host}: ${content.subject}` }
     },
     close() {},
@@ -51,16 +56,17 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
 
 /** Slack's reason, e.g. `no_service`: all that is shown of an answer. */
 const SLACK_WORD = /^[a-z]{2,20}(_[a-z]{2,20}){1,4}$/
-/** Errors of a connection that was never made. */
-const NOT_SENT = /^(connect|getaddrinfo|the proxy) |certificate|TLS|SSL/
 
-const BLOCKED = { pause: true }
-const UNKNOWN = { pause: true, own: true, uncertain: true }
+type Meaning = Pick<SendFailure, 'scope'> & Partial<Pick<SendFailure, 'delivered'>>
+const BLOCKED: Meaning = { scope: 'channel' }
+const UNKNOWN: Meaning = { scope: 'either', delivered: 'maybe' }
 
-function unanswered(error: Error, url: URL): SendError {
+function unanswered(error: unknown, url: URL): SendFailure {
   const where = `${url.host}${through(url)}`
-  if (NOT_SENT.test(error.message)) return new SendError(`cannot reach ${where}: ${reason(error)}`, BLOCKED)
-  return new SendError(`no answer from ${where}, it may arrive twice: ${reason(error)}`, UNKNOWN)
+  const code = causeOf(error)
+  if (error instanceof HttpFailure && error.kind === 'refused')
+    return new SendFailure(`cannot reach ${where}: ${reason(error)}`, { ...BLOCKED, code })
+  return new SendFailure(`no answer from ${where}, it may arrive twice: ${reason(error)}`, { ...UNKNOWN, code })
 }
 
 /** What is wrong and whom it concerns; undefined when the letter has been taken. */
@@ -72,9 +78,10 @@ function failureOf(status: number, html: boolean): [string, Meaning] | undefined
     return [': check that ALERT_WEBHOOK_URL is whole and may still post, and ALERT_WEBHOOK_SECRET', BLOCKED]
   if (status === 404 || status === 405 || status === 410)
     return [': check that ALERT_WEBHOOK_URL is whole, and that its webhook and channel still exist', BLOCKED]
-  if (status === 400 || status === 413 || status === 422) return [': it does not take this letter', { own: true }]
+  if (status === 400 || status === 413 || status === 422)
+    return [': it does not take this letter', { scope: 'message' }]
   if (status === 429) return [', its rate limit is reached', BLOCKED]
-  return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { pause: true, own: true }]
+  return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { scope: 'either' }]
 }
 
 function contentOf(letter: Letter) {

@@ -1,4 +1,4 @@
-import { Outage } from '../errors.ts'
+import { HttpFailure } from '../errors.ts'
 import { glimpse, isHtml, request } from '../http.ts'
 import { orProxy, through } from '../proxy.ts'
 
@@ -28,14 +28,15 @@ export function producerApi({
         throw new Error(`cannot reach the producer${through(url)}`, { cause })
       })
       const { status, text, retryAfter: wait } = answer
-      if (status === 429) throw new Outage('the producer answered 429, its rate limit is reached', { wait })
+      const page = isHtml(text)
+      const failure = (what: string, wait = 0) => new HttpFailure(what, { kind: 'status', status, page, wait })
+      if (status === 429) throw failure('the producer answered 429, its rate limit is reached', wait)
       if (status >= 300 && status < 400)
-        throw new Outage(`the producer answered ${status}${orProxy(url)}: PRODUCER_URL has moved`)
+        throw failure(`the producer answered ${status}${orProxy(url)}: PRODUCER_URL has moved`)
       if (status === 204) return 'null' // nothing to deliver
-      if (status !== 200)
-        throw new Outage(`the producer answered ${status} (${glimpse(answer)})${orProxy(url)}`, { wait })
-      if (isHtml(answer.text)) throw new Outage(`the producer sent ${glimpse(answer)} instead of data${orProxy(url)}`)
-      if (text.trim() === '') throw new Outage('the producer sent nothing')
+      if (status !== 200) throw failure(`the producer answered ${status} (${glimpse(answer)})${orProxy(url)}`, wait)
+      if (page) throw failure(`the producer sent ${glimpse(answer)} instead of data${orProxy(url)}`)
+      if (text.trim() === '') throw failure('the producer sent nothing')
       return text
     },
   }

@@ -1,7 +1,6 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Way } from '../alert/way.ts'
-import { Refusal, reason } from '../errors.ts'
-import { Late } from '../http.ts'
+import { causeOf, Refusal } from '../errors.ts'
 import type { Store } from '../record/store.ts'
 import type { Batch, Reader, ReaderName, Records, TopicName, Topics, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
@@ -144,18 +143,4 @@ export function openMetrics() {
     gauge: <L extends string>(name: string, help: string, labelNames: L[]) =>
       new Gauge({ name: `client_predict_${name}`, help, labelNames, registers }),
   }
-}
-
-/** One of few words for what went wrong: a label of a metric must not grow with what a server says. */
-export function causeOf(error: unknown): string {
-  for (let e = error; e instanceof Error; e = e.cause) {
-    if (e instanceof Late) return 'timeout'
-    if (e instanceof Refusal) return 'refused'
-    const { code } = e as { code?: unknown }
-    if (typeof code === 'string' && /^(E[A-Z]{3,20}|\d[\dA-Z]{4})$/.test(code)) return code // of the system, of PostgreSQL
-  }
-  const text = reason(error)
-  const status = /\banswered (\d{3})\b/.exec(text)?.[1]
-  if (status) return `http_${status}`
-  return /\b(E(?:CONN|HOST|NET|PIPE|ADDR|AI)[A-Z_]*|ENOTFOUND|ETIMEDOUT|ENOSPC)\b/.exec(text)?.[1] ?? 'other'
 }

@@ -1,5 +1,5 @@
-import { Outage, Refusal } from '../errors.ts'
-import { glimpse, type HttpAnswer, isHtml, Late, request } from '../http.ts'
+import { HttpFailure, Outage, Refusal } from '../errors.ts'
+import { glimpse, type HttpAnswer, isHtml, request } from '../http.ts'
 import { stringify } from '../json.ts'
 import { orProxy, through } from '../proxy.ts'
 import type { Feature, Transaction } from '../transaction.ts'
@@ -13,9 +13,6 @@ const DEADLINE = 75_000
 const MAX_ANSWER = 64 * 1024 * 1024
 /** From that of a coffee to one that nobody spends. */
 const AMOUNTS = [0.5, 5, 20, 60, 150, 400, 1000, 3000, 10_000, 1_000_000]
-
-/** The model did not finish in time: fewer rows may help. */
-export class TooSlow extends Outage {}
 
 export type Model = {
   /**
@@ -69,7 +66,8 @@ export function mlflow({
     const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
       (cause) => {
         signal.throwIfAborted()
-        if (cause instanceof Late) throw new TooSlow(`the model is too slow${through(url)}`, { cause })
+        if (cause instanceof HttpFailure && cause.kind === 'timeout')
+          throw new HttpFailure(`the model is too slow${through(url)}`, { kind: 'timeout', cause })
         gone()
         throw new Error(`cannot reach the model${through(url)}`, { cause })
       },
@@ -110,11 +108,18 @@ function refusalOrOutage(answer: HttpAnswer, sent: readonly Feature[], orProxy: 
   const byProxy = orProxy !== '' && isHtml(answer.text) // and so no refusal of rows
   if (!byProxy && (status === 400 || status === 413 || status === 422 || status === 500))
     return new Refusal(`the model answered ${status}: ${diagnose(answer.text, sent)}`)
-  if (status === 504) return new TooSlow(`the model answered 504, it is too slow${orProxy}`, { wait })
+  if (status === 504)
+    return new HttpFailure(`the model answered 504, it is too slow${orProxy}`, { kind: 'timeout', status, wait })
   const cure = {
-    401: ': check MODEL_HEADERS',
-    403: ': check MODEL_HEADERS',
-    404: ': MODEL_URL is not the base URL of an MLflow model server',
+    401: 'check MODEL_HEADERS',
+    403: 'check MODEL_HEADERS',
+    404: 'MODEL_URL is not the base URL of an MLflow model server',
   }[status]
-  return new Outage(`the model answered ${status} (${glimpse(answer)})${orProxy}${cure ?? ''}`, { wait })
+  return new HttpFailure(`the model answered ${status} (${glimpse(answer)})${orProxy}`, {
+    kind: 'status',
+    status,
+    page: isHtml(answer.text),
+    wait,
+    cure,
+  })
 }

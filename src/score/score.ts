@@ -1,10 +1,11 @@
 import type { Logger } from 'pino'
+import { HttpFailure } from '../errors.ts'
 import { isolate } from '../isolate.ts'
 import { consume, type Stage } from '../stage.ts'
 import { plural } from '../text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Feature, Prediction, Transaction } from '../transaction.ts'
-import { type Model, TooSlow } from './mlflow.ts'
+import type { Model } from './mlflow.ts'
 
 export type ScoreOptions = {
   reader: Reader<Transaction>
@@ -35,7 +36,8 @@ export function scoreStage(
         predictions: transactions.map((t, i): Prediction => ({ ...t, ...judgements[i]!, model: name, predicted_at })),
       }
     } catch (error) {
-      if (error instanceof TooSlow) limit = Math.max(1, Math.floor(transactions.length / 2))
+      if (error instanceof HttpFailure && error.kind === 'timeout')
+        limit = Math.max(1, Math.floor(transactions.length / 2))
       throw error
     }
   }

@@ -3,12 +3,8 @@ import { Outage } from '../errors.ts'
 
 /** The model answered, and not with judgements: its own fault, not that of the rows. */
 export class Unreadable extends Outage {
-  readonly what: string
-  readonly cure: string
   constructor(what: string, cure: string, { alone = false } = {}) {
-    super(`the model answered ${what}: ${cure}`, { alone })
-    this.what = what
-    this.cure = cure
+    super(`the model answered ${what}`, { cure, alone })
   }
 }
 

@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import { mails, smtp } from '../../src/alert/email.ts'
-import { SendError, type Way } from '../../src/alert/way.ts'
-import { TakenOver } from '../../src/errors.ts'
+import type { Way } from '../../src/alert/way.ts'
+import { SendFailure, TakenOver } from '../../src/errors.ts'
 import { orAborted } from '../../src/stage.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Batch, Topics } from '../../src/topic/topic.ts'
@@ -718,7 +718,7 @@ describe('a turn that another process takes over', () => {
       async send() {
         if (gone) after++
         if (++tries === 3) gone = true
-        throw new SendError('put off', { own: true })
+        throw new SendFailure('put off', { scope: 'message' })
       },
       close() {},
     }
@@ -737,7 +737,7 @@ describe('a turn that another process takes over', () => {
         gone = true
         await orAborted(signal, new Promise<never>(() => {})).catch(() => {})
         cut = true
-        throw new SendError('cut', { own: true })
+        throw new SendFailure('cut', { scope: 'message' })
       },
       close() {},
     }

@@ -6,8 +6,9 @@ import { SMTPServer, type SMTPServerOptions } from 'smtp-server'
 import { describe, expect, test } from 'vitest'
 import { compose, type Mail } from '../../src/alert/alert.ts'
 import { type Channel, knock, outbox, smtp } from '../../src/alert/email.ts'
-import { type Delivery, SendError } from '../../src/alert/way.ts'
+import type { Delivery } from '../../src/alert/way.ts'
 import type { SmtpServer } from '../../src/config.ts'
+import { SendFailure } from '../../src/errors.ts'
 import type { Health } from '../../src/stage.ts'
 import { freePort, listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp.ts'
@@ -24,7 +25,7 @@ const failure = async (sent: Promise<Delivery>) => {
     ({ said }) => new Error(`was sent: ${said}`),
     (error) => error,
   )
-  if (!(error instanceof SendError)) throw error
+  if (!(error instanceof SendFailure)) throw error
   return error
 }
 /** A channel that is closed in the end. */
@@ -93,8 +94,8 @@ describe('a real conversation', () => {
   test('a wrong password pauses everything and says which setting is wrong, not the password', async () => {
     await using real = await realServer({ authOptional: false })
     using mails = channel({ ...real.server, user: 'desk', pass: 'open barley' })
-    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
     expect(message).toBe('the mail server refused the login (535): check user and password in SMTP_URL')
   })
 })
@@ -103,16 +104,16 @@ describe('to another machine', () => {
   test('neither mail nor password goes out when the server offers no encryption', async () => {
     await using fake = await scriptedSmtp(OFFERS_LOGIN)
     using mails = channel({ ...fake.server, ...LOGIN, loopback: false })
-    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
     expect(message).toContain('cannot be encrypted')
     expect(fake.lines).toEqual([expect.stringMatching(/^EHLO /), 'STARTTLS'])
   })
   test.for([false, true])('nor when its certificate proves nothing (smtps: %s)', async (secure) => {
     await using real = await realServer({ secure })
     using mails = channel({ ...real.server, ...LOGIN, loopback: false })
-    const { pause, message } = await failure(mails.send(await alarm(1), never))
-    expect(pause).toBe(true)
+    const { scope, message } = await failure(mails.send(await alarm(1), never))
+    expect(scope).toBe('channel')
     expect(message).toMatch(/certificate/)
     expect([real.logins, real.mails]).toEqual([[], []])
   })
@@ -204,14 +205,14 @@ describe.concurrent('of several recipients', () => {
   test('a rest that meets a dead server is tried again, as a whole mail is', async () => {
     await using fake = await scriptedSmtp(({ verb }) => (verb === 'MAIL' ? '451 4.3.0 later' : undefined))
     using mails = channel(fake.server)
-    const { pause, own, uncertain } = await failure(mails.send(await alarm(1, to), never, [B]))
-    expect({ pause, own, uncertain }).toEqual({ pause: true, own: false, uncertain: false })
+    const { scope, delivered } = await failure(mails.send(await alarm(1, to), never, [B]))
+    expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
   })
   test('when all are put off or refused the mail waits, as long as one may be reached', async () => {
     await using fake = await scriptedSmtp((asked) => rcpt(B, '450 4.7.1 greylisted')(asked) ?? all('550 no')(asked))
     using mails = channel(fake.server)
-    const { pause, message } = await failure(mails.send(await alarm(1, to), never))
-    expect(pause).toBe(true)
+    const { scope, message } = await failure(mails.send(await alarm(1, to), never))
+    expect(scope).toBe('channel')
     expect(message).toMatch(/put every recipient \(ALERT_TO\) off: 450 4\.7\.1 greylisted$/)
     expect(fake.seen).toEqual([])
   })
@@ -257,16 +258,16 @@ describe.concurrent('of several recipients', () => {
       asked.verb === 'dot' ? '554 5.7.1 spam' : rcpt(A, '450 4.7.1 greylisted')(asked),
     )
     using mails = channel(fake.server)
-    const { pause, own } = await failure(mails.send(await alarm(1, to), never))
-    expect({ pause, own }).toEqual({ pause: false, own: true })
+    const { scope } = await failure(mails.send(await alarm(1, to), never))
+    expect({ scope }).toEqual({ scope: 'message' })
   })
 })
 
 describe.concurrent('a failure says whether the way is blocked, whether it is about this mail, and whether that may have arrived', () => {
-  const BLOCKED = { pause: true, own: false, uncertain: false }
-  const EITHER = { pause: true, own: true, uncertain: false }
-  const THIS_MAIL = { pause: false, own: true, uncertain: false }
-  const UNCERTAIN = { pause: false, own: true, uncertain: true }
+  const BLOCKED = { scope: 'channel', delivered: 'no' }
+  const EITHER = { scope: 'either', delivered: 'no' }
+  const THIS_MAIL = { scope: 'message', delivered: 'no' }
+  const UNCERTAIN = { scope: 'message', delivered: 'maybe' }
   const at =
     (verb: Asked['verb'], reply: Reply): Script =>
     (asked) =>
@@ -329,8 +330,8 @@ describe.concurrent('a failure says whether the way is blocked, whether it is ab
   ])('%s', async ([, script, flags, text]) => {
     await using fake = await scriptedSmtp(script)
     using mails = channel({ ...fake.server, ...LOGIN })
-    const { pause, own, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, own, uncertain }).toEqual(flags)
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual(flags)
     expect(message).toMatch(text)
     expect(message).not.toContain('\n')
     expect(fake.seen.length).toBeLessThanOrEqual(1)
@@ -343,8 +344,8 @@ describe.concurrent('a failure says whether the way is blocked, whether it is ab
       return fake
     })
     using mails = channel(server)
-    const { pause, own, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, own, uncertain }).toEqual(BLOCKED)
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual(BLOCKED)
     expect(message).toMatch(/^cannot reach the mail server: .*ECONNREFUSED/)
   })
 })
@@ -360,8 +361,8 @@ describe.concurrent('a mail must be handed over in time', () => {
   ])('to a server that %s', async ([, verb, reply]) => {
     await using fake = await scriptedSmtp((asked) => (asked.verb === verb ? reply : undefined))
     using mails = channel(fake.server, { handOver: 200, finalAnswer: LONG })
-    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
     expect(message).toBe('cannot reach the mail server: it did not take the mail within 0.2 s')
     await waitFor('the session to be gone', () => fake.sockets.size === 0)
   })
@@ -381,8 +382,8 @@ describe.concurrent('the answer to the final dot', () => {
   ])('that %s is given up in the end, and nobody knows', async ([, reply]) => {
     await using fake = await scriptedSmtp(({ verb }) => (verb === 'dot' ? reply : undefined))
     using mails = channel(fake.server, { handOver: LONG, finalAnswer: 200 })
-    const { pause, uncertain, message } = await failure(mails.send(await alarm(1), never))
-    expect({ pause, uncertain }).toEqual({ pause: false, uncertain: true })
+    const { scope, delivered, message } = await failure(mails.send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual({ scope: 'message', delivered: 'maybe' })
     expect(message).toBe('no answer to a mail that was handed over, it may arrive twice: it said nothing within 0.2 s')
     expect(fake.seen).toHaveLength(1)
   })
@@ -453,13 +454,13 @@ describe.concurrent('a stop', () => {
     const sent = failure(mails.send(await alarm(1), stop.signal))
     await waitFor('the mail to be out', () => fake.seen.length === 1)
     stop.abort()
-    expect((await sent).uncertain).toBe(true)
+    expect((await sent).delivered).toBe('maybe')
     await waitFor('the session to be gone', () => fake.sockets.size === 0)
   })
   test('before it begins opens none', async () => {
     await using fake = await scriptedSmtp()
     using mails = channel(fake.server)
-    expect((await failure(mails.send(await alarm(1), AbortSignal.abort()))).uncertain).toBe(false)
+    expect((await failure(mails.send(await alarm(1), AbortSignal.abort()))).delivered).toBe('no')
     expect(fake.sessions).toBe(0)
   })
 })
@@ -566,8 +567,8 @@ describe('the outbox', () => {
   test('that cannot be written blocks the way, and names the file', async () => {
     await using dir = await tempDir()
     await writeFile(dir.file('outbox'), 'in the way')
-    const { pause, uncertain, message } = await failure(outbox(dir.file('outbox')).send(await alarm(1), never))
-    expect({ pause, uncertain }).toEqual({ pause: true, uncertain: false })
+    const { scope, delivered, message } = await failure(outbox(dir.file('outbox')).send(await alarm(1), never))
+    expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
     expect(message).toMatch(/^cannot write .*\.eml: /)
     await mkdir(dir.file('out/2026-01-02T03_04_06.678Z_trans-1.eml/x'), { recursive: true })
     await failure(outbox(dir.file('out')).send(await alarm(1), never))

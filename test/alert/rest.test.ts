@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { openRests } from '../../src/alert/rest.ts'
-import { type Delivery, type Letter, SendError } from '../../src/alert/way.ts'
+import type { Delivery, Letter } from '../../src/alert/way.ts'
+import { SendFailure } from '../../src/errors.ts'
 import { parse, stringify } from '../../src/json.ts'
 import { LONG_CARD, listeningLog, prediction } from '../rows.ts'
 
@@ -64,7 +65,7 @@ test('an outage costs no letter, and nothing is sent while the way is blocked', 
     30 * HOUR,
     async (_, only) => {
       sent.push(only)
-      if (sent.length === 1) throw new SendError('cannot reach the mail server', { pause: true })
+      if (sent.length === 1) throw new SendFailure('cannot reach the mail server', { scope: 'channel' })
       if (sent.length === 2) return { accepted: ['c@x'], rejected: [], deferred: ['b@x'], said: 'mailed to c@x' }
       return { accepted: ['b@x'], rejected: [], deferred: [], said: 'mailed to b@x' }
     },

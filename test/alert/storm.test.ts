@@ -3,7 +3,8 @@ import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type NotedAccount, unaccounted } from '../../src/alert/account.ts'
 import { type AlertOptions, alertStage } from '../../src/alert/deliver.ts'
 import type { Condition } from '../../src/alert/health.ts'
-import { type Delivery, type Letter, letterKey, SendError, type Way } from '../../src/alert/way.ts'
+import { type Delivery, type Letter, letterKey, type Way } from '../../src/alert/way.ts'
+import { SendFailure } from '../../src/errors.ts'
 import { stringify } from '../../src/json.ts'
 import { seeded } from '../../src/simulate/random.ts'
 import type { Health } from '../../src/stage.ts'
@@ -21,7 +22,8 @@ const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
 /** What becomes of a letter: it arrives or not, and the way says so, says otherwise, or does not know. */
-type Fate = { arrives?: boolean; error?: ConstructorParameters<typeof SendError>[1]; takes?: number }
+type Failing = ConstructorParameters<typeof SendFailure>[1]
+type Fate = { arrives?: boolean; error?: Failing; takes?: number }
 type Arrival = { letter: Letter; key: string; steady: number; size: number; notice: string | undefined }
 
 /** People, and the way to them. What is under way arrives although the sender has died. */
@@ -35,7 +37,7 @@ function post(time: VirtualClock) {
       it.tries++
       const { error, arrives = error === undefined, takes = 50 } = it.fate(letter)
       await time.sleep(takes / 2, signal)
-      if (signal.aborted) throw new SendError('stopped', { uncertain: true })
+      if (signal.aborted) throw new SendFailure('stopped', { scope: 'channel', delivered: 'maybe' })
       if (arrives)
         arrivals.push({
           letter,
@@ -45,8 +47,8 @@ function post(time: VirtualClock) {
           notice: letter.notice?.subject,
         })
       await time.sleep(takes / 2, signal)
-      if (error) throw new SendError('refused', error)
-      if (signal.aborted) throw new SendError('stopped', { uncertain: true })
+      if (error) throw new SendFailure('refused', error)
+      if (signal.aborted) throw new SendFailure('stopped', { scope: 'channel', delivered: 'maybe' })
       return { accepted: ['analyst'], rejected: [], deferred: [], said: 'taken' }
     },
     close() {},
@@ -293,7 +295,7 @@ describe('a storm', () => {
 
   test('in which the way is down is made up for afterwards', async () => {
     await using w = await world()
-    w.people.fate = () => ({ error: { pause: true } })
+    w.people.fate = () => ({ error: { scope: 'channel' } })
     await w.start()
     await w.append(1, 300)
     await w.time.pass(3 * HOUR)
@@ -316,7 +318,7 @@ describe('a storm', () => {
     await w.append(1)
     await w.time.pass(2 * SECOND)
     expect(contents(w.arrivals).slice(1)).toEqual([[31]])
-    w.people.fate = () => ({ error: { pause: true } })
+    w.people.fate = () => ({ error: { scope: 'channel' } })
     await w.append(1, 40)
     await w.time.pass(HOUR)
     w.people.fate = () => ({})
@@ -351,7 +353,7 @@ describe('a storm', () => {
   test('is not ended by a single alarm that is sent again late', async () => {
     await using w = await world()
     let down = true
-    w.people.fate = (letter) => (down && about(letter, 1) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (down && about(letter, 1) ? { error: { scope: 'message' } } : {})
     await w.start()
     for (let minute = 0; minute < 10; minute++) {
       if (minute === 4) down = false
@@ -407,7 +409,7 @@ describe('a storm', () => {
 describe('a letter that is refused for what is in it', () => {
   test('is taken apart until the one fraud that is to blame is alone; the others arrive', async () => {
     await using w = await world({ burst: 0 })
-    w.people.fate = (letter) => (about(letter, 13) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (about(letter, 13) ? { error: { scope: 'message' } } : {})
     await w.append(1, 100)
     await w.start()
     await w.time.pass(HOUR)
@@ -423,7 +425,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('and has notice and frauds: the notice goes alone', async () => {
     await using w = await world({ impossible: 1e-12, burst: 0 })
-    w.people.fate = ({ frauds, notice }) => (notice && frauds.length > 0 ? { error: { own: true } } : {})
+    w.people.fate = ({ frauds, notice }) => (notice && frauds.length > 0 ? { error: { scope: 'message' } } : {})
     await w.append(1, 30)
     await w.start()
     await w.time.pass(HOUR)
@@ -437,7 +439,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('for ever slows down no others', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5) ? { error: { scope: 'message' } } : {})
     await w.start()
     await w.append(1, 5)
     await w.time.pass(HOUR)
@@ -453,7 +455,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('holds no part of the limit', async () => {
     await using w = await world({ dailyLimit: 6 })
-    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5, 6) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5, 6) ? { error: { scope: 'message' } } : {})
     await w.start()
     for (let i = 0; i < 6; i++) {
       await w.append(1)
@@ -466,7 +468,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('may be taken into more pieces than the limit has left', async () => {
     await using w = await world({ dailyLimit: 20, burst: 0 })
-    w.people.fate = (letter) => (letter.frauds.length > 2 ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (letter.frauds.length > 2 ? { error: { scope: 'message' } } : {})
     await w.append(1, 100)
     await w.start()
     await w.time.pass(2 * DAY)
@@ -475,7 +477,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('because it is too large gets through in small ones', async () => {
     await using w = await world({ dailyLimit: 1e6 })
-    w.people.fate = (letter) => (letter.frauds.length > 10 ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (letter.frauds.length > 10 ? { error: { scope: 'message' } } : {})
     await w.append(1, 3000)
     await w.start()
     await w.time.pass(12 * HOUR)
@@ -553,7 +555,7 @@ describe('the limit', () => {
 
   test('counts a letter of which nobody knows whether it has arrived', async () => {
     await using w = await world({ dailyLimit: 4, burst: 100 })
-    w.people.fate = (letter) => (about(letter, 1, 2) ? { error: { own: true, uncertain: true } } : {})
+    w.people.fate = (letter) => (about(letter, 1, 2) ? { error: { scope: 'message', delivered: 'maybe' } } : {})
     await w.start()
     await w.append(1, 2)
     await w.time.pass(SECOND)
@@ -602,7 +604,7 @@ describe('the limit', () => {
 
   test('counts an uncertain letter after a restart too', async () => {
     await using w = await world({ dailyLimit: 1 })
-    w.people.fate = () => ({ error: { own: true, uncertain: true }, arrives: true })
+    w.people.fate = () => ({ error: { scope: 'message', delivered: 'maybe' }, arrives: true })
     for (let i = 0; i < 3; i++) {
       await w.start()
       if (i === 0) await w.append(1)
@@ -808,7 +810,7 @@ describe('the clock', () => {
       'the way is down',
       800,
       (w) => {
-        w.people.fate = () => ({ error: { pause: true } })
+        w.people.fate = () => ({ error: { scope: 'channel' } })
         return w.append(1, 100)
       },
     ],
@@ -816,7 +818,7 @@ describe('the clock', () => {
       'some letters are refused',
       2500,
       (w) => {
-        w.people.fate = (letter) => (about(letter, 1, 2, 3) ? { error: { own: true } } : {})
+        w.people.fate = (letter) => (about(letter, 1, 2, 3) ? { error: { scope: 'message' } } : {})
         return w.append(1, 10)
       },
     ],
@@ -854,11 +856,11 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('is sent as it was although the way is blocked meanwhile and more frauds come', async () => {
     await using w = await world({ burst: 0 })
-    w.people.fate = () => ({ error: { own: true, uncertain: true }, arrives: true })
+    w.people.fate = () => ({ error: { scope: 'message', delivered: 'maybe' }, arrives: true })
     await w.append(1, 10)
     await w.start()
     await w.time.pass(SECOND)
-    w.people.fate = () => ({ error: { pause: true } })
+    w.people.fate = () => ({ error: { scope: 'channel' } })
     await w.append(1, 10)
     await w.time.pass(10 * MINUTE)
     w.people.fate = () => ({})
@@ -902,7 +904,8 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('again and again does not hold up what is collected', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1) ? { error: { own: true, uncertain: true }, arrives: false } : {})
+    w.people.fate = (letter) =>
+      about(letter, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
     await w.start()
     await w.append(1, 10)
     for (let i = 0; i < 60; i++) {
@@ -914,7 +917,8 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('again and again does not use up the day', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1) ? { error: { own: true, uncertain: true }, arrives: false } : {})
+    w.people.fate = (letter) =>
+      about(letter, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
     await w.start()
     await w.append(1)
     await w.time.pass(DAY)
@@ -926,7 +930,7 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('leaves the notes small, however many there are', async () => {
     await using w = await world({ dailyLimit: 1e6, burst: 0 })
-    w.people.fate = () => ({ error: { own: true, uncertain: true }, takes: 30_000 })
+    w.people.fate = () => ({ error: { scope: 'message', delivered: 'maybe' }, takes: 30_000 })
     await w.start()
     let most = 0
     for (let i = 0; i < 60; i++) {
@@ -1005,7 +1009,7 @@ describe('the totals', () => {
     await using w = await world()
     await w.start()
     for (const end of [w.kill, w.stop]) {
-      w.people.fate = (letter) => (about(letter, 1, 12) ? { error: { own: true } } : {})
+      w.people.fate = (letter) => (about(letter, 1, 12) ? { error: { scope: 'message' } } : {})
       await w.append(0, 10)
       await w.append(1, 10)
       await w.time.pass(10 * MINUTE)
@@ -1020,7 +1024,7 @@ describe('the totals', () => {
 
   test('tell of a fraud that was passed and is in no letter', async () => {
     await using w = await world()
-    w.people.fate = () => ({ error: { pause: true } })
+    w.people.fate = () => ({ error: { scope: 'channel' } })
     await w.append(1, 2)
     await w.start()
     await w.time.pass(SECOND)
@@ -1050,7 +1054,7 @@ describe('the totals', () => {
 
   test('count a transaction that comes again once, and it is mailed once', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (about(letter, 1) ? { error: { scope: 'message' } } : {})
     const rows = [1, 2, 2].map((n) => row(n, 1, w.time.now()))
     await w.topics().append({ predictions: rows })
     await w.start()
@@ -1112,7 +1116,7 @@ describe('the totals', () => {
 
   test('count what was there before the webhook as told, once, over restarts', async () => {
     await using w = await world({ name: 'webhook', fromNow: true })
-    w.people.fate = (letter) => (about(letter, 101) ? { error: { own: true } } : {})
+    w.people.fate = (letter) => (about(letter, 101) ? { error: { scope: 'message' } } : {})
     const now = w.time.now()
     await w.topics().append({ predictions: [row(101, 1, now + HOUR), row(102, 1, now), row(103, 1, now)] })
     await w.start()
@@ -1140,11 +1144,11 @@ describe('the totals', () => {
 
 /** What may be wrong with a way, as the ways there are tell it. */
 const FAILURES = [
-  { pause: true },
-  { own: true },
-  { pause: true, own: true },
-  { own: true, uncertain: true },
-  { pause: true, own: true, uncertain: true },
+  { scope: 'channel' },
+  { scope: 'message' },
+  { scope: 'either' },
+  { scope: 'message', delivered: 'maybe' },
+  { scope: 'either', delivered: 'maybe' },
 ] as const
 
 type Figures = {
@@ -1186,13 +1190,14 @@ async function account(seed: number, rows: number): Promise<Figures> {
   const fate = (letter: Letter): Fate => {
     const takes = chance(0.02) ? random.integer(100, 20_000) : random.integer(2, 400)
     if (healed) return { takes }
-    if (time.steady() < downUntil) return { error: { pause: true }, takes }
+    if (time.steady() < downUntil) return { error: { scope: 'channel' }, takes }
     if (letter.frauds.length > tooMany || letter.frauds.some((p) => bad.has(identity(p))))
-      return { error: { own: true }, takes }
+      return { error: { scope: 'message' }, takes }
     if (!chance(flaky)) return { takes }
-    const error: { pause?: boolean; own?: boolean; uncertain?: boolean } = random.pick(FAILURES)
-    if (!error.uncertain && error.own && !error.pause) return { takes } // that is only said for what is in it
-    return { error, arrives: error.uncertain === true && chance(0.5), takes }
+    const error: Failing = random.pick(FAILURES)
+    const maybe = error.delivered === 'maybe'
+    if (!maybe && error.scope === 'message') return { takes } // that is only said for what is in it
+    return { error, arrives: maybe && chance(0.5), takes }
   }
   const names = ['alert', 'webhook'] as const
   const people = { alert: post(time), webhook: post(time) }
@@ -1214,7 +1219,7 @@ async function account(seed: number, rows: number): Promise<Figures> {
         heard()
         return answer
       } catch (error) {
-        if ((error as SendError).uncertain) heard()
+        if ((error as SendFailure).delivered === 'maybe') heard()
         throw error
       }
     },

@@ -4,8 +4,9 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
-import { type Letter, letterKey, SendError } from '../../src/alert/way.ts'
+import { type Letter, letterKey } from '../../src/alert/way.ts'
 import { webhook } from '../../src/alert/webhook.ts'
+import { SendFailure } from '../../src/errors.ts'
 import type { Prediction } from '../../src/transaction.ts'
 import { freePort, httpServer, LONG_CARD, NOTHING, prediction } from '../rows.ts'
 
@@ -59,20 +60,20 @@ async function posted(sent: Letter): Promise<Body & { raw: string; headers: Inco
 }
 
 /** How sending fails; nothing secret is in the error, however deep one looks. */
-async function failure(sending: Promise<unknown>): Promise<SendError> {
+async function failure(sending: Promise<unknown>): Promise<SendFailure> {
   const error = await sending.then(
     () => expect.unreachable('it should have failed'),
     (thrown) => thrown,
   )
-  expect(error).toBeInstanceOf(SendError)
+  expect(error).toBeInstanceOf(SendFailure)
   expect(inspect(error, { depth: 20, showHidden: true }).replace(/\n +at .*/g, '')).not.toMatch(
     /HIDDEN|services|xyzzy|hush|\d{11}|Kutch|marker/,
   )
-  return error as SendError
+  return error as SendFailure
 }
-const meaningOf = ({ pause, own, uncertain, wait }: SendError) => ({ pause, own, uncertain, wait })
-const BLOCKED = { pause: true, own: false, uncertain: false, wait: 0 }
-const UNKNOWN = { pause: true, own: true, uncertain: true, wait: 0 }
+const meaningOf = ({ scope, delivered, retryAfter }: SendFailure) => ({ scope, delivered, retryAfter })
+const BLOCKED = { scope: 'channel', delivered: 'no', retryAfter: 0 }
+const UNKNOWN = { scope: 'either', delivered: 'maybe', retryAfter: 0 }
 
 test('posts a letter as JSON to the whole URL, and says to which host', async () => {
   await using h = await hook()
@@ -328,10 +329,10 @@ test.for<[what: string, answer: Answer, message: string, meaning: Partial<typeof
     '400',
     { status: 400, text: 'invalid_payload' },
     'answered 400 (invalid_payload): it does not take this letter',
-    { pause: false, own: true },
+    { scope: 'message' },
   ],
-  ['413', { status: 413 }, 'answered 413: it does not take this letter', { pause: false, own: true }],
-  ['422', { status: 422 }, 'answered 422: it does not take this letter', { pause: false, own: true }],
+  ['413', { status: 413 }, 'answered 413: it does not take this letter', { scope: 'message' }],
+  ['422', { status: 422 }, 'answered 422: it does not take this letter', { scope: 'message' }],
   [
     '401',
     { status: 401 },
@@ -366,7 +367,7 @@ test.for<[what: string, answer: Answer, message: string, meaning: Partial<typeof
     '429',
     { status: 429, headers: { 'retry-after': '30' } },
     'answered 429, its rate limit is reached',
-    { wait: 30_000 },
+    { retryAfter: 30_000 },
   ],
   ['429 without Retry-After', { status: 429 }, 'answered 429, its rate limit is reached', {}],
   ['500', { status: 500, text: 'rollup_error' }, 'answered 500 (rollup_error), it may arrive twice', UNKNOWN],
@@ -375,9 +376,9 @@ test.for<[what: string, answer: Answer, message: string, meaning: Partial<typeof
     '503 with Retry-After',
     { status: 503, headers: { 'retry-after': '7' } },
     'answered 503, it may arrive twice',
-    { ...UNKNOWN, wait: 7000 },
+    { ...UNKNOWN, retryAfter: 7000 },
   ],
-  ['409', { status: 409 }, 'answered 409', { own: true }],
+  ['409', { status: 409 }, 'answered 409', { scope: 'either' }],
   [
     'a redirect',
     { status: 302, headers: { location: '/marker' } },
@@ -490,14 +491,14 @@ test('an aborted signal cuts it short', async () => {
   const error = await failure(h.send(letter(), stop.signal))
   expect(performance.now() - began).toBeLessThan(2000)
   expect(error.message).toBe(`stopped while it was posted to ${h.host}`)
-  expect(meaningOf(error)).toEqual({ pause: false, own: false, uncertain: true, wait: 0 })
+  expect(meaningOf(error)).toEqual({ scope: 'either', delivered: 'maybe', retryAfter: 0 })
 })
 
 test('posts nothing once the signal is aborted', async () => {
   await using h = await hook()
   const error = await failure(h.send(letter(), AbortSignal.abort()))
   expect(error.message).toBe(`stopped before it was posted to ${h.host}`)
-  expect(error.uncertain).toBe(false)
+  expect(error.delivered).toBe('no')
   expect(h.received).toEqual([])
 })
 

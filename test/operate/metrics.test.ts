@@ -1,30 +1,37 @@
 import { describe, expect, test } from 'vitest'
-import { SendError } from '../../src/alert/way.ts'
-import { Outage, Refusal } from '../../src/errors.ts'
-import { Late } from '../../src/http.ts'
-import { causeOf, openMetrics } from '../../src/operate/metrics.ts'
+import { causeOf, HttpFailure, Outage, Refusal, SendFailure } from '../../src/errors.ts'
+import { openMetrics } from '../../src/operate/metrics.ts'
 import { LONG_CARD, prediction } from '../rows.ts'
 
 describe('the cause of a retry', () => {
   const system = (code: string) => Object.assign(new Error('no'), { code })
   test.for<[string, Error]>([
-    ['timeout', new Error('the model is too slow', { cause: new Late('no whole answer within 75 s') })],
+    [
+      'timeout',
+      new Error('the model is too slow', {
+        cause: new HttpFailure('no whole answer within 75 s', { kind: 'timeout' }),
+      }),
+    ],
     ['refused', new Outage('the model refuses everything', { cause: new Refusal('the model answered 400: …') })],
-    ['http_503', new Outage('the model answered 503 (an HTML page "Gone")')],
-    ['http_429', new Outage('the producer answered 429, its rate limit is reached')],
-    ['ECONNREFUSED', new Error('cannot reach the model', { cause: new Error('connect ECONNREFUSED 127.0.0.1:9') })],
+    ['http_503', new HttpFailure('the model answered so', { kind: 'status', status: 503 })],
+    ['http_429', new HttpFailure('the producer answered so', { kind: 'status', status: 429 })],
+    [
+      'ECONNREFUSED',
+      new Error('cannot reach the model', { cause: new HttpFailure('no', { kind: 'refused', code: 'ECONNREFUSED' }) }),
+    ],
+    ['other', new Error('cannot reach the model', { cause: new Error('connect ECONNREFUSED 127.0.0.1:9') })],
+    ['http_503', new SendFailure('the webhook answered so', { scope: 'either', code: 'http_503' })],
     ['ENOSPC', new Error('cannot write the topics', { cause: system('ENOSPC') })],
     ['57P01', new Error('cannot write the topics', { cause: system('57P01') })],
     ['other', new Error('something new')],
     ['other', system('not-a-code')],
-    ['other', new SendError('the mail server refused the mail: 554 no', { own: true })],
+    ['other', new SendFailure('the mail server refused the mail: 554 no', { scope: 'message' })],
   ])('is %s', ([cause, error]) => {
     expect(causeOf(error)).toBe(cause)
   })
   test('is never what a server says', () => {
-    const said = `the producer answered 500 (an HTML page "card ${LONG_CARD}")`
-    expect(causeOf(new Outage(said))).toBe('http_500')
-    expect(causeOf(new Error(String(LONG_CARD)))).toBe('other')
+    expect(causeOf(new Outage('the producer answered 500 (an HTML page)'))).toBe('other')
+    expect(causeOf(Object.assign(new Error('no'), { code: String(LONG_CARD) }))).toBe('other')
   })
 })
 

@@ -1,7 +1,8 @@
 import { mails, outbox, smtp, tryLogin } from '../../alert/email.ts'
-import type { Letter, SendError, Way } from '../../alert/way.ts'
+import type { Letter, Way } from '../../alert/way.ts'
 import { webhook } from '../../alert/webhook.ts'
 import type { Config, SmtpServer } from '../../config.ts'
+import type { SendFailure } from '../../errors.ts'
 import { VERSION } from '../../version.ts'
 import { type Finding, plainly, type Subject, wrong } from './check.ts'
 
@@ -89,21 +90,20 @@ async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT
 }
 
 /** Why nobody is let in; undefined when somebody is. */
-const failureOf = (server: SmtpServer, patience: number): Promise<SendError | undefined> =>
+const failureOf = (server: SmtpServer, patience: number): Promise<SendFailure | undefined> =>
   tryLogin(server, patience).then(
     () => undefined,
-    (error: SendError) => error,
+    (error: SendFailure) => error,
   )
 
-const NO_SERVER = /ENOTFOUND|EAI_AGAIN|ECONNREFUSED/
-const isOutside = ({ obstacle }: SendError) => obstacle === 'unreachable' || obstacle === 'unencrypted'
+const isOutside = ({ obstacle }: SendFailure) => obstacle === 'unreachable' || obstacle === 'unencrypted'
 
 /** The usual mistake is smtp:// for a port that begins with TLS, or smtps:// for one that does not: that is tried. */
-async function cureOf(server: SmtpServer, failure: SendError, patience: number): Promise<string> {
-  if (isOutside(failure) && !NO_SERVER.test(failure.message)) {
+async function cureOf(server: SmtpServer, failure: SendFailure, patience: number): Promise<string> {
+  if (isOutside(failure)) {
     const other = { ...server, secure: !server.secure }
     const again = await failureOf(other, patience)
-    if (!again || !isOutside(again)) {
+    if (!again || !(isOutside(again) || again.obstacle === 'no server')) {
       const login = server.user === undefined ? '' : 'user:password@'
       const works = again ? 'there it answers' : 'with that it works'
       return `this port ${other.secure ? 'begins with TLS' : 'begins without TLS'}: set SMTP_URL=${other.secure ? 'smtps' : 'smtp'}://${login}${server.host}:${server.port} (${works})`

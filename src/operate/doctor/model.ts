@@ -1,6 +1,6 @@
 import type { Config } from '../../config.ts'
-import { Refusal, reason } from '../../errors.ts'
-import { Late, request } from '../../http.ts'
+import { HttpFailure, Outage, Refusal, reason } from '../../errors.ts'
+import { isHtml, request } from '../../http.ts'
 import { through } from '../../proxy.ts'
 import type { Judgement } from '../../score/answer.ts'
 import { Foreign, Unreadable } from '../../score/unreadable.ts'
@@ -24,7 +24,8 @@ export function model(config: Config): Subject {
       const { MODEL_URL: url } = config
       if (!url) return [{ state: 'note', text: 'MODEL_URL is not set: a simulated model judges' }]
       const ping = await get(below(url, 'ping'), config, signal).catch((error: Error) => error)
-      if (ping instanceof Error && !(ping instanceof Late)) return [unreachable(ping, url)]
+      const late = ping instanceof HttpFailure && ping.kind === 'timeout'
+      if (ping instanceof Error && !late) return [unreachable(ping, url)]
       const loaded = !(ping instanceof Error) && ping.status === 200
       const patient = openPatient(config, url, loaded ? ANSWER_WITHIN : LOAD_WITHIN, signal)
       const began = performance.now()
@@ -36,7 +37,7 @@ export function model(config: Config): Subject {
         signal.throwIfAborted()
         if (error instanceof Refusal) return [await whyRefused(patient, error)]
         if (error instanceof Unreadable && !(error instanceof Foreign))
-          return [{ state: 'wrong', text: `${patient.where}: the model answered ${error.what}`, cure: error.cure }]
+          return [{ state: 'wrong', text: `${patient.where}: ${error.what}`, cure: error.cure! }]
         return [await outage(error as Error, config, url, signal)]
       }
     },
@@ -70,8 +71,8 @@ const unreachable = (error: Error, url: URL) =>
 
 /** An answer that is none of a model. */
 async function outage(error: Error, config: Config, url: URL, signal: AbortSignal): Promise<Finding> {
-  const text = `${shown(url)}: ${reason(error).replace(/: (check MODEL_HEADERS|MODEL_URL is not .*|is MODEL_URL .*)$/, '')}`
-  const status = Number(/answered (\d{3})/.exec(text)?.[1])
+  const text = `${shown(url)}: ${error instanceof Outage && error.cure ? error.what : reason(error)}`
+  const { status = error instanceof Foreign ? 200 : 0, kind } = error as Partial<HttpFailure>
   const bad = (cure: string): Finding => ({ state: 'wrong', text, cure })
   if (status === 401 || status === 403)
     return bad(
@@ -82,12 +83,12 @@ async function outage(error: Error, config: Config, url: URL, signal: AbortSigna
   if (status >= 300 && status < 400) return bad('set MODEL_URL to the new address (often the same with https://)')
   if (status === 502 || status === 503 || status === 429)
     return bad('it is there and not ready: look at the model server')
-  if (/too slow/.test(text))
+  if (kind === 'timeout')
     return bad(`${HONEST + FRAUDS} rows should take less than a second: look at the model server and its machine`)
   if (!status) return unreachable((error.cause as Error) ?? error, url)
   for (const base of bases(url)) {
     const answer = await get(below(base, 'ping'), config, signal).catch(() => undefined)
-    if (answer?.status === 200 && !/<[!a-z]/i.test(answer.text))
+    if (answer?.status === 200 && !isHtml(answer.text))
       return bad(`set MODEL_URL=${base.protocol}//${shown(base)}: there a model server answers`)
   }
   return bad(
