@@ -2,10 +2,10 @@ import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, populate } from 'dotenv'
 import { z } from 'zod'
+import { FEATURES, type Feature, NUMERIC_FEATURES } from './columns.ts'
 import { strangers } from './names.ts'
 import { databases, ENCODED, isLoopback, isWhole, type KafkaCluster, list, placeOf, topics } from './place.ts'
 import { shown } from './shown.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES } from './transaction.ts'
 
 export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
 export type StageName = (typeof STAGES)[number]
@@ -85,7 +85,7 @@ const smtp = url('smtp:', 'smtps:').transform((parsed, ctx): SmtpServer => {
   }
 })
 const features = z.string().transform((text, ctx): readonly Feature[] => {
-  if (text === 'all') return FEATURES as readonly Feature[]
+  if (text === 'all') return FEATURES
   if (text === 'numeric') return NUMERIC_FEATURES
   const columns = list(text)
   const unknown = columns.filter((column) => !(FEATURES as readonly string[]).includes(column))

@@ -1,45 +1,4 @@
-/** The columns of the training file, in its order. The table `predictions` begins with them. */
-export const TRAINING_COLUMNS = [
-  'trans_date_trans_time',
-  'cc_num',
-  'merchant',
-  'category',
-  'amt',
-  'first',
-  'last',
-  'gender',
-  'street',
-  'city',
-  'state',
-  'zip',
-  'lat',
-  'long',
-  'city_pop',
-  'job',
-  'dob',
-  'trans_num',
-  'unix_time',
-  'merch_lat',
-  'merch_long',
-  'is_fraud',
-] as const
-
-/** What a model may see: every training column but the label. */
-export const FEATURES = TRAINING_COLUMNS.filter((column) => column !== 'is_fraud')
-export type Feature = Exclude<(typeof TRAINING_COLUMNS)[number], 'is_fraud'>
-
-/** The nine numeric features that the first project's trainer fits. */
-export const NUMERIC_FEATURES = [
-  'cc_num',
-  'amt',
-  'zip',
-  'lat',
-  'long',
-  'city_pop',
-  'unix_time',
-  'merch_lat',
-  'merch_long',
-] as const satisfies readonly Feature[]
+import { TRAINING_COLUMNS } from './columns.ts'
 
 /** Names of forks for these columns. */
 const ALIASES = new Map(

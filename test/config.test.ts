@@ -4,8 +4,8 @@ import { mkdir, writeFile } from 'node:fs/promises'
 import { parse as parseDotenv } from 'dotenv'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { FEATURES, NUMERIC_FEATURES } from '../src/columns.ts'
 import { ConfigError, readConfig, SETTINGS, unknownNames } from '../src/config.ts'
-import { FEATURES, NUMERIC_FEATURES } from '../src/transaction.ts'
 import { tempDir } from './rows.ts'
 
 type Env = Record<string, string>

@@ -31,7 +31,6 @@ const LONGER: Record<string, number> = {
   'src/config.ts': 512,
   'src/topic/kafka-reader.ts': 378,
   'src/topic/postgres.ts': 428,
-  'src/transaction.ts': 317,
 }
 
 type Import = { of: string; erased: boolean; lazy: boolean }

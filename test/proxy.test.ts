@@ -2,11 +2,11 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { webhook } from '../src/alert/webhook.ts'
+import { FEATURES } from '../src/columns.ts'
 import { Refusal, reason } from '../src/errors.ts'
 import { producerApi } from '../src/fetch/producer.ts'
 import { proxies, proxyOf } from '../src/proxy.ts'
 import { mlflow } from '../src/score/mlflow.ts'
-import { FEATURES } from '../src/transaction.ts'
 import { freePort, httpServer, transaction } from './rows.ts'
 
 const { signal } = new AbortController()

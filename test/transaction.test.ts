@@ -1,16 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import { FEATURES, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../src/columns.ts'
 import { parse, stringify } from '../src/json.ts'
 import { decode } from '../src/topic/topic.ts'
 import {
   BadRow,
   columnsAmong,
-  FEATURES,
   identity,
   isSimulated,
-  NUMERIC_FEATURES,
   stamp,
-  TRAINING_COLUMNS,
   type Transaction,
   toTransaction,
 } from '../src/transaction.ts'

@@ -1,8 +1,9 @@
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
 import { lastFour, maskCards } from '../card.ts'
+import { FEATURES } from '../columns.ts'
 import { csvLine, defuse } from '../csv.ts'
-import { FEATURES, isSimulated, type Prediction } from '../transaction.ts'
+import { isSimulated, type Prediction } from '../transaction.ts'
 import { htmlOf, type Page } from './html.ts'
 import { type Letter, letterKey, type Notice } from './way.ts'
 

@@ -2,11 +2,12 @@ import { existsSync, realpathSync } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
+import { PREDICTION_COLUMNS } from '../columns.ts'
 import { csvLine, defuse } from '../csv.ts'
 import type { KafkaCluster, Place } from '../place.ts'
 import { postgresStore } from '../record/postgres.ts'
 import { sqliteStore } from '../record/sqlite.ts'
-import { PREDICTION_COLUMNS, type Store } from '../record/store.ts'
+import type { Store } from '../record/store.ts'
 import type { Prediction } from '../transaction.ts'
 
 /** Where predictions go that are not the worker's own. */

@@ -1,23 +1,24 @@
 import type { Logger } from 'pino'
+import { COLUMNS, type Column, type ColumnName, PREDICTION_COLUMNS, TABLE } from '../columns.ts'
 import { Refusal } from '../errors.ts'
 import { stringify } from '../json.ts'
 import { shownServer } from '../place.ts'
 import { migrate, openPostgres, type Rows } from '../postgres.ts'
 import { identity, type Prediction } from '../transaction.ts'
-import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
+import type { Store } from './store.ts'
 
-const TYPES: Record<string, string> = {
-  trans_date_trans_time: 'timestamptz',
-  dob: 'date',
-  is_fraud: 'smallint',
-  prediction: 'smallint',
-  fraud_confirmed: 'smallint',
+const TYPES: Record<Column['type'], string> = {
+  text: 'text',
+  integer: 'bigint',
+  real: 'double precision',
+  flag: 'smallint',
+  date: 'date',
+  time: 'timestamptz',
 }
-const type = (column: string) =>
-  TYPES[column] ?? (INTEGERS.includes(column) ? 'bigint' : REALS.includes(column) ? 'double precision' : 'text')
+const type = (column: ColumnName) => TYPES[TABLE[column].type]
 const migrations = (table: string) => [
   `CREATE TABLE ${table} (
-    ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n    ')},
+    ${COLUMNS.map((c) => `${c} ${type(c)}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n    ')},
     PRIMARY KEY (trans_num, event_time)
   )`,
   // NOT VALID: holds from now on, and does not read a large table under its lock.

@@ -1,19 +1,20 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
+import { COLUMNS, type Column, PREDICTION_COLUMNS, TABLE } from '../columns.ts'
 import { Refusal } from '../errors.ts'
 import { ask, failure, isBusy, openSqlite, type Step } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
 import { plural } from '../text.ts'
 import type { Prediction } from '../transaction.ts'
-import { COLUMNS, INTEGERS, PREDICTION_COLUMNS, REALS, REQUIRED, type Store } from './store.ts'
+import type { Store } from './store.ts'
 
 /** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
 const ROW_IS_BAD = [18, 19, 20]
 
-const type = (column: string) => (INTEGERS.includes(column) ? 'INTEGER' : REALS.includes(column) ? 'REAL' : 'TEXT')
+const TYPES: Partial<Record<Column['type'], string>> = { integer: 'INTEGER', flag: 'INTEGER', real: 'REAL' }
 const STEPS: readonly Step[] = [
   `CREATE TABLE predictions (
-  ${COLUMNS.map((c) => `${c} ${type(c)}${REQUIRED.includes(c) ? ' NOT NULL' : ''}`).join(',\n  ')},
+  ${COLUMNS.map((c) => `${c} ${TYPES[TABLE[c].type] ?? 'TEXT'}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n  ')},
   PRIMARY KEY (trans_num, event_time)
 ) STRICT`,
   (db) => {

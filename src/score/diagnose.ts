@@ -1,5 +1,5 @@
+import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../columns.ts'
 import { plural } from '../text.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../transaction.ts'
 
 /** The names of our columns that a text holds, in training order: all of it that is safe to show. */
 const columnsIn = (text: string) =>
@@ -216,4 +216,4 @@ export function refusedColumns(whole: string): RefusedColumns {
     foreign: [...new Set([...wanted, ...lacking])].filter((name) => !(ours as readonly string[]).includes(name)),
   }
 }
-const ours = FEATURES as readonly Feature[]
+const ours = FEATURES

@@ -1,8 +1,9 @@
+import type { Feature } from '../columns.ts'
 import { HttpFailure, Outage, Refusal } from '../errors.ts'
 import { glimpse, type HttpAnswer, isHtml, request } from '../http.ts'
 import { stringify } from '../json.ts'
 import { orProxy, through } from '../proxy.ts'
-import type { Feature, Transaction } from '../transaction.ts'
+import type { Transaction } from '../transaction.ts'
 import { type Judgement, openAnswers, Unproven } from './answer.ts'
 import { diagnose } from './diagnose.ts'
 

@@ -1,10 +1,11 @@
 import type { Logger } from 'pino'
+import type { Feature } from '../columns.ts'
 import { HttpFailure } from '../errors.ts'
 import { isolate } from '../isolate.ts'
 import { consume, type Stage } from '../stage.ts'
 import { plural } from '../text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
-import type { Feature, Prediction, Transaction } from '../transaction.ts'
+import type { Prediction, Transaction } from '../transaction.ts'
 import type { Model } from './mlflow.ts'
 
 export type ScoreOptions = {

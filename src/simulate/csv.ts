@@ -1,5 +1,6 @@
+import { TRAINING_COLUMNS } from '../columns.ts'
 import { csvLine } from '../csv.ts'
-import { TRAINING_COLUMNS, toTransaction } from '../transaction.ts'
+import { toTransaction } from '../transaction.ts'
 import { type HistoryOptions, history } from './history.ts'
 
 const ROWS_PER_CHUNK = 500 // about 120 kB

@@ -5,9 +5,10 @@ import { type ParsedMail, simpleParser } from 'mailparser'
 import { describe, expect, test } from 'vitest'
 import { compose, deservesMail } from '../../src/alert/alert.ts'
 import { type Letter, letterKey } from '../../src/alert/way.ts'
+import { FEATURES } from '../../src/columns.ts'
 import { stringify } from '../../src/json.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import { FEATURES, type Prediction, toTransaction } from '../../src/transaction.ts'
+import { type Prediction, toTransaction } from '../../src/transaction.ts'
 import { LONG_CARD, NOTHING, prediction, row, tempDir } from '../rows.ts'
 
 const ADDRESSES = {

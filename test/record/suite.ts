@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { COLUMNS } from '../../src/columns.ts'
 import { Refusal } from '../../src/errors.ts'
-import { PREDICTION_COLUMNS, REVIEW_COLUMNS, type Store } from '../../src/record/store.ts'
+import type { Store } from '../../src/record/store.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { LONG_CARD, NOTHING, prediction, transaction } from '../rows.ts'
 
@@ -13,7 +14,6 @@ export type Place = AsyncDisposable & {
   sql(text: string): Promise<Record<string, unknown>[]>
 }
 
-const COLUMNS = [...PREDICTION_COLUMNS, ...REVIEW_COLUMNS]
 const ALL = 'SELECT * FROM predictions ORDER BY event_time, trans_num'
 const UNREVIEWED = { fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
 const predictions = (count: number, from = 1) => Array.from({ length: count }, (_, i) => prediction(from + i))

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../src/columns.ts'
 import { diagnose, refusedColumns } from '../../src/score/diagnose.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../src/transaction.ts'
 import { LONG_CARD } from '../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
 
@@ -147,12 +147,7 @@ test.for<[what: string, names: readonly string[], sent: readonly Feature[], said
   ['an index column', ['Unnamed: 0', 'amt'], SOME, /index column .* index_col=0/],
   ['the label', ['is_fraud'], SOME, /label is_fraud.* without the label/],
   ['a name that holds a card', ['4111111111111111 of'], SOME, /1 column that the worker does not have: let/],
-  [
-    'columns of ours, when all are sent',
-    ['amt'],
-    FEATURES as readonly Feature[],
-    /^Model is missing inputs \(amt\).* If the model was not/,
-  ],
+  ['columns of ours, when all are sent', ['amt'], FEATURES, /^Model is missing inputs \(amt\).* If the model was not/],
 ])('recommends no setting that cannot help, where its signature has %s', ([, names, sent, said]) => {
   const found = diagnose(refusals.missingInputs(...names), sent)
   expect(found).toMatch(said)
@@ -172,7 +167,7 @@ const NOT_IN_POOL = (column: string) =>
   `catboost/libs/data/model_dataset_compatibility.cpp:72: Feature ${column} is present in model but not in pool.`
 const CANNOT =
   'Bad value for num_feature[non_default_doc_idx=0,feature_idx=4]="Kutch": Cannot convert \'Kutch\' to float'
-const ALL = FEATURES as readonly Feature[]
+const ALL = FEATURES
 const FOREIGN = /columns? that the worker does not have: let the model make/
 const INDEX = /index column .*: drop that before the fit/
 const LABEL = /label is_fraud.* without the label/

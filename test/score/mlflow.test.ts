@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test } from 'vitest'
+import { FEATURES, NUMERIC_FEATURES } from '../../src/columns.ts'
 import { HttpFailure, Outage, Refusal, reason } from '../../src/errors.ts'
 import { type MlflowOptions, mlflow } from '../../src/score/mlflow.ts'
 import { Foreign, Unreadable } from '../../src/score/unreadable.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES, type Transaction } from '../../src/transaction.ts'
+import type { Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, transaction } from '../rows.ts'
 import { refusals } from './refusals.ts'
 import { byAmount, modelServer, type Saying } from './server.ts'
@@ -22,7 +23,7 @@ async function model(options: Partial<MlflowOptions>, ...sayings: (Saying | (() 
   const { judge } = mlflow({
     url: server.url,
     headers: secret,
-    features: FEATURES as readonly Feature[],
+    features: FEATURES,
     unixTimeUnit: 's',
     threshold: 0.5,
     ...options,

@@ -1,9 +1,10 @@
 import { expect, test } from 'vitest'
+import { FEATURES } from '../../src/columns.ts'
 import { type Model, mlflow } from '../../src/score/mlflow.ts'
 import { scoreStage } from '../../src/score/score.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Reader } from '../../src/topic/topic.ts'
-import { type DeadLetter, FEATURES, type Feature, type Transaction } from '../../src/transaction.ts'
+import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { held, LONG_CARD, listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from './refusals.ts'
 import { byAmount, modelServer, type Row, refused, type Saying } from './server.ts'
@@ -31,7 +32,7 @@ async function world(say: (rows: Row[], before: number) => Saying | Promise<Sayi
       const model = mlflow({
         url: server.url,
         headers: { authorization: 'Bearer s3cret-token' },
-        features: FEATURES as readonly Feature[],
+        features: FEATURES,
         unixTimeUnit: 's',
         threshold: 0.5,
         deadlines: { first: 20_000, later },

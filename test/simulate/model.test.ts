@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { FEATURES, NUMERIC_FEATURES } from '../../src/columns.ts'
 import { stringify } from '../../src/json.ts'
 import { simulatedModel } from '../../src/simulate/model.ts'
 import { population, type Row } from '../../src/simulate/population.ts'
-import { FEATURES, NUMERIC_FEATURES, toTransaction } from '../../src/transaction.ts'
+import { toTransaction } from '../../src/transaction.ts'
 
 let model: Awaited<ReturnType<typeof simulatedModel>>
 beforeAll(async () => {

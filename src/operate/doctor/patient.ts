@@ -1,3 +1,4 @@
+import type { Feature } from '../../columns.ts'
 import type { Config } from '../../config.ts'
 import { type HttpAnswer, request } from '../../http.ts'
 import { stringify } from '../../json.ts'
@@ -5,7 +6,7 @@ import { type Judgement, Unproven } from '../../score/answer.ts'
 import { type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
 import { mlflow } from '../../score/mlflow.ts'
 import { population } from '../../simulate/population.ts'
-import { type Feature, type Transaction, toTransaction } from '../../transaction.ts'
+import { type Transaction, toTransaction } from '../../transaction.ts'
 
 /** ms for an answer of a model that is loaded; the worker gives it as long */
 export const ANSWER_WITHIN = 75_000

@@ -1,7 +1,7 @@
+import { FEATURES, type Feature, NUMERIC_FEATURES, TABLE } from '../../columns.ts'
 import { Refusal, reason } from '../../errors.ts'
 import { foreignColumns, type RefusedColumns, refusedColumns } from '../../score/diagnose.ts'
 import { plural } from '../../text.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../transaction.ts'
 import type { Finding } from './check.ts'
 import { type Patient, signatureOf, type Unit } from './patient.ts'
 
@@ -76,8 +76,8 @@ async function tryOthers(
   const trials: Trials = { missing: first.missing, unseen: new Set(first.unseen), foreign: new Set() }
   if (first.disordered) trials.ordered = features
   const step = (from: readonly Feature[], { missing, unseen }: RefusedColumns) =>
-    (FEATURES as readonly Feature[]).filter((f) => (from.includes(f) || missing.includes(f)) && !unseen.includes(f))
-  const next: (readonly Feature[])[] = [step(features, first), FEATURES as readonly Feature[], NUMERIC_FEATURES]
+    FEATURES.filter((f) => (from.includes(f) || missing.includes(f)) && !unseen.includes(f))
+  const next: (readonly Feature[])[] = [step(features, first), FEATURES, NUMERIC_FEATURES]
   if (signature && signature.size > 0) next.unshift([...signature.keys()])
   for (let columns = next.shift(); columns && tried.size < MOST_TRIALS; columns = next.shift()) {
     if (columns.length === 0 || tried.has(nameOf(columns))) continue
@@ -120,6 +120,4 @@ const same = (a: readonly Feature[], b: readonly string[]) =>
 const nameOf = (columns: readonly Feature[]) =>
   same(columns, FEATURES) ? 'all' : same(columns, NUMERIC_FEATURES) ? 'numeric' : columns.join(',')
 
-const DOUBLES: readonly Feature[] = ['amt', 'lat', 'long', 'merch_lat', 'merch_long']
-const typeOf = (column: Feature) =>
-  DOUBLES.includes(column) ? 'double' : (NUMERIC_FEATURES as readonly Feature[]).includes(column) ? 'long' : 'string'
+const typeOf = (column: Feature) => ({ real: 'double', integer: 'long' })[TABLE[column].type as string] ?? 'string'

@@ -1,5 +1,5 @@
+import { type Feature, NUMERIC_FEATURES } from '../../../src/columns.ts'
 import { type Json, parse } from '../../../src/json.ts'
-import { type Feature, NUMERIC_FEATURES } from '../../../src/transaction.ts'
 import { httpServer } from '../../rows.ts'
 import { refusals } from '../../score/refusals.ts'
 

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
+import { FEATURES, NUMERIC_FEATURES } from '../../../src/columns.ts'
 import { simulatedModel } from '../../../src/simulate/model.ts'
-import { FEATURES, type Feature, NUMERIC_FEATURES } from '../../../src/transaction.ts'
 import { freePort } from '../../rows.ts'
 import { refusals, UNFIT_TO_SHOW } from '../../score/refusals.ts'
 import { consultOn } from './consult.ts'
 import { type FakeMlflow, fakeMlflow, inferred } from './mlflow-server.ts'
 
-const ALL = FEATURES as readonly Feature[]
+const ALL = FEATURES
 const NINE = inferred(NUMERIC_FEATURES)
 const NUMERIC = { MODEL_FEATURES: 'numeric' }
 /** What is said of a model that behaves so. */

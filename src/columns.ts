@@ -1,0 +1,58 @@
+/** `flag`: 0 or 1. `time`: UTC, to the second. `required`: never empty. */
+export type Column = { type: 'text' | 'integer' | 'real' | 'flag' | 'date' | 'time'; required?: true }
+
+/** The columns of the training file, in its order. The table `predictions` begins with them. */
+const TRAINING = {
+  trans_date_trans_time: { type: 'time', required: true },
+  cc_num: { type: 'integer', required: true },
+  merchant: { type: 'text' },
+  category: { type: 'text' },
+  amt: { type: 'real', required: true },
+  first: { type: 'text' },
+  last: { type: 'text' },
+  gender: { type: 'text' },
+  street: { type: 'text' },
+  city: { type: 'text' },
+  state: { type: 'text' },
+  zip: { type: 'integer' },
+  lat: { type: 'real' },
+  long: { type: 'real' },
+  city_pop: { type: 'integer' },
+  job: { type: 'text' },
+  dob: { type: 'date' },
+  trans_num: { type: 'text', required: true },
+  unix_time: { type: 'integer', required: true },
+  merch_lat: { type: 'real' },
+  merch_long: { type: 'real' },
+  is_fraud: { type: 'flag' },
+} as const satisfies Record<string, Column>
+const PREDICTED = {
+  prediction: { type: 'flag', required: true },
+  score: { type: 'real' },
+  model: { type: 'text' },
+  event_time: { type: 'integer', required: true },
+  fetched_at: { type: 'integer', required: true },
+  predicted_at: { type: 'integer', required: true },
+} as const satisfies Record<string, Column>
+/** The reviewer's, null until then. */
+const REVIEWED = {
+  fraud_confirmed: { type: 'flag' },
+  reviewed_at: { type: 'integer' },
+  reviewed_by: { type: 'text' },
+} as const satisfies Record<string, Column>
+
+/** The table `predictions`, in its order. All else that is said of columns follows from it. */
+export const TABLE: Record<ColumnName, Column> = { ...TRAINING, ...PREDICTED, ...REVIEWED }
+export type ColumnName = keyof typeof TRAINING | keyof typeof PREDICTED | keyof typeof REVIEWED
+
+const namesOf = <T extends object>(columns: T) => Object.keys(columns) as (keyof T)[]
+export const TRAINING_COLUMNS = namesOf(TRAINING)
+/** What a worker writes. */
+export const PREDICTION_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED })
+export const COLUMNS = namesOf(TABLE)
+
+/** What a model may see: every training column but the label. */
+export type Feature = Exclude<keyof typeof TRAINING, 'is_fraud'>
+export const FEATURES = TRAINING_COLUMNS.filter((column) => column !== 'is_fraud')
+/** The nine numeric features that the first project's trainer fits. */
+export const NUMERIC_FEATURES = FEATURES.filter((column) => ['integer', 'real'].includes(TABLE[column].type))
