@@ -24,7 +24,7 @@ if (!ENGINES.includes(engineName) || !(count >= 100) || !(kills >= 0)) {
   process.exit(2)
 }
 /** ms without any progress after which it is over */
-const PATIENCE = 120_000
+const PATIENCE = 90_000
 
 const rows = plan(count)
 await using dir = await tempDir()
@@ -73,10 +73,9 @@ for (
   await sleep(300)
 ) {
   const there = new Set((await engine.rows()).map(({ trans_num }) => trans_num))
-  if (world.state.next > count) world.settle()
   const left = world.owed().filter(({ trans_num }) => !there.has(trans_num)).length
   const unmailed = world.frauds().filter(({ trans_num }) => !mailed().has(String(trans_num))).length
-  if (world.state.next > count && left + unmailed === 0) break
+  if (world.drained() && left + unmailed === 0) break
   const now = `${world.state.next} ${there.size} ${unmailed}`
   if (now !== seen) moved = performance.now()
   seen = now

@@ -47,8 +47,8 @@ export async function openWorld(rows: readonly Row[], { faults }: { faults: bool
         if (!outage) return response.destroy()
         return response.writeHead(outage.status, { 'content-type': outage.type }).end(outage.text)
       }
-      last = rows[state.next++]
-      if (!last) return response.writeHead(503).end('gone')
+      if (state.next === rows.length) return response.writeHead(503).end('gone')
+      last = rows[state.next++]!
       response.end(body([last === unreadable ? { ...last, amt: 'much' } : last], { doubled: state.next % 2 === 0 }))
     }),
   )
@@ -106,11 +106,8 @@ export async function openWorld(rows: readonly Row[], { faults }: { faults: bool
       last = undefined
       return excused
     },
-    /** Nothing cuts off what was delivered last: it is owed, too. */
-    settle() {
-      if (last) owed.add(last)
-      last = undefined
-    },
+    /** Everything was delivered, and the worker has come back for more. */
+    drained: () => state.next === rows.length && !last,
     /** The mails that were taken, and those of which nobody knows. */
     mails: () => smtp.seen.map(({ raw, taken }) => ({ of: transNum(raw), raw, taken })),
     [Symbol.asyncDispose]: () => opened.disposeAsync(),
