@@ -87,7 +87,7 @@ async function beside<T>(work: (topics: Topics, config: Config, log: Logger) => 
   }
 }
 async function withStore<T>(config: Config, log: Logger, work: (store: Store) => Promise<T>): Promise<T> {
-  const store = openStore(config, log)
+  const store = await openStore(config, log)
   try {
     return await work(store)
   } finally {
@@ -150,7 +150,7 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
     await using open = new AsyncDisposableStack()
     const work = async () => {
       if (stage === 'record') {
-        const store = open.adopt(openStore(config, log), (s) => s.close())
+        const store = open.adopt(await openStore(config, log), (s) => s.close())
         return replay({ ...range, stage, store, batchSize: config.RECORD_BATCH_SIZE })
       }
       if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])

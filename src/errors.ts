@@ -1,3 +1,5 @@
+import { shownServer } from './place.ts'
+
 /** An outage that says what to do about it: `cure`, after what it is. */
 export class Outage extends Error {
   readonly what: string
@@ -75,6 +77,16 @@ export class TakenOver extends Error {
     super(`another process has taken over as reader ${reader}`)
   }
 }
+
+/** Connections are handed around between clients: locks, LISTEN and settings of a session hold nothing. */
+export class Pooled extends Error {
+  constructor(url: URL) {
+    super(`${shownServer(url)}: this is a pooler in transaction mode: connect directly, or use session mode`)
+  }
+}
+
+/** The database was written by a newer program. */
+export class NewerSchema extends Error {}
 
 /** Data that is too large for one text or buffer: the world's, not the program's. */
 const TOO_LARGE = /^Invalid (string|array|array buffer|typed array) length|^Array buffer allocation failed/

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import pg from 'pg'
 import type { Logger } from 'pino'
 import { trustCure } from './certificate.ts'
-import { reason } from './errors.ts'
+import { NewerSchema, Pooled, reason } from './errors.ts'
 import { shownServer } from './place.ts'
 import { backoff } from './stage.ts'
 import { seconds } from './text.ts'
@@ -223,13 +223,6 @@ export function openPostgres(url: URL, { connections, session = false, log }: Po
   }
 }
 
-/** Connections are handed around between clients: locks, LISTEN and settings of a session hold nothing. */
-export class Pooled extends Error {
-  constructor(url: URL) {
-    super(`${shownServer(url)}: this is a pooler in transaction mode: connect directly, or use session mode`)
-  }
-}
-
 /** Names a process of the server for good; a number alone may be that of another server behind the same address. */
 export const WHO = 'SELECT pid, backend_start::text FROM pg_stat_activity WHERE pid = pg_backend_pid()'
 /** Which of two connections asks: in no order in which servers are handed out in turn would each meet its own again. */
@@ -251,9 +244,6 @@ export async function assertSessions(db: Postgres, url: URL): Promise<void> {
     met[turn] = who
   }
 }
-
-/** The database was written by a newer program. */
-export class NewerSchema extends Error {}
 
 /**
  * Brings one part of the schema to its newest version: `migrations[0]` makes version 1, and so on. However many processes

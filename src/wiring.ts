@@ -3,17 +3,15 @@ import { mails, outbox, smtp } from './alert/email.ts'
 import type { Way } from './alert/way.ts'
 import { webhook } from './alert/webhook.ts'
 import { type Config, ConfigError } from './config.ts'
+import { NewerSchema, Pooled } from './errors.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { openRoom } from './fetch/room.ts'
 import type { Watch } from './operate/watch.ts'
 import { type KafkaCluster, shownPlace } from './place.ts'
-import { NewerSchema, Pooled } from './postgres.ts'
-import { postgresStore } from './record/postgres.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import { eventually, type Stage } from './stage.ts'
-import { postgresTopics } from './topic/postgres.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
@@ -50,7 +48,7 @@ export async function wire(
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   const records = STAGES.includes('record')
   const store = records
-    ? metrics.store(opening.adopt(openStore(config, log, { worker: true }), (s) => s.close()))
+    ? metrics.store(opening.adopt(await openStore(config, log, { worker: true }), (s) => s.close()))
     : undefined
   if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && records)
     log.warn(
@@ -100,7 +98,10 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
   const options = { log, worker, retentionDays, unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const) }
   if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
   try {
-    if (place.engine === 'postgres') return await postgresTopics({ ...options, url: place.url })
+    if (place.engine === 'postgres') {
+      const { postgresTopics } = await import('./topic/postgres.ts')
+      return await postgresTopics({ ...options, url: place.url })
+    }
     const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
     return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
   } catch (error) {
@@ -109,8 +110,11 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
   }
 }
 
-export const openStore = ({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Store =>
-  place.engine === 'sqlite' ? sqliteStore(place.path, worker ? { log } : undefined) : postgresStore(place.url, log)
+export async function openStore({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Promise<Store> {
+  if (place.engine === 'sqlite') return sqliteStore(place.path, worker ? { log } : undefined)
+  const { postgresStore } = await import('./record/postgres.ts')
+  return postgresStore(place.url, log)
+}
 
 function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {
   const { KAFKA_CA: ca, KAFKA_CERT: cert, KAFKA_KEY: key, KAFKA_USERNAME: username, KAFKA_PASSWORD: password } = config

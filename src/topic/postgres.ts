@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type pg from 'pg'
 import type { Logger } from 'pino'
-import { TakenOver } from '../errors.ts'
+import { Pooled, TakenOver } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
-import { assertSessions, migrate, openPostgres, Pooled, type Postgres, type Query, WHO } from '../postgres.ts'
+import { assertSessions, migrate, openPostgres, type Postgres, type Query, WHO } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
 import {
   BATCH_BYTES,

@@ -20,7 +20,7 @@ export type DoctorOptions = {
   env: NodeJS.ProcessEnv
   /** for a command beside a worker */
   openTopics(): Promise<Topics>
-  openStore(): Store
+  openStore(): Promise<Store>
   /** no call of the producer: it would cost a transaction, or come too soon */
   offline: boolean
   /** a test mail, and a test post to the webhook */

@@ -66,7 +66,7 @@ export function topicsSubject(
 }
 
 /** The database: a row there and back, in a transaction that is taken back. */
-export function database({ DATABASE_URL: place }: Config, openStore: () => Store): Subject {
+export function database({ DATABASE_URL: place }: Config, openStore: () => Promise<Store>): Subject {
   return {
     name: 'database',
     within: WITHIN,
@@ -74,7 +74,7 @@ export function database({ DATABASE_URL: place }: Config, openStore: () => Store
       const where = shownPlace(place)
       let store: Store | undefined
       try {
-        store = openStore()
+        store = await openStore()
         const { probe } = store
         const found = await orAborted(
           signal,
