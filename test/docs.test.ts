@@ -49,6 +49,12 @@ test.for(Object.entries(GENERATED))(
   },
 )
 
+test('ARCHITECTURE.md has a line for every file of src, or for its folder', () => {
+  const named = [...file('ARCHITECTURE.md').matchAll(/\]\((src\/[^)]+)\)/g)].map(([, path]) => path)
+  const files = globSync('src/**/*.{ts,cjs}', { cwd: ROOT })
+  expect(files.filter((path) => !named.includes(path) && !named.includes(dirname(path)))).toEqual([])
+})
+
 describe('the table of the promises', () => {
   const [, table = ''] = file('ARCHITECTURE.md').split('\n## Promises\n')
   const rows = [...table.matchAll(/^\| (.*?) ?\| (\S+) \| (.+) \|$/gm)]
