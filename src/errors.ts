@@ -41,6 +41,11 @@ type HttpOptions = OutageOptions &
 /** The other side answered, and said no to these records. Any other error is an outage and says nothing of them. */
 export class Refusal extends Error {}
 
+/** A file is not what it was when it was closed; the message says what to do. */
+export class FileFault extends Error {}
+/** Its pages make no sense. */
+export class DamagedFile extends FileFault {}
+
 /** What stands in the way of a letter, as far as a program has to know it. */
 export type Obstacle = 'no server' | 'unreachable' | 'unencrypted' | 'login refused' | 'login missing' | 'login put off'
 
@@ -100,7 +105,7 @@ export function isBug(error: unknown): boolean {
 }
 
 /** An error and its causes, which may go round in a circle. */
-const causes = (error: unknown): Error[] => {
+export const causes = (error: unknown): Error[] => {
   const found: Error[] = []
   for (let e = error; e instanceof Error && !found.includes(e); e = e.cause) found.push(e)
   return found

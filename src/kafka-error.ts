@@ -33,7 +33,8 @@ export function explained(error: unknown): Error {
   collect(error)
   const all = [...said]
   const hint = all.length === 1 && HINTS.find(([pattern]) => pattern.test(all[0]!))?.[1]
-  return new Error(hint ? `${all[0]} (${hint})` : all.join('; '))
+  const { code } = error as { code?: unknown }
+  return Object.assign(new Error(hint ? `${all[0]} (${hint})` : all.join('; ')), code === undefined ? {} : { code })
 }
 function words(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
@@ -54,6 +55,9 @@ export const saysBroker = (error: unknown, ...names: string[]) =>
 export async function within<T>(work: Promise<T>): Promise<T> {
   work.catch(() => {})
   const late = Promise.withResolvers<never>()
-  const timer = setTimeout(() => late.reject(new Error(`no answer for ${GIVE_UP / 1000} s`)), GIVE_UP)
+  const timer = setTimeout(
+    () => late.reject(Object.assign(new Error(`no answer for ${GIVE_UP / 1000} s`), { code: 'ETIMEDOUT' })),
+    GIVE_UP,
+  )
   return Promise.race([work, late.promise]).finally(() => clearTimeout(timer))
 }

@@ -13,7 +13,7 @@ import {
 import { dirname } from 'node:path'
 import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
-import { reason } from './errors.ts'
+import { DamagedFile, FileFault, reason } from './errors.ts'
 import { makeFolder, savedAs } from './sqlite.ts'
 
 /** ms between looks at an open file: what happens to it is known within that, and before each write */
@@ -35,7 +35,7 @@ export function assertWhole(db: DatabaseSync, path: string) {
     .all()
     .map(({ quick_check }) => String(quick_check))
   if (found[0] !== 'ok' && !found[0]?.startsWith('CHECK constraint'))
-    throw new Error(`${path} is damaged (${found[0]}): stop what uses it, and restore a backup`)
+    throw new DamagedFile(`${path} is damaged (${found[0]}): stop what uses it, and restore a backup`)
 }
 
 /**
@@ -50,7 +50,7 @@ export function assertMark(path: string, found: Mark) {
   } catch {} // none yet, or cut off when the power failed
   for (const [what, count] of Object.entries(noted))
     if (count > (found[what] ?? 0))
-      throw new Error(
+      throw new FileFault(
         `${path} holds less than it did (${what}: ${found[what] ?? 0} of ${count}): its -wal was deleted or damaged, or it is an older copy. Put the right files back, or delete ${file} to go on with what is there`,
       )
 }

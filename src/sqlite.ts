@@ -1,6 +1,7 @@
 import { closeSync, existsSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { DamagedFile, FileFault, NewerSchema } from './errors.ts'
 
 /** The first release without the WAL-reset bug, which could corrupt a database (https://sqlite.org/wal.html). */
 const OLDEST_SQLITE = '3.51.3'
@@ -30,7 +31,7 @@ export function openSqlite(path: string, steps: readonly Step[], mark?: string):
       const ours = found > 0 ? !mark || has(db, mark) : ask(db, 'SELECT count(*) FROM sqlite_schema') === 0
       if (!ours) throw new Error('it is a database of something else: are TOPICS_URL and DATABASE_URL swapped?')
       if (found > steps.length)
-        throw new Error(
+        throw new NewerSchema(
           `it has schema version ${found} and this program knows version ${steps.length}: update the program, or move the file away`,
         )
       if (found < steps.length) migrate(db, steps)
@@ -61,14 +62,14 @@ export function fileOf(path: string): string {
   makeFolder(dirname(path))
   if (!existsSync(path)) {
     if (existsSync(savedAs(path)))
-      throw new Error(
+      throw new FileFault(
         `${savedAs(path)} is there, saved when ${path} was deleted: move it to ${path}, or away to begin anew`,
       )
     closeSync(openSync(path, 'a'))
   }
   const found = statSync(path)
   if (found.isFile() && found.nlink > 1)
-    throw new Error(
+    throw new FileFault(
       'the file has a second name (a hard link), by which its -wal is not found: remove that name, or make it a copy',
     )
   return realpathSync(path)
@@ -101,8 +102,9 @@ export const isBusy = (error: unknown): boolean =>
 
 /** What SQLite says of a file, with what to do where its pages make no sense. */
 export function failure(what: string, path: string, cause: unknown): Error {
-  const cure = DAMAGED.includes(codeOf(cause)) ? ', which is damaged: npm run doctor says more; restore a backup' : ''
-  return new Error(`${what} ${path}${cure}`, { cause })
+  if (!DAMAGED.includes(codeOf(cause))) return new Error(`${what} ${path}`, { cause })
+  const cure = 'which is damaged: npm run doctor says more; restore a backup'
+  return new DamagedFile(`${what} ${path}, ${cure}`, { cause })
 }
 
 function assertEqual(what: string, found: unknown, wanted: unknown) {

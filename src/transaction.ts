@@ -76,7 +76,14 @@ export type Prediction = Transaction & {
 }
 
 /** What can never pass as it is, and why. `record` is the row, transaction, prediction or body as it was. */
-export type DeadLetter = { stage: 'fetch' | 'score' | 'record'; at: number; reason: string; record: unknown }
+export type DeadLetter = {
+  stage: 'fetch' | 'score' | 'record'
+  at: number
+  reason: string
+  record: unknown
+  /** a message of another program, in Kafka */
+  foreign?: true
+}
 
 /** Two sightings with the same identity are one transaction. `trans_num` alone repeats within hours. */
 export const identity = (t: Pick<Transaction, 'trans_num' | 'event_time'>) => `${t.trans_num}@${t.event_time}`

@@ -129,3 +129,46 @@ test('the functions that may have more than 80 lines are in files that there are
   expect(all).toBe('src/**')
   expect(longer.filter((path) => !FILES.includes(path))).toEqual([])
 })
+
+/** Where the words of other systems are read, as nothing else tells what is meant. */
+const READS_OTHERS: Record<string, string> = {
+  'src/certificate.ts': 'Node.js has many codes, and one cure, for a signer that nobody knows',
+  'src/errors.ts': 'V8 has no code for what is too large',
+  'src/http.ts': 'axios has one code for several failures',
+  'src/run.ts': 'Node.js adds advice of its own to what is wrong with an argument',
+  'src/postgres.ts': 'pg has no code for a server without TLS',
+  'src/kafka-error.ts': 'the library hides its reasons in texts',
+  'src/alert/email.ts': 'nodemailer and OpenSSL say it in texts alone',
+  'src/operate/doctor/check.ts': 'the system, OpenSSL, PostgreSQL, Kafka and SQLite: a person is told what to do',
+}
+/** An expression that is what an error says, and a pattern or a text that it is held against. */
+const SAID = /\b(?:\w+\.message|reason\([^()]*\)|plainly\([^()]*\)|String\((?:error|cause|e)\))/
+const said = (source: string) => [
+  ...[...source.matchAll(/\bconst (\w+) = (.*)/g)].filter(([, , value]) => SAID.test(value!)).map(([, name]) => name!),
+  ...[...source.matchAll(/\bconst \{([^}]*)\} = \(?(?:error|cause|e|failure)\b/g)].flatMap(([, names]) =>
+    names!.split(/[,\s]+/).filter((name) => name === 'message' || name === 'reason'),
+  ),
+]
+function parsed(source: string): string[] {
+  const words = `(?:${[SAID.source, ...said(source).map((name) => `\\b${name}`)].join('|')})`
+  const held = [
+    `(?:test|exec)\\(${words}`,
+    `${words}\\)?\\.(?:match|matchAll|search|includes|startsWith|endsWith|replace|split)\\(`,
+    `${words} [!=]== ['"\`]`,
+  ]
+  return source.split('\n').filter((line) => held.some((pattern) => new RegExp(pattern).test(line)))
+}
+
+test('nobody reads what our own errors say: they have types', () => {
+  const found = FILES.filter((path) => parsed(file(path)).length > 0)
+  expect(found.filter((path) => !(path in READS_OTHERS))).toEqual([])
+  expect(Object.keys(READS_OTHERS).filter((path) => !FILES.includes(path))).toEqual([])
+})
+
+test.for([
+  'if (/answered 5/.test(error.message)) return',
+  "if (reason(error).startsWith('cannot reach')) return",
+  "if (e.message === 'stopped') return",
+  'const text = reason(error)\nconst status = /answered (\\d+)/.exec(text)',
+  "const { message } = error\nreturn message.includes('too slow')",
+])('a line that does is found: %s', (source) => expect(parsed(source)).toHaveLength(1))

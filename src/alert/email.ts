@@ -245,10 +245,16 @@ function explain(
     return new SendFailure(`no answer to a mail that was handed over, it may arrive twice: ${late ?? said}`, {
       scope: 'message',
       delivered: 'maybe',
-      code: originalCode,
+      code: late ? 'timeout' : originalCode,
     })
   const absent = originalCode !== undefined && NO_SERVER.includes(originalCode)
-  return blocked(`cannot reach the mail server: ${late ?? said}`, absent ? 'no server' : 'unreachable')
+  if (late)
+    return new SendFailure(`cannot reach the mail server: ${late}`, {
+      scope: 'channel',
+      obstacle: 'unreachable',
+      code: 'timeout',
+    })
+  return blocked(`cannot reach the mail server: ${said}`, absent ? 'no server' : 'unreachable')
 }
 
 /** Mails as files in a folder, for a first run. A file is whole or not there. */

@@ -4,12 +4,15 @@ import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
 import { plural } from '../text.ts'
-import { FOREIGN, foreignTransaction } from '../topic/kafka-message.ts'
+import { foreignTransaction } from '../topic/kafka-message.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
 const stays = (why: string) => `stays: ${why}`
 const MISSING = 'there is no such dead letter, or it was put back already'
+
+/** how the reason of another program's message begins, in a letter of a time when nothing else told it */
+const FOREIGN = 'a foreign message'
 
 /** characters of what was set aside that are searched for card numbers, before the first of them are shown */
 const SEARCHED = 4096
@@ -70,7 +73,7 @@ export async function retryLetters(
   }
   return { lines, stuck }
 
-  async function retry(id: string, { stage, record, reason: first }: DeadLetter): Promise<string | undefined> {
+  async function retry(id: string, { stage, record, reason: first, foreign }: DeadLetter): Promise<string | undefined> {
     const retried = { 'dead-letters': [{ retried: id, at: Date.now() }] }
     if (stage === 'record') {
       const refusal = await store.insert([record as Prediction]).then(
@@ -86,7 +89,7 @@ export async function retryLetters(
       return undefined
     }
     const { body } = record as { body?: string }
-    if (first.startsWith(FOREIGN)) {
+    if (foreign || first.startsWith(FOREIGN)) {
       let transaction: Transaction
       try {
         transaction = foreignTransaction(body ?? '', Date.now())

@@ -11,9 +11,6 @@ const KEPT = 65_536
 /** On each record of ours: it needs no proof. */
 const OURS = 'client-predict'
 
-/** how the reason begins when another program wrote it */
-export const FOREIGN = 'a foreign message'
-
 /** A topic's name in Kafka. */
 export type Named = (topic: TopicName | 'notes') => string
 /** A record of a topic, or what cannot be one, with the reason. */
@@ -80,7 +77,7 @@ export function toEntry<T extends TopicName>(topic: T, { offset, timestamp, reco
     if (topic !== 'transactions') throw new Error(`client-predict has not written it`)
     return { offset, bytes, record: foreignTransaction(body, timestamp) as Records[T] }
   } catch (error) {
-    const reason = `${FOREIGN} in the topic ${topic}: ${(error as Error).message}`
-    return { offset, bytes, letter: { stage: 'fetch', at: timestamp, reason, record: { body, bytes } } }
+    const reason = `a foreign message in the topic ${topic}: ${(error as Error).message}`
+    return { offset, bytes, letter: { stage: 'fetch', at: timestamp, reason, record: { body, bytes }, foreign: true } }
   }
 }

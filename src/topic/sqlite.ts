@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { FileFault } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
@@ -265,7 +266,7 @@ function assertThere(path: string) {
     lock.exec('BEGIN EXCLUSIVE')
   } catch (error) {
     if (isBusy(error))
-      throw new Error(`a worker has ${path} open, and it is gone: the log of the worker says what to do`)
+      throw new FileFault(`a worker has ${path} open, and it is gone: the log of the worker says what to do`)
   } finally {
     lock.close()
   }

@@ -174,11 +174,11 @@ describe('what is discarded', () => {
 })
 
 describe('a message of another program', () => {
-  const foreign = (body: string) => ({
-    ...letter('fetch', { body, bytes: 9 }),
-    reason: 'a foreign message in the topic transactions: x',
-  })
-  test('is put back as what it says, once that can be read', async () => {
+  test.for([
+    ['by its field', { foreign: true, reason: 'whatever is said of it' }],
+    ['of a time without the field', { reason: 'a foreign message in the topic transactions: x' }],
+  ] as const)('is put back as what it says, once that can be read: told %s', async ([, told]) => {
+    const foreign = (body: string) => ({ ...letter('fetch', { body, bytes: 9 }), ...told })
     const { event_time, fetched_at: _, ...row } = transaction(1)
     await using p = await place([foreign(stringify({ ...row, event_time })), foreign('{"amt":1}'), foreign('[')])
     expect(await p.retry()).toEqual({

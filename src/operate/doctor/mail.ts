@@ -71,19 +71,19 @@ export function webhookSubject(
       within: SEND_WITHIN,
       look: async (signal) =>
         send
-          ? sent(webhook({ url, secret, deadline: SEND_WITHIN / 2 }), signal, 'ALERT_WEBHOOK_URL')
+          ? sent(webhook({ url, secret, deadline: SEND_WITHIN / 2 }), signal, 'ALERT_WEBHOOK_URL', url)
           : [{ state: 'skipped', text }],
     },
   ]
 }
 
-async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT_FROM'): Promise<Finding[]> {
+async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT_FROM', url?: URL): Promise<Finding[]> {
   try {
     const { rejected, deferred, said } = await way.send(testLetter(), signal)
     if (rejected.length > 0) return [{ state: 'wrong', text: said, cure: `check in ALERT_TO: ${rejected.join(', ')}` }]
     return [{ state: deferred.length > 0 ? 'note' : 'ok', text: said }]
   } catch (error) {
-    return [wrong(error, setting)]
+    return [wrong(error, setting, '', url)]
   } finally {
     way.close()
   }

@@ -62,12 +62,12 @@ const get = (url: URL, { MODEL_HEADERS: headers }: Config, signal: AbortSignal) 
 /** `MLflow 3.17.2, `, if it says so. */
 async function version(url: URL, config: Config, signal: AbortSignal): Promise<string> {
   const answer = await get(below(url, 'version'), config, signal).catch(() => undefined)
-  const text = answer?.status === 200 ? answer.text.trim().replace(/^"|"$/g, '') : ''
-  return /^\d+\.\d+[\w.]{0,20}$/.test(text) ? `MLflow ${text}, ` : ''
+  const named = answer?.status === 200 ? answer.text.trim().replace(/^"|"$/g, '') : ''
+  return /^\d+\.\d+[\w.]{0,20}$/.test(named) ? `MLflow ${named}, ` : ''
 }
 
 const unreachable = (error: Error, url: URL) =>
-  wrong(error, 'MODEL_URL', `${shown(url)}: cannot reach the model${through(url)}`)
+  wrong(error, 'MODEL_URL', `${shown(url)}: cannot reach the model${through(url)}`, url)
 
 /** An answer that is none of a model. */
 async function outage(error: Error, config: Config, url: URL, signal: AbortSignal): Promise<Finding> {

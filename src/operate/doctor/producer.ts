@@ -1,5 +1,5 @@
 import type { Config } from '../../config.ts'
-import { reason } from '../../errors.ts'
+import { HttpFailure, reason } from '../../errors.ts'
 import { readDocument } from '../../fetch/document.ts'
 import { producerApi } from '../../fetch/producer.ts'
 import { orAborted } from '../../stage.ts'
@@ -12,24 +12,6 @@ import { type Finding, type Subject, wrong } from './check.ts'
 const WITHIN = 60_000
 /** ms that keeping what came may take */
 const KEEP_WITHIN = 30_000
-
-/** What each status, or what came instead of data, means. */
-const CURES: readonly [RegExp, string][] = [
-  [/answered 3\d\d/, 'set PRODUCER_URL to the new address (often the same with https://)'],
-  [/answered 40[13]/, 'it wants a key, or another one: set PRODUCER_HEADERS, e.g. {"Authorization":"Bearer …"}'],
-  [/answered (404|405|410)/, 'check the path in PRODUCER_URL: the full URL, e.g. https://host/current-transactions'],
-  [/answered 5\d\d/, 'it is there and has trouble of its own; the worker asks again until it is well'],
-  [
-    /HTML page/,
-    'that is a page for people: PRODUCER_URL must be the API itself, e.g. https://host/current-transactions',
-  ],
-  [
-    /no document/,
-    'PRODUCER_URL must answer {"columns":[…],"data":[[…]]} or a list of objects: is it the payments API?',
-  ],
-  [/and no data/, 'it says itself what is wrong; the worker asks again until it is well'],
-  [/sent nothing/, 'is PRODUCER_URL the payments API?'],
-]
 
 /**
  * One call, as the worker makes it. What it brings is a transaction that exists nowhere else: it goes into the topics,
@@ -54,12 +36,17 @@ export function producer(
       try {
         body = await producerApi({ url, headers, deadline: WITHIN }).call(signal)
       } catch (error) {
-        return [refused(error, where)]
+        return [refused(error, where, url)]
       }
       const took = seconds(performance.now() - began)
       const { transactions, letters, bad, unread = [], wholeBody, refused: complaint } = readDocument(body, Date.now())
-      if (complaint !== undefined) return [told('wrong', `${where} answered 200, and no data: ${complaint}`)]
-      if (wholeBody) return [told('wrong', `${where}: ${letters[0]!.reason}`)]
+      const instead = (text: string, cure: string): Finding[] => [{ state: 'wrong', text, cure }]
+      if (complaint !== undefined)
+        return instead(
+          `${where} answered 200, and no data: ${complaint}`,
+          'it says itself what is wrong; the worker asks again until it is well',
+        )
+      if (wholeBody) return instead(`${where}: ${letters[0]!.reason}`, NO_DOCUMENT)
       const kept = await open.append({ transactions, 'dead-letters': letters }).then(
         () => 'kept for the worker',
         (error) => `lost, as the topics did not take it: ${reason(error)}`,
@@ -74,8 +61,9 @@ export function producer(
         ]
       if (transactions.length === 0) return [{ state: 'note', text: `${where} answered in ${took} s without a row` }]
       const said = `${where} answered in ${took} s: ${plural(transactions.length, 'row')}, ${kept}`
-      const wrong = [...unread].map(([column, what]) => `${column} ${what}`)
-      const empty = emptyColumns(transactions).filter((column) => !wrong.some((name) => name.startsWith(`${column} `)))
+      const told = new Map<string, string>(unread)
+      const wrong = [...told].map(([column, what]) => `${column} ${what}`)
+      const empty = emptyColumns(transactions).filter((column) => !told.has(column))
       if (empty.length > 0) wrong.push(`without ${empty.join(', ')}`)
       return [
         wrong.length > 0
@@ -86,17 +74,28 @@ export function producer(
   }
 }
 
-function refused(error: unknown, where: string): Finding {
+function refused(error: unknown, where: string, url: URL): Finding {
+  if (!(error instanceof HttpFailure)) return wrong(error, 'PRODUCER_URL', where, url)
   const text = `${where}: ${reason(error)}`
-  if (/answered 429/.test(text))
+  if (error.status === 429)
     return { state: 'note', text: `${text}; it is there, and somebody else has called it just now (a running worker?)` }
-  return CURES.some(([pattern]) => pattern.test(text)) ? told('wrong', text) : wrong(error, 'PRODUCER_URL', where)
+  return { state: 'wrong', text, cure: cureOf(error) }
 }
-const told = (state: 'wrong', text: string): Finding => ({
-  state,
-  text,
-  cure: CURES.find(([pattern]) => pattern.test(text))?.[1] ?? 'check PRODUCER_URL',
-})
+/** What each status, or what came instead of data, means. */
+function cureOf({ status = 0, page }: HttpFailure): string {
+  if (status >= 300 && status < 400) return 'set PRODUCER_URL to the new address (often the same with https://)'
+  if (status === 401 || status === 403)
+    return 'it wants a key, or another one: set PRODUCER_HEADERS, e.g. {"Authorization":"Bearer …"}'
+  if (status === 404 || status === 405 || status === 410)
+    return 'check the path in PRODUCER_URL: the full URL, e.g. https://host/current-transactions'
+  if (status >= 500) return 'it is there and has trouble of its own; the worker asks again until it is well'
+  if (page)
+    return 'that is a page for people: PRODUCER_URL must be the API itself, e.g. https://host/current-transactions'
+  return status === 200 ? 'is PRODUCER_URL the payments API?' : 'check PRODUCER_URL'
+}
+
+const NO_DOCUMENT =
+  'PRODUCER_URL must answer {"columns":[…],"data":[[…]]} or a list of objects: is it the payments API?'
 
 const emptyColumns = (transactions: readonly Transaction[]) =>
   (Object.keys(transactions[0]!) as (keyof Transaction)[]).filter(
