@@ -7,10 +7,6 @@ import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
 import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
 import { isBug, reason } from './errors.ts'
 import { logger, scrub } from './log.ts'
-import { statusServer } from './operate/status.ts'
-import { summarize } from './operate/summary.ts'
-import { openWatch } from './operate/watch.ts'
-import { openPipeline } from './pipeline.ts'
 import { shownPlace } from './place.ts'
 import { proxies } from './proxy.ts'
 import type { Stopping } from './start.cjs'
@@ -120,6 +116,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     if (elsewhere) log.warn(elsewhere)
     tell((text) => log.info(text))
     stop.throwIfAborted()
+    const { openPipeline, openWatch, statusServer, summarize } = await loaded()
     const watch = openWatch(config.STAGES)
     await using _status = statusServer({
       host: config.HOST,
@@ -148,6 +145,14 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
   )
   process.exit(left.length > 0 && !stop.aborted ? 1 : 0) // kept connections must not hold the process
 }
+
+/** What a command does without, and wrong settings do not wait for. */
+const loaded = async () => ({
+  ...(await import('./pipeline.ts')),
+  ...(await import('./operate/status.ts')),
+  ...(await import('./operate/summary.ts')),
+  ...(await import('./operate/watch.ts')),
+})
 
 /** What it works with; hosts alone, no secrets. */
 function about({ MODEL_NAME, ALERT_WEBHOOK_URL, ...config }: Config) {

@@ -14,7 +14,7 @@ const WORDS = ['src/transaction.ts', 'src/errors.ts', 'src/json.ts']
 const WIRING = ['start.cjs', 'main.ts', 'run.ts', 'commands.ts', 'pipeline.ts', 'wiring.ts'].map(
   (name) => `src/${name}`,
 )
-/** What the worker goes without, until a setting or a command asks for it; and what it still begins with. */
+/** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */
 const ON_DEMAND = [
   'src/simulate/',
   'src/operate/doctor/',
@@ -102,18 +102,25 @@ test('nothing imports in a circle', () => {
   expect(circles).toEqual([])
 })
 
-test('stand-ins, doctor and engines are loaded when they are used, but for what is listed', () => {
+/** All that is loaded with these files, before anything is asked for. */
+function loadedWith(roots: readonly string[]) {
   const loaded = new Set<string>()
   function load(path: string) {
     if (loaded.has(path)) return
     loaded.add(path)
     for (const { of, erased, lazy } of imports.get(path) ?? []) if (!erased && !lazy) load(of)
   }
-  load('src/run.ts')
-  const early = [...loaded].filter((of) =>
+  for (const root of roots) load(root)
+  return [...loaded].filter((of) =>
     ON_DEMAND.some((room) => (room.startsWith('src/') ? of.startsWith(room) : of === room)),
   )
-  expect(early.sort()).toEqual([...AT_ONCE].sort())
+}
+
+test('stand-ins, doctor, engines and metrics are loaded when they are used', () => {
+  const worker = importsOf('src/run.ts').filter((of) => of === 'src/pipeline.ts' || isIn('operate')(of))
+  expect(worker.length).toBe(4)
+  expect(loadedWith(['src/run.ts'])).toEqual([])
+  expect(loadedWith(worker).sort()).toEqual([...AT_ONCE].sort())
 })
 
 test(`no file of src has more than ${LINES} lines, but for some that may only get shorter`, () => {
