@@ -4,7 +4,6 @@ import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
 import { plural } from '../text.ts'
-import { foreignTransaction } from '../topic/kafka-message.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
@@ -90,6 +89,7 @@ export async function retryLetters(
     }
     const { body } = record as { body?: string }
     if (foreign || first.startsWith(FOREIGN)) {
+      const { foreignTransaction } = await import('../topic/kafka-message.ts')
       let transaction: Transaction
       try {
         transaction = foreignTransaction(body ?? '', Date.now())
