@@ -16,7 +16,7 @@ export type OnceOptions = {
   readers: readonly Reading[]
   /** of fetching */
   seconds: number
-  health: { alert: Health }
+  health: { [reader: string]: Health }
 }
 
 /** Fetches for some seconds, then lets the other stages drain every topic. Resolves with what is left, a line a reader. */
@@ -25,8 +25,11 @@ export async function drain(
   stop: AbortSignal,
   patience = Math.max(fetching * 1000, LEAST_PATIENCE),
 ): Promise<string[]> {
+  /** Records, and frauds that were read and not sent. */
   const left = async () => {
-    const lags = await Promise.all(readers.map(async ([name, reader]) => [name, await reader.lag()] as const))
+    const lags = await Promise.all(
+      readers.map(async ([name, reader]) => [name, (await reader.lag()) + (health[name]?.frauds ?? 0)] as const),
+    )
     return lags.filter(([, lag]) => lag > 0)
   }
   /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */
@@ -35,7 +38,7 @@ export async function drain(
     for (let moved = Date.now(); !stop.aborted && Date.now() - moved < patience; await sleep(100)) {
       const lags = await left()
       if (lags.length === 0) return
-      const collecting = (health.alert.held?.until ?? 0) > Date.now() && health.alert.held?.why === 'storm'
+      const collecting = (health.alert?.held?.until ?? 0) > Date.now() && health.alert?.held?.why === 'storm'
       if (String(lags) !== seen || collecting) moved = Date.now()
       seen = String(lags)
     }

@@ -85,7 +85,7 @@ export async function openPipeline(
           const posting = { log: stage.log.child({}, { msgPrefix: 'webhook: ' }), stop, health: health.webhook }
           const pace = { burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
           const way = outside.webhook!
-          await alertStage(posting, { reader: readers.webhook, topics, name: 'webhook', way, ...pace, fromNow: true })
+          await alertStage(posting, { reader: readers.webhook, topics, name: 'webhook', way, ...pace, start: 'latest' })
         },
         async (stop) => {
           if (config.SMTP_URL) await knock({ ...stage, stop }, config.SMTP_URL)

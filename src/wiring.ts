@@ -197,6 +197,7 @@ const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO 
 
 async function forgetWebhook(stage: Stage, topics: Topics) {
   await eventually(stage, async () => {
-    if (await topics.noted('webhook')) await topics.note({ webhook: null })
+    const keys = [...(await topics.state('webhook')).keys()]
+    if (keys.length > 0) await topics.note(Object.fromEntries(keys.map((key) => [key, null])))
   })
 }

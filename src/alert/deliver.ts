@@ -3,18 +3,19 @@ import { SendFailure, TakenOver } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff, eventually, failed, forever, grace, insist, ofTopics, type Stage, together, works } from '../stage.ts'
 import { plural, seconds } from '../text.ts'
-import type { Reader, Topics } from '../topic/topic.ts'
+import type { Batch, Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
-import { type NotedAccount, type Open, openAccount } from './account.ts'
 import { deservesMail } from './alert.ts'
 import { blockade } from './blockade.ts'
 import { type BreakerState, breaker } from './breaker.ts'
 import { type Condition, type NotedHealth, patience } from './health.ts'
 import { verdict } from './notice.ts'
+import { alarmRows } from './old-note.ts'
+import { type Open, openOutbox } from './outbox.ts'
 import { FULL, type Paced, pace, type Why } from './pace.ts'
-import { openRests, restKeys } from './rest.ts'
-import { openSent, sentKeys } from './sent.ts'
-import { type Delivery, type Letter, letterKey, type Notice, type Way } from './way.ts'
+import { openRests } from './rest.ts'
+import { openRows } from './rows.ts'
+import type { Delivery, Letter, Notice, Way } from './way.ts'
 
 const MINUTE = 60_000
 /** sessions at once: one that is stuck does not hold up the next alarm */
@@ -47,14 +48,15 @@ const CLOCK: Clock = {
 }
 
 type Told = { notice: Notice; operators?: true }
-type Noted = NotedAccount & Paced & { breaker?: BreakerState; thread?: Thread; health?: NotedHealth; notices?: Told[] }
 /** The letter that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
 type Thread = { key: string; last: number }
+/** Why nothing goes out, since then (ms since 1970): who audits asks. */
+export type Waits = { why: string; since: number }
 
 export type AlertOptions = {
   reader: Reader<Prediction>
   topics: Topics
-  /** what is noted has this key */
+  /** the keys of what is noted begin with this */
   name: string
   way: Way
   /** frauds in 60 s that go out each in a letter of its own */
@@ -65,8 +67,8 @@ export type AlertOptions = {
   impossible?: number | undefined
   /** What is looked at once a minute, for the operators. */
   conditions?: (() => Promise<Condition[]>) | undefined
-  /** Begin with what is predicted from now on, not with what is there. */
-  fromNow?: boolean
+  /** Where the first start begins: with what is there, or with what comes from now on. */
+  start?: 'earliest' | 'latest'
   clock?: Clock
 }
 type Tuning = { firstPause: number; afterStop: number; overlap: number }
@@ -100,7 +102,7 @@ async function turn(
     dailyLimit,
     impossible,
     conditions,
-    fromNow = false,
+    start = 'earliest',
     clock = CLOCK,
   }: AlertOptions,
   { firstPause, afterStop, overlap }: Tuning,
@@ -109,31 +111,29 @@ async function turn(
   const begun = await eventually(stage, async () => {
     await reader.take(stage.stop)
     reader.rewind()
-    const memory = openSent(sentKeys(name), await topics.state(sentKeys(name)))
-    const putOff = await topics.state(restKeys(name))
-    const found = ((await topics.noted(name)) ?? { ahead: [], counted: [] }) as Noted
-    if (!fromNow || found.old) return { noted: found, memory, putOff }
-    const noted: Noted = { ...found, old: { records: await reader.lag(), until: clock.now() } }
-    await reader.note({ [name]: noted }) // or what comes now would be old after a crash
-    return { noted, memory, putOff }
+    const { found, owed } = await alarmRows(topics, name)
+    if (owed) await reader.note(owed)
+    else if (start === 'latest' && found.size === 0) await reader.seekToEnd({ [`${name}/start`]: clock.now() })
+    return found
   })
   if (!begun) return
-  const { noted, memory } = begun
-  const rests = openRests(restKeys(name), begun.putOff, { clock, log, pause: REST_PAUSE * firstPause, settle })
-  const account = openAccount(noted, clock.steady, memory.has)
-  const { items, waiting, opens } = account
-  const paced = pace({ burst, limit: dailyLimit }, noted)
-  const watched = impossible === undefined ? undefined : breaker(impossible, noted.breaker)
-  const health = patience(noted.health)
-  let thread = noted.thread
-  const notices: Told[] = [...(noted.notices ?? [])] // to be sent as soon as the limit lets them
+  const rows = openRows(`${name}/`, begun)
+  const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
+  const outbox = openOutbox(rows)
+  const { opens } = outbox
+  const paced = pace({ burst, limit: dailyLimit }, (rows.get('pace') as Paced | undefined) ?? { counted: [] })
+  const watched = impossible === undefined ? undefined : breaker(impossible, rows.get('breaker') as BreakerState)
+  const health = patience(rows.get('health') as NotedHealth)
+  let thread = rows.get('thread') as Thread | undefined
+  const notices = [...((rows.get('notices') as Told[] | undefined) ?? [])] // to be sent as soon as the limit lets them
   const sending = new Set<Promise<void>>()
   const block = blockade(firstPause)
   let fresh = Number.NEGATIVE_INFINITY // when a letter was decided last, of the clock that nobody sets back
   const began = clock.now()
   let first = true // nothing was decided yet
   let held: Why // why letters wait, as far as it was said
-  let waits: Noted['waits']
+  let waits = rows.get('waits') as Waits | undefined
+  let batch: Batch<Prediction> | undefined // read, and not passed
   let wake = () => {}
   let settling = Promise.resolve()
   const lost = new AbortController() // its turn: what is under way is cut short
@@ -158,50 +158,47 @@ async function turn(
     while (!until.aborted) {
       await clock.sleep(PROVE_AGAIN, until)
       if (until.aborted) return
-      await reader.note({ [`${name}/turn`]: clock.now() }).catch((error) => {
+      await reader.note(proof()).catch((error) => {
         if (error instanceof TakenOver) lost.abort(error) // an outage says nothing of it
       })
     }
   }
   async function commit() {
+    outbox.settle()
+    rows.keep('pace', paced.noted())
+    rows.keep('health', health.noted())
+    if (watched) rows.keep('breaker', watched.state())
+    rows.keep('thread', thread)
+    rows.keep('notices', notices.length > 0 ? notices : undefined)
+    rows.keep('waits', waits)
     const fresh = opens.filter(({ noted }) => !noted)
-    const changes = [memory.changes(), rests.changes()]
-    const all = (passed: number) => {
-      const state = { ...account.noted(passed), ...paced.noted(), health: health.noted() }
-      const told = notices.length > 0 && { notices }
-      const more = {
-        ...told,
-        ...(watched && { breaker: watched.state() }),
-        ...(thread && { thread }),
-        ...(waits && { waits }),
-      }
-      return {
-        [name]: { ...state, ...more } satisfies Noted,
-        ...Object.assign({}, ...changes.map(({ notes }) => notes)),
-      }
-    }
-    if (items.length === 0) await reader.note(all(0))
-    while (items.length > 0) {
-      const batch = items[0]!.batch!
-      const open = items.findIndex((item) => item.batch !== batch || !item.done)
-      const count = open < 0 ? items.length : open
-      await batch.commit(count, {}, all(count))
-      items.splice(0, count)
-      if (!items[0]?.done) break
-    }
-    for (const { kept } of changes) kept()
+    const { notes, kept } = rows.changes()
+    const passed = batch
+    if (passed) await passed.commit(passed.records.length, {}, notes)
+    else if (Object.keys(notes).length > 0) await reader.note(notes)
+    else if (!reader.alone) await reader.note(proof())
+    if (passed) batch = undefined
+    kept()
     for (const open of fresh) open.noted = true
   }
+  /** Written only to be refused if it is another process's turn. */
+  const proof = () => ({ [`${name}/turn`]: clock.now() })
 
   const reading = (stop: AbortSignal) =>
     forever(ofTopics({ ...stage, stop }), async () => {
-      while (account.full() && !stop.aborted) await clock.sleep(1000, stop)
-      const batch = await reader.read(READ, stop)
+      while (outbox.full() && !stop.aborted) await clock.sleep(1000, stop)
+      const read = await reader.read(READ, stop)
       if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
-      account.take(batch, judge)
-      if (items[0]?.done || notices.length > 0) await settle()
+      outbox.take(read.records, judge)
+      batch = read
+      tell()
       wake()
+      await settle()
     })
+  /** how many wait or are under way, for who asks how the stage is */
+  const tell = () => {
+    if (stage.health) stage.health.frauds = outbox.held()
+  }
   /** Is what the model says still credible? */
   function judge(prediction: Prediction) {
     const change = watched?.saw(deservesMail(prediction))
@@ -225,32 +222,33 @@ async function turn(
   /** Letters that may go out at any moment, and are not counted yet. */
   function flying() {
     const mine = opens.filter(({ sending }) => sending)
-    const singles = mine.filter(({ of, notice }) => of.length === 1 && !notice).length
-    return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ at }) => at)) }
+    const singles = mine.filter(({ of, letter }) => of.length === 1 && !letter.notice).length
+    return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ letter }) => letter.at)) }
   }
   const broken = () => watched?.broken() ?? false
   /** What a letter that has not been tried yet takes, if one may be decided now. */
   function another() {
-    const next = waiting.length > 0 ? paced.next(waiting.length, clock.now(), flying(), broken()) : undefined
+    const waiting = outbox.waiting()
+    const next = waiting > 0 ? paced.next(waiting, clock.now(), flying(), broken()) : undefined
     return next?.wait === 0 ? next : undefined
   }
   /** The next letter, or the ms until there may be one. */
   function next(): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
-    account.abandon()
-    if (stage.health) stage.health.frauds = account.held()
+    const waiting = outbox.waiting()
+    tell()
     const hold = Math.max(
       block.until() - steady,
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
     )
     if (sending.size >= SESSIONS) return Number.POSITIVE_INFINITY
     if (hold > 0 && !(block.byRow() && steady - fresh > MINUTE && another())) return hold
-    if (waiting.length > 0) {
-      const before = first && waiting[0]!.prediction.predicted_at < began
-      if (before || (block.blocked() && !block.byRow())) paced.backlog(waiting.length)
+    if (waiting > 0) {
+      const before = first && outbox.first()!.predicted_at < began
+      if (before || (block.blocked() && !block.byRow())) paced.backlog(waiting)
       first = false
     }
-    const rest = opens.filter((open) => !open.sending && !open.frauds.includes(undefined))
+    const rest = opens.filter(({ sending }) => !sending)
     const due = rest.find((open) => open.due <= steady)
     const probe = block.blocked() && (!due || due.failures > 0) ? another() : undefined
     if (probe) return decide(probe.size, probe.period) // what failed for itself is none while there is another one
@@ -260,10 +258,10 @@ async function turn(
       if (wait > 0) return heldBack('limit', wait)
       return due ?? announce(notices.shift()!)
     }
-    const { wait, size, why, period } = paced.next(waiting.length, now, flying(), broken())
-    if (stage.health && waiting.length + opens.length === 0) stage.health.held = undefined
+    const { wait, size, why, period } = paced.next(waiting, now, flying(), broken())
+    if (stage.health && outbox.held() + opens.length === 0) stage.health.held = undefined
     const never = wait === Number.POSITIVE_INFINITY
-    if (waiting.length === 0 ? never && held : !never && (wait > 0 || !why)) heldBack(why, wait)
+    if (waiting === 0 ? never && held : !never && (wait > 0 || !why)) heldBack(why, wait)
     if (wait > 0) return Math.min(wait, ...rest.map((open) => open.due - steady))
     return decide(size, period)
   }
@@ -272,7 +270,7 @@ async function turn(
     const at = clock.now()
     const goesOn = thread && at - thread.last <= (period === undefined ? MINUTE : period + LULL)
     const under = period !== undefined && goesOn && thread!.key
-    const open = account.decide(size, { at, ...(under && { under }) })
+    const open = outbox.decide(size, { at, ...(under && { under }) })
     if (!goesOn) begin(open, at)
     thread!.last = at
     fresh = clock.steady()
@@ -281,14 +279,14 @@ async function turn(
   /** With the frauds that wait, if it is about them. */
   function announce({ notice, operators }: Told): Open {
     const at = clock.now()
-    if (operators) return account.decide(0, { at, notice, operators })
+    if (operators) return outbox.decide(0, { at, notice, operators })
     const under = broken() ? undefined : thread?.key
-    const open = account.decide(FULL, { at, notice, ...(under && { under }) })
+    const open = outbox.decide(FULL, { at, notice, ...(under && { under }) })
     begin(open, at)
     return open
   }
   function begin(open: Open, at: number) {
-    thread = { key: letterKey(account.letter(open)!), last: at }
+    thread = { key: open.key, last: at }
   }
   /** Says once why letters wait. */
   function heldBack(why: Why, wait: number): number {
@@ -308,7 +306,7 @@ async function turn(
       broken: 'the model looks broken, alarms are collected',
     }
     if (!block.blocked()) say(why && reasons[why])
-    if (why) log.warn(`${reasons[why]}: ${account.held()} held back, next one in ${Math.ceil(wait / MINUTE)} min`)
+    if (why) log.warn(`${reasons[why]}: ${outbox.held()} held back, next one in ${Math.ceil(wait / MINUTE)} min`)
     else log.info('alarms go out one by one again')
     return wait
   }
@@ -364,7 +362,7 @@ async function turn(
       await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
     }
     if (stop.aborted && (!open.noted || !reader.alone)) return
-    const letter = account.letter(open)!
+    const { letter } = open
     const size = letter.frauds.length
     let delivery: Delivery
     try {
@@ -389,8 +387,7 @@ async function turn(
       say(undefined)
     }
     paced.sent(size, clock.now(), open.doubtful)
-    memory.add(letterKey(letter), open.of, clock.now())
-    account.sent(open)
+    outbox.sent(open, clock.now())
     if (deferred.length > 0) rests.add(letter, deferred)
     await settle()
   }
@@ -402,13 +399,13 @@ async function turn(
     const others = block.failed(open, open.started, error, now)
     const which =
       of.length === 0
-        ? `the notice "${open.notice?.subject}"`
+        ? `the notice "${open.letter.notice?.subject}"`
         : of.length === 1
-          ? `transaction ${open.frauds[0]!.prediction.trans_num}`
+          ? `transaction ${open.letter.frauds[0]!.trans_num}`
           : `${of.length} frauds`
-    const halved = sure && account.refused(open)
+    const halved = sure && outbox.refused(open)
     if (own && !sure) open.failures++
-    if (!own) account.dissolve(open)
+    if (!own) outbox.dissolve(open)
     if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), retryAfter)
     if (others === 'known') return // one failure, and one line, for all that were under way
     const blocked = others === 'blocked'
@@ -418,7 +415,7 @@ async function turn(
     const again = seconds((blocked ? block.until() : open.due) - now)
     const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
     const what = own ? `${which}: ${message}` : message
-    sayFailure(log, what, `${account.held()} held back, nothing is dropped; ${next}`, what)
+    sayFailure(log, what, `${outbox.held()} held back, nothing is dropped; ${next}`, what)
   }
 
   const resting = (stop: AbortSignal) =>

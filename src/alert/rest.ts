@@ -3,7 +3,7 @@ import { SendFailure } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff } from '../stage.ts'
 import { seconds } from '../text.ts'
-import { unnoted } from './changes.ts'
+import type { Rows } from './rows.ts'
 import { type Delivery, type Letter, letterKey } from './way.ts'
 
 const HOUR = 3_600_000
@@ -11,9 +11,6 @@ const HOUR = 3_600_000
 const GIVE_UP = 96 * HOUR
 /** letters at most, and frauds in one that is noted, some 700 bytes each: a longer one is forgotten by a restart */
 const [MOST, NOTED] = [50, 500]
-
-/** What the keys begin with, of the letters that are noted under a name. */
-export const restKeys = (name: string) => `${name}/rest/`
 
 /** `since`: when the others got it, in ms since 1970. */
 type Row = { letter: Letter; only: readonly string[]; since: number }
@@ -26,11 +23,10 @@ type Means = { clock: Clock; log: Logger; pause: number; settle(): Promise<void>
  * Letters that some recipients have and some are put off with, by greylisting or a full mailbox. The frauds in them are
  * mailed; these go on to those alone, as the same mail, after pauses that begin with `pause` ms.
  */
-export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, { clock, log, pause, settle }: Means) {
+export function openRests({ under, set }: Rows, { clock, log, pause, settle }: Means) {
   const rests = new Map<string, Rest>()
-  const { set, changes } = unnoted()
   let wake = () => {}
-  for (const [key, row] of noted as ReadonlyMap<string, Row>) {
+  for (const [key, row] of under('rest/') as [string, Row][]) {
     const frauds = row.letter.frauds.map((p) => ({ ...p, cc_num: BigInt(p.cc_num) }))
     rests.set(key, { ...row, letter: { ...row.letter, frauds }, key, failures: 0, due: 0 })
   }
@@ -38,11 +34,11 @@ export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, {
   function keep(rest: Rest) {
     const { key, letter, only, since } = rest
     rests.set(key, rest)
-    if (letter.frauds.length <= NOTED) set(key, { letter, only, since } satisfies Row)
+    if (letter.frauds.length <= NOTED) set(`rest/${key}`, { letter, only, since } satisfies Row)
   }
   function drop({ key }: Rest) {
     rests.delete(key)
-    set(key, null)
+    set(`rest/${key}`, null)
   }
   function giveUp(rest: Rest, why: string) {
     drop(rest)
@@ -72,9 +68,8 @@ export function openRests(prefix: string, noted: ReadonlyMap<string, unknown>, {
   }
 
   return {
-    changes,
     add(letter: Letter, only: readonly string[]) {
-      const rest = { letter, only, since: clock.now(), key: `${prefix}${letterKey(letter)}`, failures: 1, due: 0 }
+      const rest = { letter, only, since: clock.now(), key: letterKey(letter), failures: 1, due: 0 }
       keep(Object.assign(rest, { due: clock.steady() + backoff(1, pause, HOUR) }))
       const [oldest] = rests.values()
       if (rests.size > MOST) giveUp(oldest!, `as more than ${MOST} wait for such recipients`)

@@ -21,11 +21,13 @@ export type Letter = {
 }
 
 /** Names a letter; that of a single alarm follows from the transaction alone. 32 hex digits. */
-export function letterKey({ at, frauds, notice }: Letter): string {
-  const names = frauds.map(identity)
-  const alone = names.length === 1 && !notice
+export const letterKey = ({ at, frauds, notice }: Letter) =>
+  draftKey({ at, of: frauds.map(identity), ...(notice && { notice }) })
+/** The same, of a letter whose frauds are given by their identities. */
+export function draftKey({ at, of, notice }: { at: number; of: readonly string[]; notice?: Notice }): string {
+  const alone = of.length === 1 && !notice
   return createHash('sha256')
-    .update(alone ? names[0]! : [at, notice?.subject, ...names].join('\n'))
+    .update(alone ? of[0]! : [at, notice?.subject, ...of].join('\n'))
     .digest('hex')
     .slice(0, 32)
 }

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { isDeepStrictEqual } from 'node:util'
-import type { NotedAccount } from '../alert/account.ts'
 import { deservesMail } from '../alert/alert.ts'
-import { openSent, sentKeys } from '../alert/sent.ts'
+import { alarmRows } from '../alert/old-note.ts'
+import { whereabouts } from '../alert/outbox.ts'
+import { openRows } from '../alert/rows.ts'
 import type { Store } from '../record/store.ts'
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction, type Transaction } from '../transaction.ts'
@@ -17,8 +17,6 @@ const OVERDUE = 3_600_000
 const AGAIN = 1000
 /** rows that the database is asked for at once */
 const ASKED = 500
-/** looks for a moment at which the position and the note of the mails belong together */
-const LOOKS = 20
 
 export type AuditOptions = {
   topics: Topics
@@ -34,8 +32,8 @@ type Rows = Map<string, Row[]>
  * Accounts for every transaction, prediction and fraud that the topics still hold, beside the running worker. Resolves
  * with lines for a person, and whether the account holds.
  *
- * Positions are taken first: what is before them was done by then, what is after them waits. What seems wrong is looked
- * at again, with the same positions. A transaction that is about to be removed for its age is left out, as its
+ * Positions are taken first, then the rows of the mails: what is before them was done by then, what is after them waits.
+ * What seems wrong is looked at again, with the same positions. A transaction that is about to be removed for its age is left out, as its
  * prediction may be gone already.
  *
  * Reads the topics once, twice if something is wrong, and asks the database for every prediction. Both topics are walked
@@ -49,22 +47,16 @@ export async function audit(options: AuditOptions): Promise<{ lines: string[]; h
     await sleep(AGAIN)
     found = await look(options, at)
   }
-  return statement(found, at.note)
+  return statement(found, at.alarms)
 }
 
 type Positions = Awaited<ReturnType<typeof positions>>
 async function positions(topics: Topics) {
   const score = await topics.reader('transactions', 'score').passed()
   const record = await topics.reader('predictions', 'record').passed()
-  const reader = topics.reader('predictions', 'alert')
-  for (let tries = 1; ; tries++) {
-    const before = await topics.noted('alert')
-    const alert = await reader.passed()
-    const note = ((await topics.noted('alert')) ?? { ahead: [] }) as NotedAccount
-    if (tries < LOOKS && !isDeepStrictEqual(before ?? { ahead: [] }, note)) continue
-    const { has } = openSent(sentKeys('alert'), await topics.state(sentKeys('alert')))
-    return { score, record, alert, note, wasSent: has }
-  }
+  const alert = await topics.reader('predictions', 'alert').passed()
+  const { found } = await alarmRows(topics, 'alert')
+  return { score, record, alert, alarms: whereabouts(openRows('alert/', found)) }
 }
 
 async function look({ topics, store, retentionDays, now = Date.now }: AuditOptions, at: Positions): Promise<Figures> {
@@ -134,7 +126,7 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   const lost = all.filter((row) => row.at > edge)
   n.fetched -= all.length - lost.length
   const gone = isMailed.rest()
-  for (const carried of gone) waits('', carried)
+  for (const fraud of gone) waits('', fraud)
   return {
     ...n,
     frauds: n.frauds + gone.length,
@@ -147,14 +139,12 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   }
 }
 
-/** Tells of each fraud whether it is mailed; `rest`: those that wait, as noted, and are no longer in the topic. */
-function mailed({ alert, note, wasSent }: Positions) {
-  const carried = new Map((note.carried ?? []).map((fraud) => [identity(fraud), fraud]))
-  const ahead = new Set(note.ahead)
-  const gone = new Map(carried)
+/** Tells of each fraud whether it is mailed; `rest`: those that wait and are no longer in the topic. */
+function mailed({ alert, alarms: { waiting, wasSent } }: Positions) {
+  const gone = new Map(waiting)
   const is = (id: string, name: string) => {
     gone.delete(name)
-    return (alert(id) || ahead.has(name) || wasSent(name)) && !carried.has(name)
+    return !waiting.has(name) && (alert(id) || wasSent(name))
   }
   return Object.assign(is, { rest: () => [...gone.values()] })
 }

@@ -129,6 +129,7 @@ export function rangeReader<T extends TopicName>(
       }
     },
     async note() {}, // nor does a commit note anything: it is the worker's
+    async seekToEnd() {},
     rewind() {
       cursor = 0
     },

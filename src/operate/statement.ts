@@ -1,6 +1,5 @@
-import { type NotedAccount, unaccounted } from '../alert/account.ts'
+import type { Whereabouts } from '../alert/outbox.ts'
 import { maskCards } from '../card.ts'
-import { identity } from '../transaction.ts'
 
 /** things that do not hold, of one kind, that are listed */
 const LISTED = 20
@@ -24,8 +23,9 @@ export type Figures = {
 }
 
 /** The account as lines for a person: the equations, each thing that does not hold with its cure, and the sum of it. */
-export function statement(found: Figures, note: NotedAccount): { lines: string[]; holds: boolean } {
-  const lost = unaccounted(note)
+export function statement(found: Figures, alarms: Whereabouts): { lines: string[]; holds: boolean } {
+  const { total, waits, waiting: toSend } = alarms
+  const lost = total ? total.frauds - total.mailed - toSend.size : 0
   const problems = [
     ...listed(
       'transactions',
@@ -40,24 +40,23 @@ export function statement(found: Figures, note: NotedAccount): { lines: string[]
           `frauds: ${count(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
         ]
       : []),
-    ...(note.waits ? [] : stuck(found.overdue, note)),
+    ...(waits ? [] : stuck(found.overdue, alarms)),
     ...(lost < 0 ? [`frauds: ${count(-lost)} were mailed more often than once`] : []),
   ]
   const holds = problems.length === 0
   const since = Number.isFinite(found.since) ? `since ${utc(found.since)} UTC` : 'no transactions'
   const why =
-    note.waits && found.overdue.length > 0
-      ? [`frauds: ${waiting(found.overdue)}: ${said(note.waits.why, 300)} (since ${utc(note.waits.since)} UTC)`]
+    waits && found.overdue.length > 0
+      ? [`frauds: ${waiting(found.overdue)}: ${said(waits.why, 300)} (since ${utc(waits.since)} UTC)`]
       : []
   const end = `the account ${holds ? 'holds' : 'does NOT hold'}, over what the topics keep (${since})`
-  const both = note.total ? ['(frauds: those that are still kept; ever: each once, since the topics are there)'] : []
-  return { lines: [...equations(found, note, lost), ...why, ...problems, ...both, end], holds }
+  const both = total ? ['(frauds: those that are still kept; ever: each once, since the topics are there)'] : []
+  return { lines: [...equations(found, alarms, lost), ...why, ...problems, ...both, end], holds }
 }
 
 /** Frauds that wait, and nothing says why. */
-function stuck(overdue: Figures['overdue'], { open = [] }: NotedAccount): string[] {
+function stuck(overdue: Figures['overdue'], { decided }: Whereabouts): string[] {
   if (overdue.length === 0) return []
-  const decided = new Map(open.flatMap(({ at, of }) => of.map((name) => [name, at] as const)))
   const lines = overdue.slice(0, LISTED).map(({ id, trans_num, name, at }) => {
     const letter = decided.get(name)
     const where = letter === undefined ? 'in no mail yet' : `in a mail of ${utc(letter)} UTC that was not taken over`
@@ -73,7 +72,7 @@ const waiting = (rows: readonly Row[]) =>
 
 function equations(
   { fetched, toScore, predictions, toRecord, frauds, toMail, aside, unpredicted, unrecorded }: Figures,
-  note: NotedAccount,
+  { total, waiting }: Whereabouts,
   lost: number,
 ): string[] {
   const judged = fetched - toScore - aside.score - unpredicted.length
@@ -96,18 +95,14 @@ function equations(
     ],
     ['frauds', frauds, [frauds - toMail, 'mailed'], [toMail, 'waiting']],
   ]
-  if (note.total) {
-    const names = new Set(note.ahead)
-    const beyond = (note.carried ?? []).filter((fraud) => names.has(identity(fraud))).length
-    const waiting = (note.carried ?? []).length - beyond
+  if (total)
     rows.push([
       'ever',
-      note.total.frauds,
-      [note.total.mailed - note.ahead.length + beyond, 'mailed'],
-      [waiting, 'waiting'],
+      total.frauds,
+      [total.mailed, 'mailed'],
+      [waiting.size, 'waiting'],
       [lost, lost < 0 ? 'TWICE' : 'LOST'],
     ])
-  }
   const width = Math.max(...rows.map(([, sum]) => count(sum).length))
   const lines = rows.map(([name, sum, ...parts]) => {
     const said = parts.filter(([part, what]) => part !== 0 || what === what.toLowerCase())

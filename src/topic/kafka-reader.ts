@@ -6,6 +6,7 @@ import { saysBroker } from '../kafka-error.ts'
 import { earlier, type GroupConsumer, type Position, type Term } from '../kafka-group.ts'
 import type { Message } from '../kafka-writer.ts'
 import { orAborted } from '../stage.ts'
+import { holds, kafkaLag } from './kafka-lag.ts'
 import type { Member } from './kafka-member.ts'
 import { type Entry, type Named, toEntry } from './kafka-message.ts'
 import {
@@ -21,8 +22,6 @@ import {
 
 /** ms that a broker may wait for new records before it answers that there are none */
 const FETCH_WAIT = 500
-/** Up to so many records the lag is counted; beyond, the marks of transactions count too. */
-const COUNTED = 1000
 /** ms after which the next heartbeat has told of a rebalance, and a broker that stood still knows of it */
 const HEARD = 1000
 /** What a broker says of a commit while a rebalance is on its way, or when another process has the writer's name. */
@@ -61,6 +60,11 @@ export function kafkaReader<T extends TopicName>(
   const member = () => (made ??= join(name, named(topic), (partition): Mine => ({ partition, queue: [], read: 0 })))
   const parts = () => [...member().partitions.values()]
   const current = (part: Mine) => member().partitions.get(part.partition) === part
+  function taken() {
+    const mine = parts().filter((part) => seen.has(part) && part.next !== undefined)
+    if (mine.length === 0) throw new TakenOver(name)
+    return mine
+  }
   const setsAside = name === READERS[topic][0] // the others pass by what is foreign
   const seen = new WeakSet<Mine>()
   let looker: GroupConsumer | undefined
@@ -105,10 +109,6 @@ export function kafkaReader<T extends TopicName>(
       part.term ??= at?.term
     }
   }
-
-  /** Waits for what brokers say of a rebalance to get here, but not for ever. */
-  const rebalanced = (changed: Promise<void>, most: number): Promise<unknown> =>
-    Promise.race([changed, sleep(most, undefined, { ref: false })])
 
   async function fetch(by: GroupConsumer, node: number, from: Mine[]) {
     const offsets = from.map(({ partition, next, term }) => ({ partition, offset: next!, term }))
@@ -325,54 +325,23 @@ export function kafkaReader<T extends TopicName>(
     read,
     note: (notes) =>
       oneByOne(async () => {
-        const part = parts().find((part) => seen.has(part) && part.next !== undefined)
-        if (!part) throw new TakenOver(name)
+        const part = taken()[0]!
         await move(new Map([[part, positionOf(part)]]), messages({}, notes))
+      }),
+    seekToEnd: (notes) =>
+      oneByOne(async () => {
+        const ends = await kafka.named(kafka.ends(named(topic)))
+        const to = new Map(taken().map((part) => [part, ends[part.partition]!.end]))
+        await move(to, messages({}, notes))
+        for (const [part, next] of to) Object.assign(part, { next, queue: [], read: 0 })
       }),
     rewind() {
       for (const part of parts()) part.read = 0
     },
-    lag: () => kafka.named(lag()),
-    oldest: () => kafka.named(oldest()),
-    async passed() {
-      const [partitions, at] = await kafka.named(committed())
-      return (id) => {
-        const [partition, offset] = partitions.length > 1 ? id.split('-') : ['0', id]
-        return BigInt(offset!) < (at.get(Number(partition)) ?? 0n)
-      }
-    },
-  }
-  async function committed() {
-    const partitions = (await kafka.leaders(kafka.admin, named(topic))).map((_, partition) => partition)
-    return [partitions, await kafka.positions(group(name), named(topic), partitions)] as const
-  }
-  async function lag(): Promise<number> {
-    const rest = await unread()
-    const most = rest.reduce((sum, { start, end }) => sum + Number(end - start), 0)
-    if (most > COUNTED) return most
-    let count = 0
-    for await (const _ of kafka.scan(named(topic), rest)) count++
-    return count
-  }
-  async function oldest(): Promise<number | undefined> {
-    const times: number[] = []
-    for (const part of await unread())
-      for await (const { timestamp } of kafka.scan(named(topic), [part])) {
-        times.push(timestamp)
-        break
-      }
-    return times.length > 0 ? Math.min(...times) : undefined
-  }
-  /** What is after the position of each partition that has anything there. */
-  async function unread(): Promise<Extent[]> {
-    const [, at] = await committed()
-    const extents = await kafka.extents(named(topic)) // after the positions: none is beyond the end then
-    const rest = extents.map((extent) => {
-      const next = at.get(extent.partition)
-      return next !== undefined && holds(extent, next) ? { ...extent, start: next } : extent
-    })
-    return rest.filter(({ start, end }) => end > start)
+    ...kafkaLag(kafka, named(topic), group(name)),
   }
 }
 
-const holds = ({ start, end }: Extent, offset: bigint) => offset >= start && offset <= end
+/** Waits for what brokers say of a rebalance to get here, but not for ever. */
+const rebalanced = (changed: Promise<void>, most: number): Promise<unknown> =>
+  Promise.race([changed, sleep(most, undefined, { ref: false })])

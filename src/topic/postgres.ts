@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type pg from 'pg'
 import type { Logger } from 'pino'
 import { Pooled, TakenOver } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
-import { assertSessions, migrate, openPostgres, type Postgres, type Query, WHO } from '../postgres.ts'
+import { assertSessions, migrate, openPostgres, type Query } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
+import { openSession, type Session } from './postgres-session.ts'
 import {
   BATCH_BYTES,
   type Batch,
@@ -259,6 +259,10 @@ export async function postgresTopics({
       standsBy,
       read,
       note: (notes) => write({}, notes, move(0n, taken)),
+      async seekToEnd(notes) {
+        await write({}, notes, async (query) => move(await lastOf(query, topic), taken)(query))
+        cursor = undefined
+      },
       rewind() {
         cursor = undefined
       },
@@ -288,14 +292,7 @@ export async function postgresTopics({
   /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
   async function clean() {
     for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
-      const old = () =>
-        db.query(
-          `DELETE FROM topics."${topic}" WHERE "offset" IN (
-             SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
-             WHERE at < $1 AND "offset" <= (
-               SELECT min("offset") FROM topics.position WHERE topic = $2 AND reader <> ALL ($3))) RETURNING 1`,
-          [now() - retentionDays * DAY, topic, unused],
-        )
+      const old = () => db.query(removal(topic), [now() - retentionDays * DAY, topic, unused])
       while ((await old()).length === BITE);
     }
   }
@@ -342,6 +339,15 @@ export async function postgresTopics({
   }
 }
 
+const lastOf = async (query: Query, topic: TopicName) =>
+  (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
+
+const removal = (topic: TopicName) =>
+  `DELETE FROM topics."${topic}" WHERE "offset" IN (
+     SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
+     WHERE at < $1 AND "offset" <= (
+       SELECT min("offset") FROM topics.position WHERE topic = $2 AND reader <> ALL ($3))) RETURNING 1`
+
 /** The next records, as far as they go into a batch. */
 const page = (topic: TopicName, after: string, limit: string) => `
   SELECT "offset", record FROM (
@@ -352,77 +358,4 @@ const page = (topic: TopicName, after: string, limit: string) => `
 
 const failing = (what: string) => (cause: unknown) => {
   throw cause instanceof TakenOver ? cause : new Error(what, { cause })
-}
-
-/** `othersFrom`: when this process may take over what another one had, in ms of `performance.now()`. */
-type Session = { query: Query; client: pg.Client; pid: unknown; othersFrom: number }
-
-/**
- * A connection of its own that listens for new records and holds locks, made again when it broke. The one before is
- * ended on the server then, where it may still hold locks that belong here.
- *
- * When it broke, the server was probably away, and for the others too. The one whose turn it was comes back with work
- * in hand, mails that went out meanwhile for example: so it goes first. Its pauses are as long as the outage at most,
- * or twice that, and never longer than a minute.
- */
-function openSession(db: Postgres, notified: () => void) {
-  let session: Session | undefined
-  let opening: Promise<Session> | undefined
-  let former: unknown[] | undefined
-  let broke: number | undefined
-  let othersFrom = 0
-
-  async function open(): Promise<Session> {
-    const client = await db.connect()
-    let last: Promise<unknown> = Promise.resolve()
-    const lost = () => {
-      void client.end().catch(() => {})
-      if (session !== opened) return
-      session = undefined
-      broke = performance.now()
-      notified()
-    }
-    /** One after the other, as each has a deadline. None after a failure: nobody knows what it is in the middle of. */
-    const query: Query = async (text, values) => {
-      const asked = last.then(() => client.query(text, values))
-      last = asked
-      try {
-        return (await asked).rows
-      } catch (cause) {
-        lost()
-        throw new Error('the connection that listens and takes turns broke', { cause })
-      }
-    }
-    const opened: Session = { query, client, pid: undefined, othersFrom: 0 }
-    if (former)
-      await query(
-        'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE pid = $1 AND backend_start::text = $2',
-        former,
-      )
-    const [me] = await query(WHO)
-    opened.pid = me?.pid
-    await query('LISTEN topics')
-    former = [me?.pid, me?.backend_start]
-    client.on('notification', notified).on('end', lost)
-    if (broke !== undefined) {
-      const now = performance.now()
-      othersFrom = Math.max(othersFrom, now + Math.min(2 * (now - broke), 60_000) + 1000) // it may have broken again
-      opened.othersFrom = othersFrom
-    }
-    session = opened
-    return opened
-  }
-  return {
-    async get(): Promise<Session> {
-      if (session) return session
-      opening ??= open().finally(() => {
-        opening = undefined
-      })
-      return opening
-    },
-    async close() {
-      await opening?.catch(() => {})
-      await session?.client.end()
-    },
-  }
 }

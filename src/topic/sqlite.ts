@@ -155,6 +155,10 @@ export async function sqliteTopics({
       async note(notes) {
         write({}, notes)
       },
+      async seekToEnd(notes) {
+        write({}, notes, () => setPosition.run(lastOf(db, topic), topic, name))
+        cursor = position()
+      },
       rewind() {
         cursor = position()
       },
@@ -174,15 +178,8 @@ export async function sqliteTopics({
 
   /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
   async function clean() {
-    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
-      const old = () =>
-        db
-          .prepare(`DELETE FROM "${topic}" WHERE offset IN (
-            SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
-            WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`)
-          .run(now() - retentionDays * DAY, topic, JSON.stringify(unused))
-      while (db.isOpen && old().changes === BITE) await setImmediate()
-    }
+    for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
+      while (db.isOpen && removeOld(db, topic, now() - retentionDays * DAY, unused) === BITE) await setImmediate()
   }
   // A full disk makes DELETE fail too. That is not what to report then: the next append says it, and stops nothing else.
   const cleaning = exclusive ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
@@ -235,6 +232,16 @@ export async function sqliteTopics({
     },
   }
 }
+
+const lastOf = (db: DatabaseSync, topic: TopicName) =>
+  (db.prepare('SELECT seq FROM sqlite_sequence WHERE name = ?').get(topic) as { seq: number } | undefined)?.seq ?? 0
+
+const removeOld = (db: DatabaseSync, topic: TopicName, before: number, unused: readonly ReaderName[]) =>
+  db
+    .prepare(`DELETE FROM "${topic}" WHERE offset IN (
+      SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
+      WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`)
+    .run(before, topic, JSON.stringify(unused)).changes
 
 const topicTable = (topic: TopicName) => `
   CREATE TABLE "${topic}" (offset INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, record TEXT NOT NULL) STRICT`

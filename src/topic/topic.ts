@@ -76,6 +76,8 @@ export type Reader<T> = Turn & {
    * nothing is noted, whenever that is found out.
    */
   note(notes: Notes): Promise<void>
+  /** Moves the position past all that is there, and notes, in one. Rejects as `note` does. */
+  seekToEnd(notes: Notes): Promise<void>
   /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
   rewind(): void
   /** How many records are after the position. */

@@ -42,8 +42,9 @@ async function world(predictions: readonly Prediction[], answer?: (asked: Asked)
   return {
     fake,
     withTopics,
-    /** how many records the alert has not passed; no worker may run */
-    lag: () => withTopics((topics) => topics.reader('predictions', 'alert').lag()),
+    /** how many records the alert has not passed, and how many frauds wait; no worker may run */
+    left: () =>
+      withTopics(async (topics) => [await topics.reader('predictions', 'alert').lag(), await waiting(topics)]),
     worker: async (options?: Options) => worker(await open(), fake, options),
     async [Symbol.asyncDispose]() {
       await fake[Symbol.asyncDispose]()
@@ -111,8 +112,12 @@ const committing = (commit: (next: () => Promise<void>) => Promise<void>) =>
     const batch = await next()
     return { ...batch, commit: (...args) => commit(() => batch.commit(...args)) }
   })
+const waiting = async (topics: Topics) => (await topics.state('alert/outbox/')).size
 const drained = (topics: Topics) =>
-  waitFor('everything to be passed', async () => (await topics.reader('predictions', 'alert').lag()) === 0)
+  waitFor(
+    'everything to be mailed',
+    async () => (await topics.reader('predictions', 'alert').lag()) + (await waiting(topics)) === 0,
+  )
 /** Answers so at the final dot of the mail about that transaction. */
 const about =
   (trans_num: string, reply: Reply) =>
@@ -201,7 +206,7 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
       await waitFor('the log', () => killed.lines.length === 6)
       await killed.kill()
     }
-    expect(await w.lag()).toBe(8)
+    expect(await w.left()).toEqual([0, 1])
     w.fake.answer = () => undefined
     await using second = await w.worker()
     await drained(second.topics)
@@ -277,13 +282,10 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     }
     const mailer = `X-Mailer: client-predict ${VERSION}`
     expect(w.fake.seen[0]!.raw.toString()).toContain(`\r\n${mailer}\r\n`)
-    const [{ by }] = await w.withTopics(
-      async (topics) => ((await topics.noted('alert')) as { open: [{ by: string }] }).open,
-    )
-    expect(by).toBe(VERSION)
     await w.withTopics(async (topics) => {
-      const noted = (await topics.noted('alert')) as { open: object[] }
-      await topics.note({ alert: { ...noted, open: noted.open.map((open) => ({ ...open, by: '0.0.1' })) } })
+      const letters = [...(await topics.state('alert/letter/'))] as [string, object][]
+      expect(letters.map(([, letter]) => letter)).toMatchObject([{ by: VERSION }])
+      await topics.note(Object.fromEntries(letters.map(([key, letter]) => [key, { ...letter, by: '0.0.1' }])))
     })
     w.fake.answer = () => undefined
     await using second = await w.worker()
@@ -291,17 +293,6 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     expect(w.fake.seen[1]!.raw.toString()).toBe(
       w.fake.seen[0]!.raw.toString().replace(mailer, 'X-Mailer: client-predict 0.0.1'),
     )
-  })
-
-  test('is not forgotten when what was mailed beyond it is far away', async () => {
-    // A restart reads some 1,000 frauds, then waits: what is noted of those behind must stay noted.
-    const many = frauds(1600)
-    await using w = await world(many, ({ verb, mail }) => (verb === 'dot' && mail > 3 ? hang : undefined))
-    const ahead = identity(many.at(-1)!)
-    await w.withTopics((topics) => topics.note({ alert: { ahead: [ahead], counted: [] } }))
-    await using only = await w.worker({ afterStop: 50 })
-    await waitFor('three mails', () => only.lines.length === 3)
-    expect(await only.topics.noted('alert')).toMatchObject({ ahead: expect.arrayContaining([ahead]) })
   })
 })
 
@@ -506,8 +497,7 @@ describe.concurrent('the daily limit', () => {
   test('is noted as the reason why the rest waits', async () => {
     await using w = await world(frauds(3))
     await using one = await w.worker({ limit: 1 })
-    const noted = async () => ((await one.topics.noted('alert')) as { waits?: object } | undefined)?.waits
-    expect(await waitFor('the reason', noted)).toEqual({
+    expect(await waitFor('the reason', () => one.topics.noted('alert/waits'))).toEqual({
       why: '1 mails in 24 h (ALERT_DAILY_LIMIT)',
       since: expect.any(Number),
     })
@@ -529,7 +519,7 @@ describe.concurrent('the daily limit', () => {
   test('lets the next one out by itself when the oldest is a day old', async () => {
     await using w = await world(frauds(1))
     const minute = (Date.now() + 3000 - 86_400_000) / 60_000 - 1 // forgotten in 3 s
-    await w.withTopics((topics) => topics.note({ alert: { ahead: [], counted: [[minute, 1]] } }))
+    await w.withTopics((topics) => topics.note({ 'alert/pace': { counted: [[minute, 1]] } }))
     await using only = await w.worker({ limit: 1 })
     await waitFor('the limit', () => only.warnings().length > 0)
     expect(w.fake.seen).toEqual([])
@@ -578,7 +568,7 @@ test('why nothing goes out is noted, for who audits, and no longer when it does'
   let down = true
   await using w = await world(frauds(3), ({ verb }) => (verb === 'greeting' && down ? '421 4.3.2 busy' : undefined))
   await using only = await w.worker()
-  const noted = async () => ((await only.topics.noted('alert')) as { waits?: object } | undefined)?.waits
+  const noted = () => only.topics.noted('alert/waits')
   expect(await waitFor('the reason', noted)).toEqual({
     why: 'the mail server put the connection off: 421 4.3.2 busy',
     since: expect.any(Number),
@@ -667,7 +657,7 @@ describe('a stop', () => {
       await only.ended
       expect(only.lines.filter(({ msg }) => msg.startsWith('mailed'))).toHaveLength(2)
     }
-    expect(await w.lag()).toBe(0)
+    expect(await w.left()).toEqual([0, 0])
   })
 
   test('does not wait for an answer for ever; the mail is sent again by the next worker', async () => {
@@ -749,7 +739,7 @@ describe('a turn that another process takes over', () => {
 
   test('is left to it, and what it has passed and noted by then is not mailed again', async () => {
     await using w = await world(frauds(4))
-    let commits = 0
+    let sent = 0
     let fresh = false
     const wrap = (topics: Topics): Topics => ({
       ...topics,
@@ -763,18 +753,15 @@ describe('a turn that another process takes over', () => {
             fresh = false
             return first || was
           },
-          async read(limit, signal) {
-            const batch = await reader.read(limit, signal)
-            return {
-              ...batch,
-              async commit(...args) {
-                if (commits++ !== 1) return batch.commit(...args) // the first only notes what is decided
-                // The other process has mailed the second and, out of order, the fourth.
-                await batch.commit(2, {}, { alert: { ahead: [identity(fraud(4))], counted: [] } })
-                fresh = true
-                throw new TakenOver('alert')
-              },
-            }
+          async note(notes) {
+            if (!Object.keys(notes).some((key) => key.startsWith('alert/sent/')) || sent++ > 0)
+              return reader.note(notes)
+            // The other process has mailed the first, the second and, out of order, the fourth.
+            const gone = [1, 2, 4].map((n) => [`alert/outbox/${identity(fraud(n))}`, null])
+            const letters = [...(await topics.state('alert/letter/')).keys()].map((key) => [key, null])
+            await reader.note(Object.fromEntries([...gone, ...letters, ['alert/total', { frauds: 4, mailed: 3 }]]))
+            fresh = true
+            throw new TakenOver('alert')
           },
         }
       },

@@ -144,7 +144,12 @@ async function world({ frauds = COUNT, to = WHO, ill, remote = false, shown, liv
           skipped += ms
         },
         warnings: (count: number) => waitFor(`${count} warnings`, () => said('warn').length >= count),
-        drained: () => waitFor('everything to be passed', async () => (await reader.lag()) === 0, 20_000),
+        drained: () =>
+          waitFor(
+            'everything to be mailed',
+            async () => (await reader.lag()) + (await topics.state('alert/outbox/')).size === 0,
+            20_000,
+          ),
         /** Ends as SIGKILL would: nothing more is noted. */
         async kill() {
           await topics.close()

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { openRests } from '../../src/alert/rest.ts'
+import { openRows } from '../../src/alert/rows.ts'
 import type { Delivery, Letter } from '../../src/alert/way.ts'
 import { SendFailure } from '../../src/errors.ts'
 import { parse, stringify } from '../../src/json.ts'
@@ -26,9 +27,11 @@ function world(noted = new Map<string, unknown>()) {
     },
   }
   let until = 0
-  const rests = openRests('alert/rest/', noted, { clock, log, pause: 60_000, settle: async () => {} })
+  const rows = openRows('alert/', noted)
+  const rests = openRests(rows, { clock, log, pause: 60_000, settle: async () => {} })
   return {
     ...rests,
+    changes: rows.changes,
     lines: () => lines.map(({ level, msg }) => `${level} ${msg}`),
     now: () => time,
     async pass(ms: number, send: (letter: Letter, only: readonly string[]) => Promise<Delivery>, blocked = () => 0) {

@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
+import { short } from '../../src/alert/sent.ts'
 import { audit } from '../../src/operate/audit.ts'
 import { retryLetters } from '../../src/operate/dead-letters.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
@@ -29,19 +30,28 @@ const fraud = (n: number) => p(n, { prediction: 1 })
 const letter = (stage: 'score' | 'record', record: Transaction) => ({ stage, at: NOW, reason: 'no reason', record })
 const upTo = <T>(n: number, make: (i: number) => T) => Array.from({ length: n }, (_, i) => make(i + 1))
 
-/** What a worker leaves behind: topics with positions and the mails' note, and the database. */
+type Mails = {
+  waiting?: Prediction[]
+  letters?: object[]
+  sent?: Prediction[]
+  total?: object
+  waits?: object
+}
+const alarms = (rows: object) => Object.fromEntries(Object.entries(rows).map(([key, row]) => [`alert/${key}`, row]))
+
+/** What a worker leaves behind: topics with positions and the mails' rows, and the database. */
 async function place({
   score = 0,
   record = 0,
   alert = 0,
-  note = {},
+  mails: { waiting = [], letters = [], sent = [], ...mails } = {},
   store: rows = [] as Prediction[],
   ...writes
 }: Writes & {
   score?: number
   record?: number
   alert?: number
-  note?: object
+  mails?: Mails
   store?: Prediction[]
 }) {
   const dir = await tempDir()
@@ -57,7 +67,14 @@ async function place({
   await move('score', score)
   await move('record', record)
   await move('alert', alert)
-  await topics.note({ alert: { ahead: [], counted: [], ...note } })
+  await topics.note(
+    alarms({
+      ...Object.fromEntries(waiting.map((fraud) => [`outbox/${identity(fraud)}`, fraud])),
+      ...Object.fromEntries(letters.map((draft, i) => [`letter/${i}`, draft])),
+      ...(sent.length > 0 && { 'sent/1': { at: NOW, of: sent.map((fraud) => short(identity(fraud))) } }),
+      ...mails,
+    }),
+  )
   const sql = (file: string, text: string) => {
     using db = disposable(new DatabaseSync(file))
     db.exec(text)
@@ -87,7 +104,7 @@ const busy = () =>
     score: 1100,
     record: 1000,
     alert: 1000,
-    note: { ahead: [identity(fraud(1098))], carried: [fraud(100), fraud(200)], total: { frauds: 10, mailed: 9 } },
+    mails: { sent: [fraud(1098)], waiting: [fraud(100), fraud(200)], total: { frauds: 11, mailed: 9 } },
   })
 describe('the account', () => {
   test('holds: every transaction is judged, waits or is set aside, every prediction recorded, every fraud mailed', async () => {
@@ -98,7 +115,7 @@ describe('the account', () => {
         'fetched    1,200 = 1,099 predicted + 100 waiting + 1 set aside',
         'predicted  1,099 = 999 recorded + 99 waiting + 1 set aside',
         'frauds        12 = 9 mailed + 3 waiting',
-        'ever          10 = 8 mailed + 2 waiting',
+        'ever          11 = 9 mailed + 2 waiting',
         '(frauds: those that are still kept; ever: each once, since the topics are there)',
         'the account holds, over what the topics keep (since 2026-11-22 11:00:00 UTC)',
       ],
@@ -110,7 +127,7 @@ describe('the account', () => {
     expect(holds).toBe(true)
     expect(lines.at(-1)).toBe('the account holds, over what the topics keep (no transactions)')
   })
-  test('holds with what an earlier release has noted, and counts no frauds for ever then', async () => {
+  test('holds where nothing of the mails is noted, and counts no frauds for ever then', async () => {
     await using at = await place({ transactions: [t(1)], predictions: [fraud(1)], score: 1, alert: 1 })
     const { holds, lines } = await at.audit()
     expect(holds).toBe(true)
@@ -145,11 +162,11 @@ describe('the account', () => {
     expect((await at.audit()).lines[0]).toBe('fetched    2 = 0 predicted + 0 waiting + 1 set aside + 1 LOST')
   })
   test('counts a fraud that waits beyond the position once', async () => {
-    const note = { ahead: [identity(fraud(2))], carried: [fraud(2)], total: { frauds: 0, mailed: 0 } }
-    await using at = await place({ predictions: [fraud(1), fraud(2)], note })
+    const mails = { waiting: [fraud(2)], total: { frauds: 1, mailed: 0 } }
+    await using at = await place({ predictions: [fraud(1), fraud(2)], mails })
     expect((await at.audit()).lines.slice(2, 4)).toEqual([
       'frauds     2 = 0 mailed + 2 waiting',
-      'ever       0 = 0 mailed + 0 waiting',
+      'ever       1 = 0 mailed + 1 waiting',
     ])
   })
   test('is found with little memory: both topics side by side, the database asked for 500 at a time', async () => {
@@ -191,7 +208,7 @@ describe('the account', () => {
     expect((await at.audit({ now: () => NOW - 1 })).lines[0]).toContain('1 LOST') // a little younger it is missed
   })
   test('counts frauds that the mails wait for longer than the topics keep them', async () => {
-    await using at = await place({ note: { carried: [fraud(1)], total: { frauds: 1, mailed: 0 } } })
+    await using at = await place({ mails: { waiting: [fraud(1)], total: { frauds: 1, mailed: 0 } } })
     expect(await at.audit()).toMatchObject({
       holds: true,
       lines: { 2: 'frauds     1 = 0 mailed + 1 waiting', 3: 'ever       1 = 0 mailed + 1 waiting' },
@@ -203,8 +220,11 @@ describe('a fraud that has waited for longer than an hour', () => {
   const late = (n: number) => p(n, { prediction: 1, predicted_at: NOW - HOUR - n * 60_000 })
   const predictions = [late(1), fraud(2), late(3)]
   const frauds = { transactions: [t(1), t(2), t(3)], predictions, score: 3, record: 3, store: predictions }
-  test('is named, and the account does not hold: in no mail, in one that is not taken over, or carried', async () => {
-    await using at = await place({ ...frauds, note: { open: [{ at: NOW - 60_000, of: [identity(late(3))] }] } })
+  test('is named, and the account does not hold: in no mail, in one that is not taken over, or no longer kept', async () => {
+    await using at = await place({
+      ...frauds,
+      mails: { waiting: [late(3)], letters: [{ at: NOW - 60_000, of: [identity(late(3))] }] },
+    })
     const { holds, lines } = await at.audit()
     expect(holds).toBe(false)
     expect(lines.slice(3, -1)).toEqual([
@@ -212,7 +232,7 @@ describe('a fraud that has waited for longer than an hour', () => {
       'predictions 3 (trans-3) is a fraud of 2026-11-22 10:57:00 UTC, in a mail of 2026-11-22 11:59:00 UTC that was not taken over, and no reason is noted',
       'frauds: 2 have waited longer than an hour, the oldest since 2026-11-22 10:57:00 UTC without a reason: is a worker running, with alert in STAGES? What does it log, what says npm run doctor?',
     ])
-    const gone = await place({ note: { carried: [late(1)], total: { frauds: 1, mailed: 0 } } })
+    const gone = await place({ mails: { waiting: [late(1)], total: { frauds: 1, mailed: 0 } } })
     expect((await gone.audit()).lines.join('\n')).toMatch(
       /^a prediction that is no longer kept \(trans-1\) is a fraud of /m,
     )
@@ -220,7 +240,7 @@ describe('a fraud that has waited for longer than an hour', () => {
   })
   test('holds with the reason that the worker has noted, without a card number', async () => {
     const waits = { why: '421 4.3.2 busy, no 4539578763621486 here', since: NOW - 2 * HOUR }
-    await using at = await place({ ...frauds, note: { waits } })
+    await using at = await place({ ...frauds, mails: { waits } })
     expect(await at.audit()).toMatchObject({
       holds: true,
       lines: {
@@ -274,22 +294,20 @@ describe('the account does not hold, and it says where', () => {
   })
   test('a fraud that the mails have passed, and lost', async () => {
     await using at = await busy()
-    const note = (await at.topics.noted('alert')) as { carried: object[] }
-    await at.topics.note({ alert: { ...note, carried: note.carried.slice(1) } })
+    await at.topics.note(alarms({ [`outbox/${identity(fraud(100))}`]: null }))
     expect(await at.audit()).toMatchObject({
       holds: false,
       lines: {
-        3: 'ever          10 = 8 mailed + 1 waiting + 1 LOST',
+        3: 'ever          11 = 9 mailed + 1 waiting + 1 LOST',
         4: 'frauds: 1 were passed and are in no mail; look for rows with prediction = 1 that nobody was told of',
       },
     })
   })
   test('a fraud that was mailed twice', async () => {
     await using at = await busy()
-    const note = (await at.topics.noted('alert')) as object
-    await at.topics.note({ alert: { ...note, total: { frauds: 10, mailed: 10 } } })
+    await at.topics.note(alarms({ total: { frauds: 11, mailed: 10 } }))
     expect((await at.audit()).lines.slice(3, 5)).toEqual([
-      'ever          10 = 9 mailed + 2 waiting - 1 TWICE',
+      'ever          11 = 10 mailed + 2 waiting - 1 TWICE',
       'frauds: 1 were mailed more often than once',
     ])
   })
@@ -357,21 +375,27 @@ describe('what comes and goes meanwhile', () => {
       lines: { 0: 'fetched    2 = 1 predicted + 0 waiting + 1 set aside' },
     })
   })
-  test('the mails note and move on between two looks: the figures are of one moment', async () => {
-    await using at = await place({ transactions: [t(1)], predictions: [fraud(1)], score: 1, store: [fraud(1)] })
-    const noted = at.topics.noted
-    let reads = 0
+  test('the mails note and move on between two looks: each fraud is mailed or waits', async () => {
+    const predictions = [fraud(1), fraud(2), fraud(3)]
+    await using at = await place({
+      predictions,
+      alert: 1,
+      mails: { waiting: [fraud(1)], total: { frauds: 1, mailed: 0 } },
+    })
+    const { state } = at.topics
     const topics: Topics = {
       ...at.topics,
-      async noted(key) {
-        if (reads++ === 1) await at.move('alert', 1, { alert: { ahead: [], total: { frauds: 1, mailed: 1 } } })
-        return noted(key)
+      async state(prefix) {
+        const row = { [`outbox/${identity(fraud(3))}`]: fraud(3), [`outbox/${identity(fraud(1))}`]: null }
+        const sent = { at: NOW, of: [fraud(1), fraud(2)].map((one) => short(identity(one))) }
+        await at.move('alert', 2, alarms({ ...row, 'sent/2': sent, total: { frauds: 3, mailed: 2 } }))
+        return state(prefix)
       },
     }
-    expect((await at.audit({ topics })).lines.slice(2, 4)).toEqual([
-      'frauds     1 = 1 mailed + 0 waiting',
-      'ever       1 = 1 mailed + 0 waiting',
-    ])
+    expect(await at.audit({ topics })).toMatchObject({
+      holds: true,
+      lines: { 2: 'frauds     3 = 2 mailed + 1 waiting', 3: 'ever       3 = 2 mailed + 1 waiting' },
+    })
   })
 
   test('a worker at full load, killed and stopped again and again, is never accused', async () => {
@@ -420,7 +444,8 @@ describe('what comes and goes meanwhile', () => {
   })
 })
 
-const left = async ({ reader }: Topics) =>
+const left = async ({ reader, state }: Topics) =>
+  (await state('alert/outbox/')).size +
   (await reader('transactions', 'score').lag()) +
   (await reader('predictions', 'alert').lag()) +
   (await reader('predictions', 'record').lag())

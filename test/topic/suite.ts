@@ -299,6 +299,20 @@ export function topicSuite(
         expect(numbers((await take(reader, 2)).records)).toEqual([3, 4])
       })
 
+      test('moves past all that is there, for who wants what comes from then on, and notes that in one', async () => {
+        const { topics, reopen } = await start()
+        await topics.append({ predictions: predictions(0, 9) })
+        const [webhook, record] = [topics.reader('predictions', 'webhook'), topics.reader('predictions', 'record')]
+        await webhook.take(soon())
+        await webhook.read(2, soon())
+        await webhook.seekToEnd({ began: 1 })
+        expect([await webhook.lag(), await record.lag(), await topics.noted('began')]).toEqual([0, 9, 1])
+        await topics.append({ predictions: predictions(9, 11) })
+        expect(numbers((await take(webhook, 2)).records)).toEqual([9, 10])
+        const again = await reopen()
+        expect(numbers((await take(again.reader('predictions', 'webhook'), 2)).records)).toEqual([9, 10])
+      })
+
       test('rewinds one reader and leaves the others where they are', async () => {
         const { topics } = await start()
         await topics.append({ predictions: predictions(0, 3) })
