@@ -1,4 +1,5 @@
 import { TRAINING_COLUMNS } from './columns.ts'
+import { utc } from './time.ts'
 
 /** Names of forks for these columns. */
 const ALIASES = new Map(
@@ -164,7 +165,7 @@ export function readRow(row: Record<string, unknown>, fetched_at: number, unread
     merch_lat: numbers('merch_lat'),
     merch_long: numbers('merch_long'),
     is_fraud: optional('is_fraud', label, '0 or 1'),
-    trans_date_trans_time: new Date(event_time).toISOString().slice(0, 19).replace('T', ' '),
+    trans_date_trans_time: utc(event_time),
     unix_time: Math.floor(event_time / 1000),
     event_time,
     fetched_at,

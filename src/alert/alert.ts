@@ -108,7 +108,10 @@ function alarm(p: Prediction): Page {
     ],
     ['Card', `ends in ${lastFour(p.cc_num)}`],
     ['Card holder', holder || null],
-    ['Score', p.score === null ? 'fraud, the model gives no probability' : `${percent(p.score)} probability of fraud`],
+    [
+      'Score',
+      p.score === null ? 'fraud, the model gives no probability' : `${probability(p.score)} probability of fraud`,
+    ],
     ['Model', p.model],
     ['Transaction', transaction(p)],
   ]
@@ -143,7 +146,7 @@ function digest(frauds: readonly Prediction[]): Page {
     { name: 'Merchant', of: (p: Prediction) => merchant(p, 60) },
     { name: 'Category', of: (p: Prediction) => say(p.category ?? '', 16) },
     { name: 'Card', of: (p: Prediction) => `*${lastFour(p.cc_num)}` },
-    { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : percent(p.score)) },
+    { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : probability(p.score)) },
     ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
     { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
     { name: 'Transaction', of: (p: Prediction) => transaction(p, 40_000 / frauds.length) },
@@ -179,7 +182,7 @@ const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'U
 /** Nobody pays so much by card: it may be the card's number. */
 export const dollars = (amount: number) =>
   Math.abs(amount) < 1e10 ? DOLLARS.format(amount) : `$${maskCards(String(amount))}`
-const percent = (score: number) => `${(score * 100).toFixed(1)} %`
+export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
 export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 
 /** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
@@ -191,7 +194,7 @@ const purchase = (p: Prediction) =>
 /** It has 200 characters at most, and is cut only in a letter that would be too large; the CSV has all of it. */
 const transaction = (p: Prediction, most = 400) => say(p.trans_num, Math.max(64, most))
 
-const oneLine = (text: string) =>
+export const oneLine = (text: string) =>
   text
     .toWellFormed()
     .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')

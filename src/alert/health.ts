@@ -1,3 +1,4 @@
+import { utc } from '../time.ts'
 import type { Notice } from './way.ts'
 
 /** ms that something has to be wrong before people are told, and fine again before they are told that */
@@ -52,4 +53,4 @@ export function patience(noted: NotedHealth = {}) {
   }
 }
 
-const clock = (ms: number) => `${new Date(ms).toISOString().slice(0, 16).replace('T', ' ')} UTC`
+const clock = (ms: number) => `${utc(ms, 16)} UTC`

@@ -1,7 +1,6 @@
+import { percent } from '../text.ts'
 import { mark } from './alert.ts'
 import type { Notice } from './way.ts'
-
-const percent = (share: number) => `${Number((share * 100).toPrecision(2))} %`
 
 /** What to say when the model stops being credible, and when it is so again. */
 export function verdict(
@@ -11,10 +10,10 @@ export function verdict(
 ): Notice {
   const marked = mark([{ model }])
   const named = model ? `The model ${model}` : 'The model'
-  const share = `${named} took ${flagged} of the last ${of} transactions for fraud, ${percent(flagged / of)}; usually it is about ${percent(usual)}.`
+  const share = `${named} took ${flagged} of the last ${of} transactions for fraud, ${percent(flagged / of, 2)}; usually it is about ${percent(usual, 2)}.`
   return change === 'broken'
     ? {
-        subject: `${marked}The model looks broken: ${percent(flagged / of)} taken for fraud`,
+        subject: `${marked}The model looks broken: ${percent(flagged / of, 2)} taken for fraud`,
         lines: [
           share,
           `By chance so many come once in 10^${Math.floor(-Math.log10(Math.max(chance, 1e-300)))} times.`,
@@ -23,7 +22,7 @@ export function verdict(
         ],
       }
     : {
-        subject: `${marked}The model is plausible again: ${percent(flagged / of)} taken for fraud`,
+        subject: `${marked}The model is plausible again: ${percent(flagged / of, 2)} taken for fraud`,
         lines: [share, 'Alarms come one by one again.'],
       }
 }

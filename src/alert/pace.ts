@@ -1,8 +1,7 @@
+import { DAY, MINUTE } from '../time.ts'
 import { type Counted, quota } from './quota.ts'
 
 const SECOND = 1000
-const MINUTE = 60 * SECOND
-const DAY = 1440 * MINUTE
 /** frauds in one letter at most: some 2 MB as a mail */
 export const FULL = 2000
 /** ms between letters while the model looks broken: nobody can check what it says, but all of it is there */

@@ -1,5 +1,4 @@
-const MINUTE = 60_000
-const DAY = 24 * 60 * MINUTE
+import { DAY, MINUTE } from '../time.ts'
 
 /** How many in which unit of time; JSON. */
 export type Counted = [unit: number, count: number][]

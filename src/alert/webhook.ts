@@ -4,7 +4,7 @@ import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../errors.ts'
 import { isHtml, request } from '../http.ts'
 import { orProxy, through } from '../proxy.ts'
 import type { Prediction } from '../transaction.ts'
-import { dollars, mark, merchantOf } from './alert.ts'
+import { dollars, mark, merchantOf, oneLine, probability } from './alert.ts'
 import { type Letter, letterKey, type Way } from './way.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
@@ -137,7 +137,7 @@ function subjectOf(frauds: readonly Shown[], total: number): string {
 }
 
 function lineOf(fraud: Shown): string {
-  const score = fraud.score === null ? '' : ` · score ${(fraud.score * 100).toFixed(1)} %`
+  const score = fraud.score === null ? '' : ` · score ${probability(fraud.score)}`
   return `${fraud.trans_date_trans_time} UTC · ${what(fraud)} · card ends in ${fraud.card_last4}${score} · ${fraud.trans_num}`
 }
 
@@ -153,13 +153,6 @@ function fitting(subject: string, lines: readonly string[]): string[] {
 
 const length = (text: string) => [...text].length
 const cut = (text: string, most: number) => (length(text) > most ? `${[...text].slice(0, most - 1).join('')}…` : text)
-/** Neither lines that we did not write nor right-to-left tricks. */
-const oneLine = (text: string) =>
-  text
-    .toWellFormed()
-    .replace(/[\p{Cc}\p{Cf}\u2028\u2029]+/gu, ' ')
-    .trim()
-
 /** Slack gives `<…>` a meaning, servers like it `@…` too: the space without width ends a name before it begins. */
 const forSlack = (text: string) =>
   text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('@', '@\u200b')

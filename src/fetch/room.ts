@@ -2,6 +2,7 @@ import { statfs } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Outage } from '../errors.ts'
 import { freePages } from '../sqlite.ts'
+import { grouped } from '../text.ts'
 
 const MB = 1e6
 /** bytes that a waiting record still takes: a prediction of 683 and a row of 366 on average, with simulated rows; rounded up */
@@ -51,7 +52,7 @@ export function openRoom({ files, reserve, waiting, free = freeOn, look = LOOK }
   }
 }
 
-const megabytes = (bytes: number) => Math.round(bytes / MB).toLocaleString('en-US')
+const megabytes = (bytes: number) => grouped(Math.round(bytes / MB))
 
 async function freeOn(folder: string): Promise<number> {
   const found = await statfs(folder).catch(() => undefined)

@@ -4,11 +4,11 @@ import { alarmRows } from '../alert/old-note.ts'
 import { whereabouts } from '../alert/outbox.ts'
 import { openRows } from '../alert/rows.ts'
 import type { Store } from '../record/store.ts'
+import { DAY } from '../time.ts'
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction, type Transaction } from '../transaction.ts'
 import { type Figures, type Row, statement } from './statement.ts'
 
-const DAY = 86_400_000
 /** ms before its age lets a transaction go, from which on its prediction may be gone already */
 const MARGIN = 3_600_000
 /** ms that a fraud may wait without a reason */

@@ -4,6 +4,8 @@ import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { type KafkaCluster, type Place, shownPlace } from '../place.ts'
 import { makeFolder } from '../sqlite.ts'
+import { grouped } from '../text.ts'
+import { utc } from '../time.ts'
 
 /** ms that the copy may wait for a process that is opening the file */
 const BUSY_TIMEOUT = 5000
@@ -117,9 +119,8 @@ function ofTopics(db: DatabaseSync): string {
 }
 function ofDatabase(db: DatabaseSync): string {
   const { n, last } = db.prepare('SELECT count(*) AS n, max(predicted_at) AS last FROM predictions').get()!
-  const newest =
-    last === null ? '' : `, the newest of ${new Date(Number(last)).toISOString().slice(0, 19).replace('T', ' ')} UTC`
-  return `${Number(n).toLocaleString('en-US')} predictions${newest}`
+  const newest = last === null ? '' : `, the newest of ${utc(Number(last))} UTC`
+  return `${grouped(Number(n))} predictions${newest}`
 }
 
 const megabytes = (bytes: number) => `${(bytes / MB).toFixed(1)} MB`

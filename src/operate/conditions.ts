@@ -2,10 +2,10 @@ import type { Condition } from '../alert/health.ts'
 import type { StageName } from '../config.ts'
 import type { Health } from '../stage.ts'
 import { plural } from '../text.ts'
+import { MINUTE } from '../time.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 import { openLetters } from './dead-letters.ts'
 
-const MINUTE = 60_000
 /** ms after the last dead letter during which that still counts as trouble */
 const RECENT = 30 * MINUTE
 

@@ -4,6 +4,7 @@ import { readDocument } from '../fetch/document.ts'
 import { stringify } from '../json.ts'
 import type { Store } from '../record/store.ts'
 import { plural } from '../text.ts'
+import { utc } from '../time.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
@@ -31,11 +32,10 @@ export async function openLetters(topics: Topics): Promise<Map<string, DeadLette
 
 /** One letter for a person: two lines, no card number. */
 export function describeLetter(id: string, { stage, at, reason, record }: DeadLetter): string {
-  const when = new Date(at).toISOString().slice(0, 19).replace('T', ' ')
   const { body, data } = record as { body?: string; data?: unknown[] }
   const shown = stringify(body?.slice(0, SEARCHED) ?? data?.[0] ?? record).slice(0, SEARCHED)
   const glimpse = maskCards(shown).replace(UNSEEN, '\ufffd') // before it is cut: part of a number would pass
-  return `${id.padEnd(6)} ${when} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
+  return `${id.padEnd(6)} ${utc(at)} UTC  ${stage.padEnd(6)} ${maskCards(reason)}\n       ${glimpse.slice(0, 160)}`
 }
 
 /** Crosses letters out for good. Resolves with one line for each; `stuck` counts those that are not there. */

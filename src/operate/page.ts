@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { escapeHtml } from '../alert/html.ts'
-import { plural } from '../text.ts'
+import { grouped, plural } from '../text.ts'
+import { span, utc } from '../time.ts'
 import { VERSION } from '../version.ts'
 import type { Totals } from './metrics.ts'
 import type { Report, Row, State } from './watch.ts'
@@ -62,7 +63,7 @@ export function pageOf(
       `${plural(totals.setAside, 'record')} since the start${totals.setAside > 0 ? '; npm run dead-letters lists all there are' : ''}`,
     ],
     ...about.map(([name, value]): [string, string] => [name, value]),
-    ['started', `${utc(began)}, ${span(at - began)} ago`],
+    ['started', `${utc(began)} UTC, ${span(at - began)} ago`],
   ]
   return `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -84,13 +85,13 @@ const list = (rows: readonly Row[]) => rows.map(({ stage }) => stage).join(' and
 
 function line({ stage, state, since, why, last, waiting, oldest, frauds }: Row, totals: Totals, at: number): string {
   const done: Record<Row['stage'], string> = {
-    fetch: `${number(totals.fetched)} fetched`,
-    score: `${number(totals.scored)} scored, ${number(totals.flagged)} fraud`,
-    alert: `${number(totals.mailed)} mailed`,
+    fetch: `${grouped(totals.fetched)} fetched`,
+    score: `${grouped(totals.scored)} scored, ${grouped(totals.flagged)} fraud`,
+    alert: `${grouped(totals.mailed)} mailed`,
     webhook: '',
-    record: `${number(totals.recorded)} recorded`,
+    record: `${grouped(totals.recorded)} recorded`,
   }
-  const records = waiting === undefined ? (stage === 'fetch' ? '' : '?') : number(waiting)
+  const records = waiting === undefined ? (stage === 'fetch' ? '' : '?') : grouped(waiting)
   const alarms = stage === 'alert' || stage === 'webhook'
   const wait = !alarms ? records : frauds !== undefined ? plural(frauds, 'fraud') : `${records} unread`
   const age = oldest !== undefined && (!alarms || frauds !== 0) ? `<small>oldest ${span(oldest * 1000)}</small>` : ''
@@ -107,15 +108,4 @@ function line({ stage, state, since, why, last, waiting, oldest, frauds }: Row, 
 <td>${why ? `<span class="${COLOURS[state]}">${escapeHtml(why)}</span>` : ''}${past ?? ''}</td></tr>`
 }
 
-const number = (value: number) => value.toLocaleString('en-US')
-const utc = (at: number) => `${new Date(at).toISOString().slice(0, 19).replace('T', ' ')} UTC`
 const clock = (then: number, at: number) => `${span(at - then)} ago`
-
-/** ms as a person says it */
-export function span(ms: number): string {
-  const s = Math.max(0, Math.round(ms / 1000))
-  if (s < 60) return `${s} s`
-  if (s < 3600) return `${Math.floor(s / 60)} min`
-  if (s < 172_800) return `${Math.floor(s / 3600)} h ${Math.floor((s % 3600) / 60)} min`
-  return `${Math.floor(s / 86_400)} days`
-}

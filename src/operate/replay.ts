@@ -6,6 +6,7 @@ import { recordStage } from '../record/record.ts'
 import type { Store } from '../record/store.ts'
 import type { Model } from '../score/mlflow.ts'
 import { scoreStage } from '../score/score.ts'
+import { grouped } from '../text.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type DeadLetter, identity, type Prediction, type Transaction } from '../transaction.ts'
 import { checkOffsets, rangeReader, readRange } from './range.ts'
@@ -97,11 +98,11 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
   }
 
   const stopped = !end.signal.aborted
-  const rows = `${count(passed)} ${options.stage === 'record' ? 'predictions' : 'transactions'}`
+  const rows = `${grouped(passed)} ${options.stage === 'record' ? 'predictions' : 'transactions'}`
   const lines = [
-    `${rows}: ${count(sink.written())} written, ${count(passed - aside.length - sink.written())} there already, ${count(aside.length)} set aside`,
+    `${rows}: ${grouped(sink.written())} written, ${grouped(passed - aside.length - sink.written())} there already, ${grouped(aside.length)} set aside`,
     ...aside.slice(0, LISTED),
-    ...(aside.length > LISTED ? [`and ${count(aside.length - LISTED)} more`] : []),
+    ...(aside.length > LISTED ? [`and ${grouped(aside.length - LISTED)} more`] : []),
   ]
   if (stopped) lines.push(`stopped before the end; ${goOn(next(), passed)}`)
   else if (options.stage === 'score') lines.push(await compared(topics, judged))
@@ -142,8 +143,6 @@ async function compared(topics: Topics, judged: Map<string, 0 | 1>): Promise<str
     else if (now === 1) n.newly++
     else n.noLonger++
   }
-  const others = judged.size > 0 ? `; ${count(judged.size)} are not in the topic predictions` : ''
-  return `of ${count(n.before)}: ${count(n.same)} as before, ${count(n.newly)} newly fraud, ${count(n.noLonger)} no longer fraud${others}`
+  const others = judged.size > 0 ? `; ${grouped(judged.size)} are not in the topic predictions` : ''
+  return `of ${grouped(n.before)}: ${grouped(n.same)} as before, ${grouped(n.newly)} newly fraud, ${grouped(n.noLonger)} no longer fraud${others}`
 }
-
-const count = (n: number) => n.toLocaleString('en-US')

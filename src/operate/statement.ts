@@ -1,5 +1,7 @@
 import type { Whereabouts } from '../alert/outbox.ts'
 import { maskCards } from '../card.ts'
+import { grouped } from '../text.ts'
+import { utc } from '../time.ts'
 
 /** things that do not hold, of one kind, that are listed */
 const LISTED = 20
@@ -37,11 +39,11 @@ export function statement(found: Figures, alarms: Whereabouts): { lines: string[
     ...listed('predictions', found.unrecorded, 'is not in the database, nor in a dead letter', '--stage record'),
     ...(lost > 0
       ? [
-          `frauds: ${count(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
+          `frauds: ${grouped(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
         ]
       : []),
     ...(waits ? [] : stuck(found.overdue, alarms)),
-    ...(lost < 0 ? [`frauds: ${count(-lost)} were mailed more often than once`] : []),
+    ...(lost < 0 ? [`frauds: ${grouped(-lost)} were mailed more often than once`] : []),
   ]
   const holds = problems.length === 0
   const since = Number.isFinite(found.since) ? `since ${utc(found.since)} UTC` : 'no transactions'
@@ -68,7 +70,7 @@ function stuck(overdue: Figures['overdue'], { decided }: Whereabouts): string[] 
   ]
 }
 const waiting = (rows: readonly Row[]) =>
-  `${count(rows.length)} ${rows.length === 1 ? 'has' : 'have'} waited longer than an hour, the oldest since ${utc(Math.min(...rows.map(({ at }) => at)))} UTC`
+  `${grouped(rows.length)} ${rows.length === 1 ? 'has' : 'have'} waited longer than an hour, the oldest since ${utc(Math.min(...rows.map(({ at }) => at)))} UTC`
 
 function equations(
   { fetched, toScore, predictions, toRecord, frauds, toMail, aside, unpredicted, unrecorded }: Figures,
@@ -103,17 +105,17 @@ function equations(
       [waiting.size, 'waiting'],
       [lost, lost < 0 ? 'TWICE' : 'LOST'],
     ])
-  const width = Math.max(...rows.map(([, sum]) => count(sum).length))
+  const width = Math.max(...rows.map(([, sum]) => grouped(sum).length))
   const lines = rows.map(([name, sum, ...parts]) => {
     const said = parts.filter(([part, what]) => part !== 0 || what === what.toLowerCase())
-    return `${name.padEnd(10)} ${count(sum).padStart(width)} = ${said
-      .map(([part, what]) => `${part < 0 ? '-' : '+'} ${count(Math.abs(part))} ${what}`)
+    return `${name.padEnd(10)} ${grouped(sum).padStart(width)} = ${said
+      .map(([part, what]) => `${part < 0 ? '-' : '+'} ${grouped(Math.abs(part))} ${what}`)
       .join(' ')
       .slice(2)}`
   })
   if (predictions !== judged)
     lines.push(
-      `(${count(Math.abs(predictions - judged))} of the predictions: of transactions that are no longer kept, or were judged meanwhile)`,
+      `(${grouped(Math.abs(predictions - judged))} of the predictions: of transactions that are no longer kept, or were judged meanwhile)`,
     )
   return lines
 }
@@ -130,11 +132,9 @@ function listed(topic: string, rows: readonly Row[], what: string, stage: string
     .map((row) => `${topic} ${row.id} (${said(row.trans_num)}) ${what}: ${cure(row, row)}`)
   if (rows.length <= LISTED) return lines
   const ordered = rows[0]!.id.includes('-') ? rows.toSorted((a, b) => a.at - b.at) : rows
-  return [...lines, `and ${count(rows.length - LISTED)} more; all of them: ${cure(ordered[0]!, ordered.at(-1)!)}`]
+  return [...lines, `and ${grouped(rows.length - LISTED)} more; all of them: ${cure(ordered[0]!, ordered.at(-1)!)}`]
 }
 
-const count = (n: number) => n.toLocaleString('en-US')
-const utc = (at: number) => new Date(at).toISOString().slice(0, 19).replace('T', ' ')
 const said = (text: string, most = 64) =>
   maskCards(text)
     .replace(/[\s\p{Cc}]+/gu, ' ')

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { span } from '../time.ts'
 import type { Totals } from './metrics.ts'
-import { span } from './page.ts'
 import type { Row, Watch, Watched } from './watch.ts'
 
 /** ms after which the first line comes, and between two of them */

@@ -1,11 +1,10 @@
+import { DAY, HOUR } from '../time.ts'
 import { population, type Row } from './population.ts'
 import { seeded } from './random.ts'
 
 /** How busy each hour of the day (UTC) is: honest cards sleep at night, stolen ones are used from 22 to 3. */
 const HONEST_HOURS = profile([3, 2, 2, 2, 1, 1, 2, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6, 6, 5, 4, 4, 3])
 const FRAUD_HOURS = profile([6, 6, 6, 6, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 6, 6])
-const HOUR = 3_600_000
-const DAY = 24 * HOUR
 const END = Date.UTC(2026, 0, 1)
 
 export type HistoryOptions = {

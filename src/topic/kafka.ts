@@ -5,6 +5,7 @@ import { parse } from '../json.ts'
 import { type Kafka, type KafkaOptions, openKafka } from '../kafka.ts'
 import { saysBroker, within } from '../kafka-error.ts'
 import { orAborted } from '../stage.ts'
+import { DAY } from '../time.ts'
 import { openMember } from './kafka-member.ts'
 import { type Named, openMessages, toEntry } from './kafka-message.ts'
 import { kafkaReader } from './kafka-reader.ts'
@@ -12,7 +13,6 @@ import { type Notes, READERS, type ReaderName, TOPICS, type Topics, type Turn, t
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
 const ALONE = ['alert', 'webhook', 'fetch']
-const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** ms without a record while there are some, after which a reader starts over */
 const STUCK = 60_000

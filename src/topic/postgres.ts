@@ -5,6 +5,7 @@ import { Pooled, TakenOver } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
 import { assertSessions, migrate, openPostgres, type Query } from '../postgres.ts'
 import { orAborted } from '../stage.ts'
+import { DAY } from '../time.ts'
 import { openSession, type Session } from './postgres-session.ts'
 import {
   BATCH_BYTES,
@@ -24,7 +25,6 @@ import {
   type Writes,
 } from './topic.ts'
 
-const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
 const BITE = 1000

@@ -6,6 +6,7 @@ import { FileFault } from '../errors.ts'
 import { parse, stringify } from '../json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
+import { DAY } from '../time.ts'
 import {
   BATCH_BYTES,
   type Batch,
@@ -23,7 +24,6 @@ import {
   type Writes,
 } from './topic.ts'
 
-const DAY = 86_400_000
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
 const BITE = 1000

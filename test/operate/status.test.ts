@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { HttpFailure } from '../../src/errors.ts'
 import { type StatusOptions, statusServer } from '../../src/operate/status.ts'
 import { openWatch } from '../../src/operate/watch.ts'
 import { failed, works } from '../../src/stage.ts'
@@ -222,7 +223,7 @@ describe('/metrics', () => {
     const rows = await readers[1]!.read(10, new AbortController().signal)
     await rows.commit(1, { 'dead-letters': [{ ...letter, stage: 'record' }] })
     await rows.commit(1)
-    failed(watch.health.score, new Error('the model answered 503 (an HTML page)'))
+    failed(watch.health.score, new HttpFailure('the model answered so', { kind: 'status', status: 503 }))
     const text = await metrics()
     for (const line of [
       'client_predict_fetched_total 2',

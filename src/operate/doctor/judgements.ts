@@ -1,6 +1,6 @@
 import { SETTINGS } from '../../config.ts'
 import type { Judgement } from '../../score/answer.ts'
-import { plural } from '../../text.ts'
+import { percent, plural } from '../../text.ts'
 import type { Finding } from './check.ts'
 import { type Patient, signatureOf } from './patient.ts'
 
@@ -15,7 +15,7 @@ export function allFraud(
   const flagged = flaggedOf(said)
   const scores = said.flatMap(({ score }) => score ?? [])
   const [least, most] = [Math.min(...scores), Math.max(...scores)]
-  const between = scores.length > 0 ? `; its probabilities are ${percent(least)} to ${percent(most)}` : ''
+  const between = scores.length > 0 ? `; its probabilities are ${percent(least, 3)} to ${percent(most, 3)}` : ''
   const everything = flagged === said.length
   const text = `${where}: takes ${everything ? `all ${flagged}` : `${flagged} of ${said.length}`} honest-looking rows for fraud${between}`
   const state = everything ? 'wrong' : 'note'
@@ -44,8 +44,6 @@ export function classesOnly({ where, threshold }: Patient, said: readonly Judgem
   ]
 }
 const DEFAULT_THRESHOLD = Number(SETTINGS.FRAUD_THRESHOLD.default)
-
-const percent = (share: number) => `${Number((share * 100).toPrecision(3))} %`
 
 /** Nothing to be cured as long as the model is as good as it was tested. */
 export function sameInBothUnits(
