@@ -25,15 +25,18 @@ const HINTS: [RegExp, string][] = [
 /** What went wrong, in a line: the library tells of failed attempts, and hides why they failed. */
 export function explained(error: unknown): Error {
   const said = new Set<string>()
+  let code: unknown // of what failed first
   const collect = (e: unknown) => {
     if (e instanceof AggregateError) e.errors.forEach(collect)
     else if (e instanceof Error && e.cause) collect(e.cause)
-    else said.add(words(e))
+    else {
+      said.add(words(e))
+      code ??= (e as { code?: unknown } | undefined)?.code
+    }
   }
   collect(error)
   const all = [...said]
   const hint = all.length === 1 && HINTS.find(([pattern]) => pattern.test(all[0]!))?.[1]
-  const { code } = error as { code?: unknown }
   return Object.assign(new Error(hint ? `${all[0]} (${hint})` : all.join('; ')), code === undefined ? {} : { code })
 }
 function words(error: unknown): string {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { causeOf, HttpFailure, Outage, Refusal, SendFailure } from '../../src/errors.ts'
+import { explained } from '../../src/kafka-error.ts'
 import { openMetrics } from '../../src/operate/metrics.ts'
 import { LONG_CARD, prediction } from '../rows.ts'
 
@@ -23,6 +24,8 @@ describe('the cause of a retry', () => {
     ['http_503', new SendFailure('the webhook answered so', { scope: 'either', code: 'http_503' })],
     ['ENOSPC', new Error('cannot write the topics', { cause: system('ENOSPC') })],
     ['57P01', new Error('cannot write the topics', { cause: system('57P01') })],
+    ['ECONNREFUSED', explained(new AggregateError([new Error('no', { cause: system('ECONNREFUSED') })]))],
+    ['other', explained(new Error('no broker'))],
     ['other', new Error('something new')],
     ['other', system('not-a-code')],
     ['other', new SendFailure('the mail server refused the mail: 554 no', { scope: 'message' })],
