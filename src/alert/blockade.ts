@@ -4,6 +4,8 @@ import { backoff } from '../stage.ts'
 /** So many letters that fail for themselves, none arriving in between, are no chance: it is the way. */
 const IN_A_ROW = 5
 
+export type Blockade = ReturnType<typeof blockade>
+
 /**
  * Whether the way is blocked for every letter: by a failure that says so, or by a row of letters that failed for
  * themselves. Then one letter at a time tries it, after pauses that grow from `firstPause` ms. Times are ms of a clock

@@ -37,6 +37,8 @@ export type Before = { seen: number; old?: { records: number; until: number } }
 /** For ever: frauds that the position has passed, and those of them that were mailed. What is neither waits. */
 export type Total = { frauds: number; mailed: number }
 
+export type Outbox = ReturnType<typeof openOutbox>
+
 /**
  * The frauds that are not sent: each waits, or is in a letter that is decided and not taken over. A fraud is a row
  * `outbox/<identity>`, so one that is seen again is no other one, and a letter a row `letter/<key>`. What changes becomes

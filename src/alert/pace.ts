@@ -23,6 +23,8 @@ export type Next = { wait: number; size: number; why: Why; period?: number }
 
 const NOTHING: Next = { wait: Number.POSITIVE_INFINITY, size: 0, why: undefined }
 
+export type Pace = ReturnType<typeof pace>
+
 /**
  * When the next letter goes out, and with how many frauds: each at once in a letter of its own, until more than `burst`
  * come within 60 s. From then on what comes is collected into one letter a minute, until a minute brings no more than

@@ -3,6 +3,7 @@ import { SendFailure } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff } from '../stage.ts'
 import { seconds } from '../text.ts'
+import type { Clock } from './clock.ts'
 import type { Rows } from './rows.ts'
 import { type Delivery, type Letter, letterKey } from './way.ts'
 
@@ -15,8 +16,6 @@ const [MOST, NOTED] = [50, 500]
 /** `since`: when the others got it, in ms since 1970. */
 type Row = { letter: Letter; only: readonly string[]; since: number }
 type Rest = Row & { key: string; failures: number; due: number }
-/** Two clocks in ms: since 1970, and one that nobody sets back. */
-type Clock = { now(): number; steady(): number; sleep(ms: number, signal?: AbortSignal): Promise<void> }
 type Means = { clock: Clock; log: Logger; pause: number; settle(): Promise<void> }
 
 /**

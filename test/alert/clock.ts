@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Clock } from '../../src/alert/deliver.ts'
+import type { Clock } from '../../src/alert/clock.ts'
 
 /** What a wait of no time takes, as with a real timer. */
 const LEAST = 1

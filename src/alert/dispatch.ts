@@ -1,0 +1,161 @@
+import { SendFailure } from '../errors.ts'
+import { sayFailure } from '../failure.ts'
+import { backoff, failed, grace, type Stage, works } from '../stage.ts'
+import { seconds } from '../text.ts'
+import type { Blockade } from './blockade.ts'
+import type { Clock } from './clock.ts'
+import type { Ledger } from './ledger.ts'
+import type { Open, Outbox } from './outbox.ts'
+import type { Pace } from './pace.ts'
+import { openRests } from './rest.ts'
+import type { Rows } from './rows.ts'
+import type { Schedule } from './schedule.ts'
+import type { Delivery, Letter, Way } from './way.ts'
+
+/** sessions at once: one that is stuck does not hold up the next alarm */
+const SESSIONS = 5
+/** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
+const NOTED_WITHIN = 5000
+/** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
+const REST_PAUSE = 30
+const HOUR = 3_600_000
+/** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
+const LONGEST = HOUR
+
+export type DispatchOptions = {
+  rows: Rows
+  outbox: Outbox
+  ledger: Ledger
+  schedule: Schedule
+  paced: Pace
+  block: Blockade
+  way: Way
+  clock: Clock
+  firstPause: number
+  /** ms that sessions in flight are given after the stop, to hear the answer to what is out */
+  afterStop: number
+}
+
+/** Sends letters, over a few sessions at once, and what some recipients are still owed. */
+export function openDispatch(stage: Stage, options: DispatchOptions) {
+  const { rows, outbox, ledger, schedule, paced, block, way, clock, firstPause, afterStop } = options
+  const { log } = stage
+  const { settle, say } = ledger
+  const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
+  const putOff = failing(stage, options)
+  const sending = new Set<Promise<void>>()
+  let wake = () => {}
+
+  const dispatching = async (stop: AbortSignal) => {
+    stop.addEventListener('abort', () => wake(), { once: true })
+    while (!stop.aborted) {
+      const chosen = schedule.next(sending.size < SESSIONS)
+      if (typeof chosen !== 'number') {
+        block.tries(clock.steady())
+        const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
+        sending.add(sent)
+      } else {
+        await Promise.race([...sending, woken(chosen)])
+        wake() // no timer stays behind
+      }
+    }
+    await Promise.all(sending)
+  }
+  /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
+  function woken(ms: number): Promise<void> {
+    const end = new AbortController()
+    wake = () => end.abort()
+    return clock.sleep(Math.min(ms, HOUR), end.signal)
+  }
+
+  const post = (letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> =>
+    ledger.prove((lost) =>
+      way.send(letter, AbortSignal.any([signal, lost]), only).catch((error) => {
+        if (error instanceof SendFailure) lost.throwIfAborted()
+        throw error
+      }),
+    )
+  async function postRest(letter: Letter, only: readonly string[], stop: AbortSignal): Promise<Delivery> {
+    using late = grace(stop, afterStop)
+    if (!ledger.alone) await settle() // as with any letter
+    return await post(letter, late.signal, only)
+  }
+
+  async function send(open: Open, stop: AbortSignal): Promise<void> {
+    using late = grace(stop, afterStop)
+    Object.assign(open, { sending: true, started: clock.steady() })
+    if (!ledger.alone)
+      await settle() // who cannot prove that it is its turn does not mail
+    else if (!open.noted) {
+      const enough = new AbortController()
+      await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
+    }
+    if (stop.aborted && (!open.noted || !ledger.alone)) return
+    const { letter } = open
+    const size = letter.frauds.length
+    let delivery: Delivery
+    try {
+      delivery = await post(letter, late.signal)
+    } catch (error) {
+      if (!(error instanceof SendFailure)) throw error
+      open.sending = false
+      if (error.delivered === 'maybe') {
+        paced.sent(size, clock.now(), open.doubtful)
+        open.doubtful = true
+      }
+      if (!stop.aborted) putOff(open, error)
+      if (error.delivered === 'maybe') await settle()
+      return
+    }
+    const { rejected, deferred, said } = delivery
+    log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)
+    works(stage.health)
+    if (rejected.length > 0) failed(stage.health, new Error(said), { lasting: false, now: clock.now() })
+    if (block.arrived(open.started)) {
+      log.info('alarms go out again')
+      say(undefined)
+    }
+    paced.sent(size, clock.now(), open.doubtful)
+    outbox.sent(open, clock.now())
+    if (deferred.length > 0) rests.add(letter, deferred)
+    await settle()
+  }
+
+  const resting = (stop: AbortSignal) =>
+    rests.deliver(
+      stop,
+      (letter, only) => postRest(letter, only, stop),
+      () => (block.blocked() ? Math.max(block.until() - clock.steady(), firstPause) : 0),
+    )
+
+  return { dispatching, resting, wake: () => wake() }
+}
+
+/** What becomes of a letter that was not taken over. */
+function failing({ log, health }: Stage, { outbox, ledger, block, clock, firstPause }: DispatchOptions) {
+  return (open: Open, error: SendFailure) => {
+    const { message, scope, delivered, retryAfter } = error
+    const [own, sure] = [scope !== 'channel' || delivered === 'maybe', scope === 'message' && delivered === 'no']
+    const [now, { of }] = [clock.steady(), open]
+    const others = block.failed(open, open.started, error, now)
+    const which =
+      of.length === 0
+        ? `the notice "${open.letter.notice?.subject}"`
+        : of.length === 1
+          ? `transaction ${open.letter.frauds[0]!.trans_num}`
+          : `${of.length} frauds`
+    const halved = sure && outbox.refused(open)
+    if (own && !sure) open.failures++
+    if (!own) outbox.dissolve(open)
+    if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), retryAfter)
+    if (others === 'known') return // one failure, and one line, for all that were under way
+    const blocked = others === 'blocked'
+    if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one
+    failed(health, error, { lasting: blocked, now: clock.now() })
+    if (blocked) ledger.say(message)
+    const again = seconds((blocked ? block.until() : open.due) - now)
+    const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
+    const what = own ? `${which}: ${message}` : message
+    sayFailure(log, what, `${outbox.held()} held back, nothing is dropped; ${next}`, what)
+  }
+}
