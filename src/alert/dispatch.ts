@@ -48,18 +48,22 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
 
   const dispatching = async (stop: AbortSignal) => {
     stop.addEventListener('abort', () => wake(), { once: true })
-    while (!stop.aborted) {
-      const chosen = schedule.next(sending.size < SESSIONS)
-      if (typeof chosen !== 'number') {
-        block.tries(clock.steady())
-        const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
-        sending.add(sent)
-      } else {
-        await Promise.race([...sending, woken(chosen)])
-        wake() // no timer stays behind
+    try {
+      while (!stop.aborted) {
+        const chosen = schedule.next(sending.size < SESSIONS)
+        if (typeof chosen !== 'number') {
+          block.tries(clock.steady())
+          const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
+          sending.add(sent)
+        } else {
+          await Promise.race([...sending, woken(chosen)])
+          wake() // no timer stays behind
+        }
       }
+      await Promise.all(sending)
+    } finally {
+      await Promise.allSettled(sending) // none goes on when another turn begins, or the way is closed
     }
-    await Promise.all(sending)
   }
   /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
   function woken(ms: number): Promise<void> {
