@@ -55,8 +55,11 @@ const predicted = (records: readonly Transaction[]) => records.map((t): Predicti
 const card = (n: number) => 4_000_000_000_000n + BigInt(n % 5)
 const ofFewCards = (n: number) => transaction(n, { cc_num: card(n) })
 /** Everything from 0 on is there once, and each card's in order. */
-function expectAll(found: readonly number[], count: number) {
-  expect(found.toSorted((a, b) => a - b)).toEqual(range(0, count))
+function expectAll(found: readonly number[], count: number, where = '') {
+  expect(
+    found.toSorted((a, b) => a - b),
+    where,
+  ).toEqual(range(0, count))
   for (const first of range(0, 5)) {
     const own = found.filter((n) => card(n) === card(first))
     expect(own).toEqual(own.toSorted((a, b) => a - b))
@@ -129,8 +132,12 @@ function flow(topics: Topics) {
       await sleep(300) // what comes twice would come now
       stop.abort(new Error('stopped'))
       await loops
-      for (const topic of ['transactions', 'predictions'] as const)
-        expectAll(numbers((await held(topics, topic)) as Transaction[]), appended)
+      for (const topic of ['transactions', 'predictions'] as const) {
+        const all = await Array.fromAsync(topics.scan(topic))
+        const where = all.map(({ id, record }) => `${id} ${record.trans_num}`).join(', ')
+        const why = failures.map((error) => `\n${reason(error)}`).join('')
+        expectAll(numbers(all.map(({ record }) => record)), appended, `${topic}: ${where}${why}`)
+      }
       expectAll(handedOver, appended)
       expectAll(noted, appended)
       expect(await topics.noted('alert')).toBe(appended)
