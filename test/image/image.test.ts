@@ -138,7 +138,10 @@ describe('a container', () => {
     expect(Object.keys(image.Volumes ?? {})).toEqual(['/app/data'])
     const before = await files()
     const first = await p.start({ env: { ...world.env, STAGES: 'fetch,score' }, readOnly: false })
-    await waitFor('all judged', () => world.model.seen.length === world.rows.length)
+    // A first fraud that comes without an honest row beside it is asked about again, with other amounts.
+    const judged = () =>
+      new Set(world.model.seen.map((values) => String(values.toSpliced(world.model.columns.indexOf('amt'), 1)))).size
+    await waitFor('all judged', () => judged() === world.rows.length)
     await first.stop()
     await ended(first)
     expect(p.recorded()).toEqual([])
