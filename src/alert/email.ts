@@ -41,6 +41,8 @@ const sessionOptions = (server: SmtpServer, { patience = 30_000, silence = FINAL
   pool: true as const,
   maxConnections: 1, // a session each, so that one can be cut without the others
   maxRequeues: 1, // only what was certainly not sent goes out again by itself
+  // At once: by its own the library waits a moment, and a session that is cut just then connects and sends all the same.
+  getSocket: (_: unknown, done: (error: null, socket: false) => void) => done(null, false),
   host: server.host,
   port: server.port,
   secure: server.secure,

@@ -463,6 +463,21 @@ describe.concurrent('a stop', () => {
     expect((await failure(mails.send(await alarm(1), AbortSignal.abort()))).delivered).toBe('no')
     expect(fake.sessions).toBe(0)
   })
+  test('stopped at its very beginning, at whatever moment, it leaves no session behind that goes on with it', async () => {
+    await using fake = await scriptedSmtp()
+    using mails = channel(fake.server)
+    for (let moments = 0; moments < 30; moments++) {
+      const stop = new AbortController()
+      const sent = mails.send(await alarm(1), stop.signal).catch((error) => error)
+      for (let i = 0; i < moments; i++) await new Promise(setImmediate)
+      const before = fake.seen.length
+      stop.abort()
+      const failed = await sent
+      if (!(failed instanceof SendFailure)) continue // it was done before
+      await waitFor('the session to be gone', () => fake.sockets.size === 0)
+      if (failed.delivered === 'no') expect(fake.seen.length).toBe(before)
+    }
+  })
 })
 
 describe('before the first fraud', () => {
