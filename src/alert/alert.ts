@@ -3,6 +3,7 @@ import MailComposer from 'nodemailer/lib/mail-composer'
 import { lastFour, maskCards } from '../card.ts'
 import { FEATURES } from '../columns.ts'
 import { csvLine, defuse } from '../csv.ts'
+import { plural } from '../text.ts'
 import { isSimulated, type Prediction } from '../transaction.ts'
 import { htmlOf, type Page } from './html.ts'
 import { type Letter, letterKey, type Notice } from './way.ts'
@@ -131,7 +132,7 @@ function alarm(p: Prediction): Page {
 }
 
 function digest(frauds: readonly Prediction[]): Page {
-  const sum = `${frauds.length} payment${frauds.length === 1 ? '' : 's'}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
+  const sum = `${plural(frauds.length, 'payment')}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
   const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
   const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
     string,

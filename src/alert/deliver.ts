@@ -1,5 +1,6 @@
 import { TakenOver } from '../errors.ts'
 import { eventually, forever, ofTopics, type Stage, together } from '../stage.ts'
+import { MINUTE } from '../time.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { deservesMail } from './alert.ts'
@@ -17,7 +18,6 @@ import { openRows, type Rows } from './rows.ts'
 import { openSchedule } from './schedule.ts'
 import type { Way } from './way.ts'
 
-const MINUTE = 60_000
 /** records read at once */
 const READ = 500
 /** ms that sessions in flight are given after the stop, to hear the answer to what is out */

@@ -2,6 +2,7 @@ import { SendFailure } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff, failed, grace, type Stage, works } from '../stage.ts'
 import { seconds } from '../text.ts'
+import { HOUR } from '../time.ts'
 import type { Blockade } from './blockade.ts'
 import type { Clock } from './clock.ts'
 import type { Ledger } from './ledger.ts'
@@ -18,7 +19,6 @@ const SESSIONS = 5
 const NOTED_WITHIN = 5000
 /** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
 const REST_PAUSE = 30
-const HOUR = 3_600_000
 /** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
 const LONGEST = HOUR
 

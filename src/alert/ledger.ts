@@ -3,14 +3,12 @@ import { insist, ofTopics, type Stage } from '../stage.ts'
 import type { Batch, Reader } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import type { Clock } from './clock.ts'
-import type { Outbox } from './outbox.ts'
+import type { Outbox, Waits } from './outbox.ts'
 import type { Rows } from './rows.ts'
 
 /** ms between two proofs, while a letter is under way, that it is still this process's turn to mail */
 const PROVE_AGAIN = 1000
 
-/** Why nothing goes out, since then (ms since 1970): who audits asks. */
-export type Waits = { why: string; since: number }
 export type LedgerOptions = {
   reader: Reader<Prediction>
   rows: Rows

@@ -37,6 +37,9 @@ export type Before = { seen: number; old?: { records: number; until: number } }
 /** For ever: frauds that the position has passed, and those of them that were mailed. What is neither waits. */
 export type Total = { frauds: number; mailed: number }
 
+/** Why nothing goes out, since then (ms since 1970): who audits asks. */
+export type Waits = { why: string; since: number }
+
 export type Outbox = ReturnType<typeof openOutbox>
 
 /**
@@ -165,10 +168,12 @@ function halves({ of, letter: { frauds: _, notice, operators, ...bare } }: Open)
   ]
 }
 
+/** A prediction from a row: JSON has no bigint for a small card number. */
+export const exact = (p: Prediction): Prediction => ({ ...p, cc_num: BigInt(p.cc_num) })
 /** The frauds that were noted, in order. */
 const noted = (rows: Rows) =>
   (rows.under('outbox/') as [string, Prediction][])
-    .map(([name, p]): [string, Prediction] => [name, { ...p, cc_num: BigInt(p.cc_num) }])
+    .map(([name, p]): [string, Prediction] => [name, exact(p)])
     .sort(([a, p], [b, q]) => p.predicted_at - q.predicted_at || (a < b ? -1 : 1))
 
 export type Whereabouts = ReturnType<typeof whereabouts>
@@ -180,6 +185,6 @@ export function whereabouts(rows: Rows) {
     decided: new Map(letters.flatMap(({ at, of }) => of.map((name) => [name, at] as const))),
     wasSent: openSent(rows).has,
     total: rows.get('total') as Total | undefined,
-    waits: rows.get('waits') as { why: string; since: number } | undefined,
+    waits: rows.get('waits') as Waits | undefined,
   }
 }

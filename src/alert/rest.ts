@@ -3,11 +3,12 @@ import { SendFailure } from '../errors.ts'
 import { sayFailure } from '../failure.ts'
 import { backoff } from '../stage.ts'
 import { seconds } from '../text.ts'
+import { HOUR } from '../time.ts'
 import type { Clock } from './clock.ts'
+import { exact } from './outbox.ts'
 import type { Rows } from './rows.ts'
 import { type Delivery, type Letter, letterKey } from './way.ts'
 
-const HOUR = 3_600_000
 /** ms after which mail servers give a mail up (RFC 5321, 4.5.4.1) */
 const GIVE_UP = 96 * HOUR
 /** letters at most, and frauds in one that is noted, some 700 bytes each: a longer one is forgotten by a restart */
@@ -26,7 +27,7 @@ export function openRests({ under, set }: Rows, { clock, log, pause, settle }: M
   const rests = new Map<string, Rest>()
   let wake = () => {}
   for (const [key, row] of under('rest/') as [string, Row][]) {
-    const frauds = row.letter.frauds.map((p) => ({ ...p, cc_num: BigInt(p.cc_num) }))
+    const frauds = row.letter.frauds.map(exact)
     rests.set(key, { ...row, letter: { ...row.letter, frauds }, key, failures: 0, due: 0 })
   }
 

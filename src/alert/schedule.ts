@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Health } from '../stage.ts'
 import { plural } from '../text.ts'
+import { MINUTE } from '../time.ts'
 import type { Blockade } from './blockade.ts'
 import type { Clock } from './clock.ts'
 import type { Open, Outbox } from './outbox.ts'
@@ -8,7 +9,6 @@ import { FULL, type Pace, type Why } from './pace.ts'
 import type { Rows } from './rows.ts'
 import type { Notice } from './way.ts'
 
-const MINUTE = 60_000
 /** ms after the next letter of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE
 

@@ -4,15 +4,15 @@ import { alarmRows } from '../alert/old-note.ts'
 import { whereabouts } from '../alert/outbox.ts'
 import { openRows } from '../alert/rows.ts'
 import type { Store } from '../record/store.ts'
-import { DAY } from '../time.ts'
+import { DAY, HOUR } from '../time.ts'
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction, type Transaction } from '../transaction.ts'
 import { type Figures, type Row, statement } from './statement.ts'
 
 /** ms before its age lets a transaction go, from which on its prediction may be gone already */
-const MARGIN = 3_600_000
+const MARGIN = HOUR
 /** ms that a fraud may wait without a reason */
-const OVERDUE = 3_600_000
+const OVERDUE = HOUR
 /** ms until what seems wrong is looked at again: a commit of Kafka may not have got around yet */
 const AGAIN = 1000
 /** rows that the database is asked for at once */

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { span } from '../time.ts'
+import { plural } from '../text.ts'
+import { MINUTE, span } from '../time.ts'
 import type { Totals } from './metrics.ts'
 import type { Row, Watch, Watched } from './watch.ts'
 
 /** ms after which the first line comes, and between two of them */
-const [FIRST, EVERY] = [10_000, 60_000]
+const [FIRST, EVERY] = [10_000, MINUTE]
 const COUNTS: readonly (readonly [keyof Totals, Watched])[] = [
   ['fetched', 'fetch'],
   ['scored', 'score'],
@@ -32,10 +33,8 @@ export async function summarize(
     return [...counts, ...(aside > 0 ? [`set aside ${aside}`] : [])].join(', ')
   }
   const waits = ({ stage, waiting = 0, oldest, frauds }: Row) => {
-    const many = frauds ?? waiting
-    if (many === 0 || !(mine.includes(stage) || stage === 'webhook')) return []
-    const unit = frauds === undefined ? '' : frauds === 1 ? ' fraud' : ' frauds'
-    return `${stage} ${many}${unit}${oldest === undefined ? '' : ` (oldest ${span(oldest * 1000)})`}`
+    if ((frauds ?? waiting) === 0 || !(mine.includes(stage) || stage === 'webhook')) return []
+    return `${stage} ${frauds === undefined ? waiting : plural(frauds, 'fraud')}${oldest === undefined ? '' : ` (oldest ${span(oldest * 1000)})`}`
   }
   let before = none
   for (let pause = first; ; pause = every) {
