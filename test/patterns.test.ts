@@ -62,7 +62,8 @@ function cost(pattern: RegExp, part: string, length: number): number {
 
 /**
  * Four times the text: four times the time, were it linear; sixteen times, were it quadratic. A busy machine only adds to
- * what it takes: the least of four looks is nearest to it.
+ * what it takes: the least of four looks is nearest to it. What goes back over some thousand characters at most grows
+ * between the two, and no more with a longer text: that is looked at as well.
  */
 function isSlow(pattern: RegExp, part: string): boolean {
   let [long, short] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
@@ -71,7 +72,7 @@ function isSlow(pattern: RegExp, part: string): boolean {
     if (long <= 10) return false
     short = Math.min(short, cost(pattern, part, 6_000))
   }
-  return long > 6 * short
+  return long > 6 * short && cost(pattern, part, 96_000) > 6 * long
 }
 
 /** By its form, which takes no time to see, or as measured. */
