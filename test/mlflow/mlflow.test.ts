@@ -79,7 +79,7 @@ describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
     'waits and says why when the model refuses everything: $variant, asked with $features columns',
     async ({ variant, features, cause, cure }) => {
       await using model = await serve(env, `${models}/${variant}`)
-      await using world = await start(model.url, features)
+      await using world = await start(model.url, features, { LOG_LEVEL: 'debug' }) // says each try
       const complaints = () =>
         world
           .text()
@@ -162,7 +162,7 @@ async function ask(url: string): Promise<{ prediction: bigint; score: number | n
 }
 
 /** The real worker between a producer of our rows, the model and a mail server. */
-async function start(model: string, features: string) {
+async function start(model: string, features: string, more: Record<string, string> = {}) {
   await using stack = new AsyncDisposableStack()
   const folder = scratch.file(`worker-${crypto.randomUUID()}`)
   await mkdir(folder)
@@ -179,6 +179,7 @@ async function start(model: string, features: string) {
       SMTP_URL: mail.url,
       ALERT_FROM: 'guard@example.com',
       ALERT_TO: 'analyst@example.com',
+      ...more,
     }),
   )
   const all = stack.move()
