@@ -1,6 +1,6 @@
 // How fast our JSON is beside others', on a document of 1,000 generated rows: node bench/json.ts
 import { parse as losslessParse, stringify as losslessStringify, parseNumberAndBigInt } from 'lossless-json'
-import { parse, stringify } from '../src/json.ts'
+import { parse, stringify } from '../src/io/json.ts'
 import { history } from '../src/simulate/history.ts'
 
 const ROWS = 1000

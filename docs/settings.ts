@@ -1,5 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs'
-import { SETTINGS } from '../src/config.ts'
+import { SETTINGS } from '../src/config/settings.ts'
 
 // `npm run settings` writes what SETTINGS says into the two files that repeat it; a test compares them.
 

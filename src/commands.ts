@@ -1,12 +1,12 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Logger } from 'pino'
-import { type Config, ConfigError, environment, readConfig, unknownNames } from './config.ts'
-import { logger } from './log.ts'
-import type { Check } from './operate/doctor/doctor.ts'
+import { type Config, ConfigError, environment, readConfig, unknownNames } from './config/settings.ts'
+import type { Check } from './doctor/doctor.ts'
+import { logger } from './io/log.ts'
+import { plural } from './io/text.ts'
 import type { Store } from './record/store.ts'
 import type { Stopping } from './start.cjs'
-import { plural } from './text.ts'
 import type { Topics } from './topic/topic.ts'
 import { openModel, openStore, openTopics } from './wiring.ts'
 
@@ -96,7 +96,7 @@ async function withStore<T>(config: Config, log: Logger, work: (store: Store) =>
 }
 
 async function doctorCommand({ options: { offline, send, json } }: Given): Promise<number> {
-  const { describeCheck, doctor } = await import('./operate/doctor/doctor.ts')
+  const { describeCheck, doctor } = await import('./doctor/doctor.ts')
   const checks: Check[] = []
   const tell = (check: Check) => {
     checks.push(check)
@@ -126,7 +126,7 @@ async function doctorCommand({ options: { offline, send, json } }: Given): Promi
 }
 
 async function auditCommand(): Promise<number> {
-  const { audit } = await import('./operate/audit.ts')
+  const { audit } = await import('./commands/audit.ts')
   return beside((topics, config, log) =>
     withStore(config, log, async (store) => {
       const { lines, holds } = await audit({ topics, store, retentionDays: config.RETENTION_DAYS })
@@ -139,9 +139,9 @@ async function auditCommand(): Promise<number> {
 async function replayCommand({ options: { stage, from, to, into } }: Given, stopping: Stopping): Promise<number> {
   if (stage !== 'record' && stage !== 'score') throw new UsageError('replay wants --stage record or --stage score')
   if (stage === 'record' && into !== undefined) throw new UsageError('--into goes with --stage score alone')
-  const { replay } = await import('./operate/replay.ts')
-  const { readRange } = await import('./operate/range.ts')
-  const { openSink } = await import('./operate/sink.ts')
+  const { replay } = await import('./commands/replay.ts')
+  const { readRange } = await import('./commands/range.ts')
+  const { openSink } = await import('./commands/output.ts')
   readRange(from as string | undefined, to as string | undefined) // before anything is opened, or made
   return beside(async (topics, config, log) => {
     stopping.tell((text) => log.info(text))
@@ -167,14 +167,14 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
 }
 
 async function backupCommand({ words: [folder] }: Given): Promise<number> {
-  const { backup } = await import('./operate/backup.ts')
+  const { backup } = await import('./commands/backup.ts')
   const { TOPICS_URL: topics, DATABASE_URL: database } = readConfig(environment(), { working: false })
   console.log((await backup(folder!, { topics, database })).join('\n'))
   return 0
 }
 
 async function deadLettersCommand({ words: [action, ...ids] }: Given): Promise<number> {
-  const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./operate/dead-letters.ts')
+  const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./commands/dead-letters.ts')
   return beside(async (topics, config, log) => {
     if (!action) {
       const letters = await openLetters(topics)

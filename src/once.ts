@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { StageName } from './config.ts'
-import { type Health, together } from './stage.ts'
-import { seconds } from './text.ts'
+import type { StageName } from './config/settings.ts'
+import { seconds } from './io/text.ts'
+import { type Health, together } from './run/loop.ts'
 import type { Reader } from './topic/topic.ts'
 
 /** ms without any progress after which topics are no longer waited for: as long as it fetched, but */

@@ -1,5 +1,5 @@
 import { TRAINING_COLUMNS } from './columns.ts'
-import { utc } from './time.ts'
+import { utc } from './io/time.ts'
 
 /** Names of forks for these columns. */
 const ALIASES = new Map(

@@ -1,17 +1,17 @@
 import type { Logger } from 'pino'
-import { mails, outbox, smtp } from './alert/email.ts'
-import type { Way } from './alert/way.ts'
-import { webhook } from './alert/webhook.ts'
-import { type Config, ConfigError } from './config.ts'
-import { NewerSchema, Pooled } from './errors.ts'
+import type { Way } from './alert/notifier.ts'
+import { type KafkaCluster, shownPlace } from './config/dsn.ts'
+import { type Config, ConfigError } from './config/settings.ts'
+import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
-import { openRoom } from './fetch/room.ts'
-import type { Watch } from './operate/watch.ts'
-import { type KafkaCluster, shownPlace } from './place.ts'
+import { NewerSchema, Pooled } from './io/errors.ts'
+import { mails, outbox, smtp } from './notify/smtp.ts'
+import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
+import { eventually, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
-import { eventually, type Stage } from './stage.ts'
+import type { Watch } from './status/monitor.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
@@ -99,10 +99,10 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
   if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
   try {
     if (place.engine === 'postgres') {
-      const { postgresTopics } = await import('./topic/postgres.ts')
+      const { postgresTopics } = await import('./engines/postgres/topics.ts')
       return await postgresTopics({ ...options, url: place.url })
     }
-    const { kafkaTopics } = await import('./topic/kafka.ts') // takes longer to load than all the rest
+    const { kafkaTopics } = await import('./engines/kafka/topics.ts') // takes longer to load than all the rest
     return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
   } catch (error) {
     if (error instanceof Pooled) throw new ConfigError([`TOPICS_URL: got ${error.message}`])
@@ -112,7 +112,7 @@ export async function openTopics(config: Config, log: Logger, { worker }: { work
 
 export async function openStore({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Promise<Store> {
   if (place.engine === 'sqlite') return sqliteStore(place.path, worker ? { log } : undefined)
-  const { postgresStore } = await import('./record/postgres.ts')
+  const { postgresStore } = await import('./engines/postgres/store.ts')
   return postgresStore(place.url, log)
 }
 

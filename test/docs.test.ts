@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { GENERATED } from '../docs/settings.ts'
-import { SETTINGS } from '../src/config.ts'
+import { SETTINGS } from '../src/config/settings.ts'
 import { file } from './deploy/repository.ts'
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url))

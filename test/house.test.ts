@@ -7,29 +7,34 @@ import { file } from './deploy/repository.ts'
 
 const FILES = globSync('src/**/*.{ts,cjs}').sort()
 const STAGES = ['fetch', 'score', 'alert', 'record']
-const CONTRACTS = ['src/topic/topic.ts', 'src/record/store.ts', 'src/alert/way.ts']
-/** What the contracts speak of. */
-const WORDS = ['src/transaction.ts', 'src/errors.ts', 'src/json.ts']
-/** Start and wiring: they know the stages. */
-const WIRING = ['start.cjs', 'main.ts', 'run.ts', 'commands.ts', 'pipeline.ts', 'wiring.ts'].map(
+/** What any room may know: words, and what talks to files and sockets. */
+const GROUND = ['io', 'config']
+const WORDS = ['src/transaction.ts', 'src/columns.ts', 'src/card.ts', 'src/version.ts']
+const CONTRACTS = ['src/topic/topic.ts', 'src/record/store.ts', 'src/alert/notifier.ts']
+/** Transactions → predictions → alarm and rows, on SQLite. */
+const CORE = [...STAGES, 'run', 'topic']
+/** What the core does not know. They stand beside each other, but for those that are named. */
+const AROUND: Record<string, readonly string[]> = {
+  'engines/kafka': [],
+  'engines/postgres': [],
+  notify: [],
+  status: ['src/commands/dead-letters.ts', 'src/notify/html.ts'],
+  simulate: [],
+  doctor: ['src/notify/', 'src/simulate/'],
+  commands: ['src/engines/'],
+}
+/** Start and wiring: they know the rooms. */
+const WIRING = ['start.cjs', 'main.ts', 'cli.ts', 'commands.ts', 'pipeline.ts', 'once.ts', 'wiring.ts'].map(
   (name) => `src/${name}`,
 )
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */
-const ON_DEMAND = [
-  'src/simulate/',
-  'src/operate/doctor/',
-  'src/topic/kafka',
-  'src/kafka',
-  '@platformatic/kafka',
-  'pg',
-  'prom-client',
-]
+const ON_DEMAND = ['src/simulate/', 'src/doctor/', 'src/engines/', '@platformatic/kafka', 'pg', 'prom-client']
 const AT_ONCE = ['prom-client']
 const LINES = 300
 const LONGER: Record<string, number> = {
-  'src/config.ts': 512,
-  'src/topic/kafka-reader.ts': 347,
-  'src/topic/postgres.ts': 362,
+  'src/config/settings.ts': 512,
+  'src/engines/kafka/reader.ts': 347,
+  'src/engines/postgres/topics.ts': 362,
 }
 
 type Import = { of: string; erased: boolean; lazy: boolean }
@@ -69,23 +74,37 @@ test.for(STAGES)('stage %s imports no other', (stage) => {
   expect(wrong(FILES.filter(isIn(stage)), (of) => !others.some((other) => isIn(other)(of)))).toEqual([])
 })
 
-test('a contract imports nothing but what it speaks of', () => {
+const isGround = (path: string) => WORDS.includes(path) || GROUND.some((room) => isIn(room)(path))
+
+test('every file stands in a room', () => {
+  const rooms = [...GROUND, ...CORE, ...Object.keys(AROUND)]
+  const known = (path: string) => [...WORDS, ...WIRING].includes(path) || rooms.some((room) => isIn(room)(path))
+  expect(FILES.filter((path) => !known(path))).toEqual([])
+})
+
+test('the ground knows the ground alone, and a contract as little', () => {
+  expect(wrong(FILES.filter(isGround), isGround)).toEqual([])
   expect(CONTRACTS.filter((path) => !FILES.includes(path))).toEqual([])
-  expect(wrong(CONTRACTS, (of) => WORDS.includes(of))).toEqual([])
+  expect(wrong(CONTRACTS, isGround)).toEqual([])
 })
 
-test('the ground knows contracts, and no stage, engine or command', () => {
-  const ground = FILES.filter((path) => dirname(path) === 'src' && !WIRING.includes(path))
-  expect(wrong(ground, (of) => ground.includes(of) || CONTRACTS.includes(of))).toEqual([])
+test('the core knows the core', () => {
+  const isCore = (path: string) => CORE.some((room) => isIn(room)(path))
+  expect(wrong(FILES.filter(isCore), (of) => isGround(of) || isCore(of))).toEqual([])
+  const shared = (of: string, path: string) => CONTRACTS.includes(of) || dirname(of) === dirname(path)
+  expect(wrong(FILES.filter(isIn('topic')), (of, path) => isGround(of) || shared(of, path))).toEqual([])
 })
 
-test('an engine of the topics knows the ground and its contract', () => {
-  expect(wrong(FILES.filter(isIn('topic')), (of) => dirname(of) === 'src' || isIn('topic')(of))).toEqual([])
+test.for(Object.keys(AROUND))('%s knows the core, and of the rooms beside it what is named', (room) => {
+  const narrow = room.startsWith('engines/') || room === 'notify' // the contract, the loop, nothing of a stage
+  const core = narrow ? ['src/run/', 'src/topic/', ...CONTRACTS] : CORE.map((name) => `src/${name}/`)
+  const named = [...core, ...AROUND[room]!, `src/${room}/`]
+  expect(wrong(FILES.filter(isIn(room)), (of) => isGround(of) || named.some((way) => of.startsWith(way)))).toEqual([])
 })
 
-test('only the start knows the start, and only wiring knows the stages as a whole', () => {
-  const rooms = FILES.filter((path) => !WIRING.includes(path))
-  expect(wrong(rooms, (of) => !WIRING.includes(of))).toEqual([])
+test('only the start knows the start, and only wiring knows the rooms as a whole', () => {
+  const inside = FILES.filter((path) => !WIRING.includes(path))
+  expect(wrong(inside, (of) => !WIRING.includes(of))).toEqual([])
 })
 
 test('nothing imports in a circle', () => {
@@ -116,9 +135,9 @@ function loadedWith(roots: readonly string[]) {
 }
 
 test('stand-ins, doctor, engines and metrics are loaded when they are used', () => {
-  const worker = importsOf('src/run.ts').filter((of) => of === 'src/pipeline.ts' || isIn('operate')(of))
+  const worker = importsOf('src/cli.ts').filter((of) => of === 'src/pipeline.ts' || isIn('status')(of))
   expect(worker.length).toBe(4)
-  expect(loadedWith(['src/run.ts'])).toEqual([])
+  expect(loadedWith(['src/cli.ts'])).toEqual([])
   expect(loadedWith(worker)).toEqual(AT_ONCE)
 })
 
@@ -138,14 +157,14 @@ test('the functions that may have more than 80 lines are in files that there are
 
 /** Where the words of other systems are read, as nothing else tells what is meant. */
 const READS_OTHERS: Record<string, string> = {
-  'src/certificate.ts': 'Node.js has many codes, and one cure, for a signer that nobody knows',
-  'src/errors.ts': 'V8 has no code for what is too large',
-  'src/http.ts': 'axios has one code for several failures',
-  'src/run.ts': 'Node.js adds advice of its own to what is wrong with an argument',
-  'src/postgres.ts': 'pg has no code for a server without TLS',
-  'src/kafka-error.ts': 'the library hides its reasons in texts',
-  'src/alert/email.ts': 'nodemailer and OpenSSL say it in texts alone',
-  'src/operate/doctor/check.ts': 'the system, OpenSSL, PostgreSQL, Kafka and SQLite: a person is told what to do',
+  'src/io/certificate.ts': 'Node.js has many codes, and one cure, for a signer that nobody knows',
+  'src/io/errors.ts': 'V8 has no code for what is too large',
+  'src/io/http.ts': 'axios has one code for several failures',
+  'src/cli.ts': 'Node.js adds advice of its own to what is wrong with an argument',
+  'src/engines/postgres/client.ts': 'pg has no code for a server without TLS',
+  'src/engines/kafka/errors.ts': 'the library hides its reasons in texts',
+  'src/notify/smtp.ts': 'nodemailer and OpenSSL say it in texts alone',
+  'src/doctor/check.ts': 'the system, OpenSSL, PostgreSQL, Kafka and SQLite: a person is told what to do',
 }
 /** An expression that is what an error says, and a pattern or a text that it is held against. */
 const SAID = /\b(?:\w+\.message|reason\([^()]*\)|plainly\([^()]*\)|String\((?:error|cause|e)\))/

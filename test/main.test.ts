@@ -8,7 +8,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import manifest from '../package.json' with { type: 'json' }
-import { certificate } from './alert/smtp.ts'
+import { certificate } from './notify/smtp-server.ts'
 import { disposable, isFraud, outside, recorded, someRows } from './outside.ts'
 import { httpServer, row, tempDir, waitFor } from './rows.ts'
 import { START, startWorker } from './worker.ts'

@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import { simpleParser } from 'mailparser'
 import { SMTPServer } from 'smtp-server'
-import { parse } from '../src/json.ts'
+import { parse } from '../src/io/json.ts'
 import { body, httpServer, row } from './rows.ts'
 
 type Rows = Record<string, unknown>[]

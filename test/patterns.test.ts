@@ -10,17 +10,17 @@ import { expect, test } from 'vitest'
  * outside belongs here only when the text is cut right before it.
  */
 const BOUNDED: Record<string, string> = {
-  'src/http.ts /<title[^>]*>([^<]{1,300})/': 'the first 4,096 characters of an answer',
-  'src/config.ts /(?:"(?:[^"\\\\]|\\\\.)*"|[^,])+/': 'the value of a setting',
-  'src/shown.ts /^([a-z+]+:\\/\\/)?([^/?#\\\\]*)(.*)$/': 'the value of a setting',
-  'src/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',
+  'src/io/http.ts /<title[^>]*>([^<]{1,300})/': 'the first 4,096 characters of an answer',
+  'src/config/settings.ts /(?:"(?:[^"\\\\]|\\\\.)*"|[^,])+/': 'the value of a setting',
+  'src/config/shown.ts /^([a-z+]+:\\/\\/)?([^/?#\\\\]*)(.*)$/': 'the value of a setting',
+  'src/config/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',
   'src/simulate/names.ts /\\s*\\n\\s*/': 'a text of the program',
   'src/score/mlflow.ts /\\/+$/': 'MODEL_URL',
-  'src/operate/doctor/patient.ts /\\/+$/': 'MODEL_URL',
-  'src/operate/doctor/check.ts /[\\dA-F]+:error:[\\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/': 'cut to 2,000 characters',
-  'src/operate/doctor/check.ts /Kafka at .*(SASL|authenticat)/': 'cut to 2,000 characters',
-  'src/operate/doctor/check.ts /database ".*" does not exist/': 'cut to 2,000 characters',
-  'src/operate/doctor/check.ts /relation .* already exists/': 'cut to 2,000 characters',
+  'src/doctor/patient.ts /\\/+$/': 'MODEL_URL',
+  'src/doctor/check.ts /[\\dA-F]+:error:[\\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/': 'cut to 2,000 characters',
+  'src/doctor/check.ts /Kafka at .*(SASL|authenticat)/': 'cut to 2,000 characters',
+  'src/doctor/check.ts /database ".*" does not exist/': 'cut to 2,000 characters',
+  'src/doctor/check.ts /relation .* already exists/': 'cut to 2,000 characters',
 }
 
 const { Language, Parser } = treeSitter

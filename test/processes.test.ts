@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { afterAll, describe, expect, type TestContext, test } from 'vitest'
-import { postgresTopics } from '../src/topic/postgres.ts'
+import { postgresTopics } from '../src/engines/postgres/topics.ts'
 import { isFraud, outside, someRows } from './outside.ts'
 import { look, type Server, startPostgres } from './postgres.ts'
 import { startProxy } from './proxy.ts'

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
-import { stringify } from '../src/json.ts'
+import { stringify } from '../src/io/json.ts'
 import type { Records, TopicName, Topics } from '../src/topic/topic.ts'
 import { type Prediction, type Transaction, toTransaction } from '../src/transaction.ts'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FEATURES, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../src/columns.ts'
-import { parse, stringify } from '../src/json.ts'
+import { parse, stringify } from '../src/io/json.ts'
 import { decode } from '../src/topic/topic.ts'
 import {
   BadRow,

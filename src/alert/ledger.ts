@@ -1,5 +1,5 @@
-import { TakenOver } from '../errors.ts'
-import { insist, ofTopics, type Stage } from '../stage.ts'
+import { TakenOver } from '../io/errors.ts'
+import { insist, ofTopics, type Stage } from '../run/loop.ts'
 import type { Batch, Reader } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import type { Clock } from './clock.ts'

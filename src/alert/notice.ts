@@ -1,6 +1,5 @@
-import { percent } from '../text.ts'
-import { mark } from './alert.ts'
-import type { Notice } from './way.ts'
+import { percent } from '../io/text.ts'
+import { mark, type Notice } from './notifier.ts'
 
 /** What to say when the model stops being credible, and when it is so again. */
 export function verdict(

@@ -1,9 +1,8 @@
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction } from '../transaction.ts'
-import { deservesMail } from './alert.ts'
+import { deservesMail, draftKey } from './notifier.ts'
 import type { Before, Draft, Total } from './outbox.ts'
 import { type SentRow, short } from './sent.ts'
-import { draftKey } from './way.ts'
 
 /** identities in one row */
 const PORTION = 500

@@ -1,9 +1,8 @@
 import { identity, type Prediction } from '../transaction.ts'
 import { VERSION } from '../version.ts'
-import { deservesMail } from './alert.ts'
+import { deservesMail, draftKey, type Letter } from './notifier.ts'
 import type { Rows } from './rows.ts'
 import { openSent } from './sent.ts'
-import { draftKey, type Letter } from './way.ts'
 
 /** No more is read while so many frauds wait, or wait and are in letters, about 1 kB each here: the topic keeps the rest. */
 const MOST = { waiting: 2000, held: 20_000 }

@@ -1,5 +1,5 @@
-import { DAY, MINUTE } from '../time.ts'
-import { type Counted, quota } from './quota.ts'
+import { DAY, MINUTE } from '../io/time.ts'
+import { type Counted, quota } from './rate-limit.ts'
 
 const SECOND = 1000
 /** frauds in one letter at most: some 2 MB as a mail */

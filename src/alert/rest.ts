@@ -1,13 +1,13 @@
 import type { Logger } from 'pino'
-import { SendFailure } from '../errors.ts'
-import { sayFailure } from '../failure.ts'
-import { backoff } from '../stage.ts'
-import { seconds } from '../text.ts'
-import { HOUR } from '../time.ts'
+import { SendFailure } from '../io/errors.ts'
+import { seconds } from '../io/text.ts'
+import { HOUR } from '../io/time.ts'
+import { sayFailure } from '../run/failure.ts'
+import { backoff } from '../run/loop.ts'
 import type { Clock } from './clock.ts'
+import { type Delivery, type Letter, letterKey } from './notifier.ts'
 import { exact } from './outbox.ts'
 import type { Rows } from './rows.ts'
-import { type Delivery, type Letter, letterKey } from './way.ts'
 
 /** ms after which mail servers give a mail up (RFC 5321, 4.5.4.1) */
 const GIVE_UP = 96 * HOUR

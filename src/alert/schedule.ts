@@ -1,13 +1,13 @@
 import type { Logger } from 'pino'
-import type { Health } from '../stage.ts'
-import { plural } from '../text.ts'
-import { MINUTE } from '../time.ts'
-import type { Blockade } from './blockade.ts'
+import { plural } from '../io/text.ts'
+import { MINUTE } from '../io/time.ts'
+import type { Health } from '../run/loop.ts'
+import type { Blockade } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
+import type { Notice } from './notifier.ts'
 import type { Open, Outbox } from './outbox.ts'
 import { FULL, type Pace, type Why } from './pace.ts'
 import type { Rows } from './rows.ts'
-import type { Notice } from './way.ts'
 
 /** ms after the next letter of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE

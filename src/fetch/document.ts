@@ -1,4 +1,4 @@
-import { brackets, type Json, parse, pieces } from '../json.ts'
+import { brackets, type Json, parse, pieces } from '../io/json.ts'
 import { columnsAmong, type DeadLetter, readRow, type Transaction, type Unread } from '../transaction.ts'
 import { formOf, type Rows } from './form.ts'
 

@@ -1,5 +1,5 @@
 import { maskCards, maskedStart } from '../card.ts'
-import { brackets, type Json, parse, pieces } from '../json.ts'
+import { brackets, type Json, parse, pieces } from '../io/json.ts'
 import { columnsAmong } from '../transaction.ts'
 
 /**

@@ -1,6 +1,6 @@
-import { HttpFailure } from '../errors.ts'
-import { glimpse, isHtml, request } from '../http.ts'
-import { orProxy, through } from '../proxy.ts'
+import { HttpFailure } from '../io/errors.ts'
+import { glimpse, isHtml, request } from '../io/http.ts'
+import { orProxy, through } from '../io/proxy.ts'
 
 /** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
 const DEADLINE = 60_000

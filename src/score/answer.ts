@@ -1,5 +1,5 @@
-import { Refusal } from '../errors.ts'
-import { plural } from '../text.ts'
+import { Refusal } from '../io/errors.ts'
+import { plural } from '../io/text.ts'
 import { type Code, CURE, codeOf, complement, type Said, saidOf } from './said.ts'
 import { tableOf } from './table.ts'
 import { shown, Unreadable } from './unreadable.ts'

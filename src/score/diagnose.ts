@@ -1,5 +1,5 @@
 import { FEATURES, type Feature, NUMERIC_FEATURES, TRAINING_COLUMNS } from '../columns.ts'
-import { plural } from '../text.ts'
+import { plural } from '../io/text.ts'
 
 /** The names of our columns that a text holds, in training order: all of it that is safe to show. */
 const columnsIn = (text: string) =>

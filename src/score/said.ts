@@ -1,4 +1,4 @@
-import type { Json } from '../json.ts'
+import type { Json } from '../io/json.ts'
 import { names, shown, Unreadable } from './unreadable.ts'
 
 export type Code = number | boolean | string

@@ -1,4 +1,4 @@
-import { type Json, parse } from '../json.ts'
+import { type Json, parse } from '../io/json.ts'
 import { Foreign, names, shown, Unreadable } from './unreadable.ts'
 
 type Fields = { [key: string]: Json }

@@ -1,5 +1,5 @@
 import { maskCards } from '../card.ts'
-import { Outage } from '../errors.ts'
+import { Outage } from '../io/errors.ts'
 
 /** The model answered, and not with judgements: its own fault, not that of the rows. */
 export class Unreadable extends Outage {

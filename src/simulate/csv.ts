@@ -1,5 +1,5 @@
 import { TRAINING_COLUMNS } from '../columns.ts'
-import { csvLine } from '../csv.ts'
+import { csvLine } from '../io/csv.ts'
 import { toTransaction } from '../transaction.ts'
 import { type HistoryOptions, history } from './history.ts'
 

@@ -1,4 +1,4 @@
-import { DAY, HOUR } from '../time.ts'
+import { DAY, HOUR } from '../io/time.ts'
 import { population, type Row } from './population.ts'
 import { seeded } from './random.ts'
 

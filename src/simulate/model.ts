@@ -1,5 +1,5 @@
 import { FEATURES } from '../columns.ts'
-import { type Json, parse, stringify } from '../json.ts'
+import { type Json, parse, stringify } from '../io/json.ts'
 import { type Features, trainClassifier } from './classifier.ts'
 import { type Answer, type Loopback, loopback } from './loopback.ts'
 

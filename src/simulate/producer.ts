@@ -1,4 +1,4 @@
-import { stringify } from '../json.ts'
+import { stringify } from '../io/json.ts'
 import { type Loopback, loopback } from './loopback.ts'
 import { population } from './population.ts'
 import { seeded } from './random.ts'

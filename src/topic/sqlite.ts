@@ -2,11 +2,11 @@ import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { FileFault } from '../errors.ts'
-import { parse, stringify } from '../json.ts'
-import { failure, fileOf, isBusy, openSqlite } from '../sqlite.ts'
-import { assertMark, assertWhole, guardFile } from '../sqlite-file.ts'
-import { DAY } from '../time.ts'
+import { FileFault } from '../io/errors.ts'
+import { parse, stringify } from '../io/json.ts'
+import { failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
+import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
+import { DAY } from '../io/time.ts'
 import {
   BATCH_BYTES,
   type Batch,

@@ -1,4 +1,4 @@
-import { type Json, parse } from '../json.ts'
+import { type Json, parse } from '../io/json.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
 /** A dead letter that was put back, or discarded: it stays in the log, crossed out by its id. */

@@ -1,4 +1,4 @@
-import { hangUp, scriptedSmtp, transNum } from '../alert/smtp.ts'
+import { hangUp, scriptedSmtp, transNum } from '../notify/smtp-server.ts'
 import { isFraud } from '../outside.ts'
 import { body, httpServer, LONG_CARD, row } from '../rows.ts'
 import { byAmount, modelServer, refused, type Saying } from '../score/server.ts'

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
-import { mails, smtp } from '../../src/alert/email.ts'
-import type { Way } from '../../src/alert/way.ts'
-import { SendFailure, TakenOver } from '../../src/errors.ts'
-import { orAborted } from '../../src/stage.ts'
+import type { Way } from '../../src/alert/notifier.ts'
+import { SendFailure, TakenOver } from '../../src/io/errors.ts'
+import { mails, smtp } from '../../src/notify/smtp.ts'
+import { orAborted } from '../../src/run/loop.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Batch, Topics } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { VERSION } from '../../src/version.ts'
+import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from '../notify/smtp-server.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
-import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from './smtp.ts'
 
 const fraud = (n: number) => prediction(n, { prediction: 1 })
 const frauds = (count: number) => Array.from({ length: count }, (_, i) => fraud(i + 1))

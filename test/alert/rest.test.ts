@@ -1,9 +1,9 @@
 import { expect, test } from 'vitest'
+import type { Delivery, Letter } from '../../src/alert/notifier.ts'
 import { openRests } from '../../src/alert/rest.ts'
 import { openRows } from '../../src/alert/rows.ts'
-import type { Delivery, Letter } from '../../src/alert/way.ts'
-import { SendFailure } from '../../src/errors.ts'
-import { parse, stringify } from '../../src/json.ts'
+import { SendFailure } from '../../src/io/errors.ts'
+import { parse, stringify } from '../../src/io/json.ts'
 import { LONG_CARD, listeningLog, prediction } from '../rows.ts'
 
 const HOUR = 3_600_000

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { readConfig, SETTINGS } from '../../src/config.ts'
+import { readConfig, SETTINGS } from '../../src/config/settings.ts'
 import { file, isSetting } from './repository.ts'
 
 const procfile = Object.fromEntries(

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs'
-import { SETTINGS } from '../../src/config.ts'
+import { SETTINGS } from '../../src/config/settings.ts'
 
 const ROOT = new URL('../../', import.meta.url)
 

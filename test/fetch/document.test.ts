@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readDocument, readInParts } from '../../src/fetch/document.ts'
-import { parse, stringify } from '../../src/json.ts'
+import { parse, stringify } from '../../src/io/json.ts'
 import { toTransaction } from '../../src/transaction.ts'
 import { body, LONG_CARD, row } from '../rows.ts'
 

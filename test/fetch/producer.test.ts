@@ -2,8 +2,8 @@ import type { ServerResponse } from 'node:http'
 import { inspect } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
-import { Outage } from '../../src/errors.ts'
 import { producerApi } from '../../src/fetch/producer.ts'
+import { Outage } from '../../src/io/errors.ts'
 import { body, httpServer, LONG_CARD, row } from '../rows.ts'
 
 type Answer = (response: ServerResponse) => unknown

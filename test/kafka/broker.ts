@@ -17,7 +17,7 @@ import { homedir, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { reason } from '../../src/errors.ts'
+import { reason } from '../../src/io/errors.ts'
 import { run } from '../mlflow/environment.ts'
 
 const VERSION = '4.4.0' // brokers from 4.0 on need Java 17

@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer } from '@platformatic/kafka'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { reason } from '../../src/errors.ts'
-import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
+import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
+import { reason } from '../../src/io/errors.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts'
@@ -536,7 +536,7 @@ function another(
   const program = `
     import { createInterface } from 'node:readline'
     import { pino } from 'pino'
-    import { kafkaTopics } from ${from('../../src/topic/kafka.ts')}
+    import { kafkaTopics } from ${from('../../src/engines/kafka/topics.ts')}
     import { prediction, transaction } from ${from('../rows.ts')}
     const input = createInterface(process.stdin)[Symbol.asyncIterator]()
     const told = () => input.next().then(() => process.stdin.unref())

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { TakenOver } from '../../src/errors.ts'
-import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
+import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
+import { TakenOver } from '../../src/io/errors.ts'
 import type { Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction } from '../rows.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { isDeepStrictEqual } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { parse } from '../../src/json.ts'
+import { parse } from '../../src/io/json.ts'
 import { outside, someRows } from '../outside.ts'
 import { body, httpServer, tempDir, waitFor } from '../rows.ts'
 import { type Kafka, startKafka } from './broker.ts'

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { Admin } from '@platformatic/kafka'
 import { pino } from 'pino'
 import { afterAll, beforeAll } from 'vitest'
-import { kafkaTopics } from '../../src/topic/kafka.ts'
+import { kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { topicSuite } from '../topic/suite.ts'
 import { brokersFromEnvironment, type Kafka, startKafka } from './broker.ts'
 

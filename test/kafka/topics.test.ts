@@ -8,10 +8,10 @@ import { text as whole } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Consumer, type MessageToProduce, Producer } from '@platformatic/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
-import { reason, TakenOver } from '../../src/errors.ts'
-import { stringify } from '../../src/json.ts'
-import { type KafkaTopicsOptions, kafkaTopics } from '../../src/topic/kafka.ts'
-import { cardToken } from '../../src/topic/kafka-message.ts'
+import { cardToken } from '../../src/engines/kafka/codec.ts'
+import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
+import { reason, TakenOver } from '../../src/io/errors.ts'
+import { stringify } from '../../src/io/json.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { held, LONG_CARD, listeningLog, prediction, row, transaction, waitFor } from '../rows.ts'
@@ -1038,8 +1038,8 @@ describe('logging in', () => {
   /** What a process of its own says of each login; it ends by itself, with nothing unhandled. */
   async function attempts(logins: Login[]): Promise<string[]> {
     const program = `
-      import { kafkaTopics } from '${join(import.meta.dirname, '../../src/topic/kafka.ts')}'
-      import { reason } from '${join(import.meta.dirname, '../../src/errors.ts')}'
+      import { kafkaTopics } from '${join(import.meta.dirname, '../../src/engines/kafka/topics.ts')}'
+      import { reason } from '${join(import.meta.dirname, '../../src/io/errors.ts')}'
       const log = { warn: console.error, error: console.error, info() {} }
       const attempt = (login) =>
         kafkaTopics({ log, worker: true, prefix: 'login-', ...login }).then((topics) => topics.close(), reason)

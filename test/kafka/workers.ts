@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { expect, onTestFailed } from 'vitest'
-import { kafkaTopics } from '../../src/topic/kafka.ts'
+import { kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { isFraud, type outside } from '../outside.ts'
 import { transaction, waitFor } from '../rows.ts'
 import { startWorker } from '../worker.ts'

@@ -1,7 +1,7 @@
 import { copyFileSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
-import { Refusal, reason } from '../../src/errors.ts'
+import { Refusal, reason } from '../../src/io/errors.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { Store } from '../../src/record/store.ts'
 import { prediction, tempDir } from '../rows.ts'

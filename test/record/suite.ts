@@ -1,6 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { COLUMNS } from '../../src/columns.ts'
-import { Refusal } from '../../src/errors.ts'
+import { Refusal } from '../../src/io/errors.ts'
 import type { Store } from '../../src/record/store.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { LONG_CARD, NOTHING, prediction, transaction } from '../rows.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { isBug, Refusal } from '../../src/errors.ts'
+import { isBug, Refusal } from '../../src/io/errors.ts'
 import { type Judgement, openAnswers, Unproven } from '../../src/score/answer.ts'
 import { Unreadable } from '../../src/score/unreadable.ts'
 import { LONG_CARD } from '../rows.ts'

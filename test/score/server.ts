@@ -1,5 +1,5 @@
 import type { ServerResponse } from 'node:http'
-import { type Json, parse } from '../../src/json.ts'
+import { type Json, parse } from '../../src/io/json.ts'
 import { httpServer } from '../rows.ts'
 
 export type Row = { [column: string]: Json }

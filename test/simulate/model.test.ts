@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { FEATURES, NUMERIC_FEATURES } from '../../src/columns.ts'
-import { stringify } from '../../src/json.ts'
+import { stringify } from '../../src/io/json.ts'
 import { simulatedModel } from '../../src/simulate/model.ts'
 import { population, type Row } from '../../src/simulate/population.ts'
 import { toTransaction } from '../../src/transaction.ts'

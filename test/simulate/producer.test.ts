@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
-import { type Json, parse } from '../../src/json.ts'
+import { type Json, parse } from '../../src/io/json.ts'
 import { simulatedProducer } from '../../src/simulate/producer.ts'
 import { toTransaction } from '../../src/transaction.ts'
 

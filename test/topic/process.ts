@@ -1,4 +1,4 @@
-import { reason } from '../../src/errors.ts'
+import { reason } from '../../src/io/errors.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { prediction, transaction } from '../rows.ts'
 

@@ -1,0 +1,61 @@
+import { createHash } from 'node:crypto'
+import { identity, isSimulated, type Prediction } from '../transaction.ts'
+
+/** Does this prediction call for an analyst? */
+export const deservesMail = (p: Prediction) => p.prediction === 1
+/** What a stand-in had a hand in is marked. */
+export const mark = (frauds: readonly { model: string | null }[]) =>
+  frauds.some((p) => isSimulated(p.model)) ? '[simulated] ' : ''
+
+/** Says something of the whole, before the frauds in the letter or instead of any. */
+export type Notice = { subject: string; lines: readonly string[] }
+
+/**
+ * One message to people, once it is decided: whatever is made of it follows from this alone, to the byte. A fraud is in
+ * one letter only. `at` is when it was decided, in ms since 1970, and `by` which version of this program; `under` the key
+ * of the letter it belongs to in a thread.
+ */
+export type Letter = {
+  at: number
+  /** oldest first; one alone, without a notice, is a single alarm */
+  frauds: readonly Prediction[]
+  notice?: Notice
+  under?: string
+  by?: string
+  /** for those who run the worker, not for those who check payments */
+  operators?: boolean
+}
+
+/** Names a letter; that of a single alarm follows from the transaction alone. 32 hex digits. */
+export const letterKey = ({ at, frauds, notice }: Letter) =>
+  draftKey({ at, of: frauds.map(identity), ...(notice && { notice }) })
+/** The same, of a letter whose frauds are given by their identities. */
+export function draftKey({ at, of, notice }: { at: number; of: readonly string[]; notice?: Notice }): string {
+  const alone = of.length === 1 && !notice
+  return createHash('sha256')
+    .update(alone ? of[0]! : [at, notice?.subject, ...of].join('\n'))
+    .digest('hex')
+    .slice(0, 32)
+}
+
+/**
+ * Who has the letter now, who is refused it for good, and who is put off: these have it not yet, and another `send` to
+ * `only` them is due. `said`: all of it in words, for the log.
+ */
+export type Delivery = {
+  accepted: readonly string[]
+  rejected: readonly string[]
+  deferred: readonly string[]
+  said: string
+}
+
+/** Where letters go. */
+export type Way = {
+  /**
+   * Resolves once the other side has taken the letter over, for one recipient at least. Rejects with SendFailure when it
+   * has not, or when nobody can know. An aborted signal cuts it short. With `only` the same letter, to the byte, goes to
+   * those alone whom a Delivery called deferred; that they are refused, or put off again, resolves too: nobody else waits.
+   */
+  send(letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
+  close(): void
+}

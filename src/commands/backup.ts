@@ -1,0 +1,126 @@
+import { existsSync, rmSync, statSync } from 'node:fs'
+import { open, rename, statfs } from 'node:fs/promises'
+import { basename, join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { type KafkaCluster, type Place, shownPlace } from '../config/dsn.ts'
+import { makeFolder } from '../io/sqlite.ts'
+import { grouped } from '../io/text.ts'
+import { utc } from '../io/time.ts'
+
+/** ms that the copy may wait for a process that is opening the file */
+const BUSY_TIMEOUT = 5000
+const MB = 1_000_000
+
+/**
+ * Copies the SQLite files while the worker writes, the topics first: what a position had passed then is in the database
+ * that is copied afterwards, and what is there beyond it is recorded again, which changes nothing. Each copy is one
+ * moment (VACUUM INTO reads in one transaction, which no writer can make begin anew, and holds up none), keeps
+ * versions, offsets and positions; both get their names when both are on disk and whole. Resolves with lines for a person.
+ */
+export async function backup(
+  folder: string,
+  { topics, database }: { topics: Place | KafkaCluster; database: Place },
+): Promise<string[]> {
+  const [topicsFile, databaseFile] = [topics, database].map((place) =>
+    place.engine === 'sqlite' ? place.path : undefined,
+  )
+  const files = [topicsFile, databaseFile].filter((path) => path !== undefined)
+  if (new Set(files.map((path) => basename(path))).size < files.length)
+    throw new Error(`both files are named ${basename(files[0]!)}: they cannot be in one folder`)
+  for (const path of files) {
+    if (!existsSync(path))
+      throw new Error(`there is no ${path} to copy: is this the folder that the worker is started in?`)
+    const target = join(folder, basename(path))
+    if (existsSync(target)) throw new Error(`${target} is there already: name another folder, e.g. with the date`)
+  }
+  if (files.length > 0) await room(folder, files)
+  const parts = files.map((path) => ({ path, part: join(folder, `${basename(path)}.part`) }))
+  try {
+    const said: string[] = []
+    for (const { path, part } of parts) said.push(await copy(path, part, path === topicsFile ? ofTopics : ofDatabase))
+    for (const { part } of parts) await rename(part, part.slice(0, -'.part'.length))
+    if (files.length > 0) await flush(folder)
+    const [first, ...rest] = topicsFile === undefined ? [elsewhere(topics, database), ...said] : said
+    return [
+      first!,
+      ...rest,
+      ...(databaseFile === undefined && !same(topics, database)
+        ? [
+            `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions`,
+          ]
+        : []),
+      ...(files.length > 0 ? [howToRestore(files)] : []),
+    ]
+  } finally {
+    for (const { part } of parts) rmSync(part, { force: true })
+  }
+}
+
+const howToRestore = (files: readonly string[]) =>
+  `to restore: stop the worker, move ${files.map((path) => `${path}*`).join(' and ')} away (-wal, -shm and .mark too), put the ${files.length > 1 ? 'copies' : 'copy'} there, start`
+
+const same = (one: Place | KafkaCluster, other: Place) => shownPlace(one) === shownPlace(other)
+
+function elsewhere(topics: Place | KafkaCluster, database: Place): string {
+  if (topics.engine === 'kafka')
+    return `the topics are in ${shownPlace(topics)}: they are not copied, replicas keep them (KAFKA_REPLICATION)`
+  if (same(topics, database)) return `topics and predictions are in ${shownPlace(topics)}: one pg_dump copies both`
+  return `the topics are in ${shownPlace(topics)}: copy them before the predictions: pg_dump --schema=topics`
+}
+
+/** Is there room for all of it? Or nothing is begun. */
+async function room(folder: string, files: readonly string[]) {
+  makeFolder(folder)
+  const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
+  const needed = files.reduce((sum, path) => sum + size(path) + size(`${path}-wal`), 0)
+  const { bavail, bsize } = await statfs(folder)
+  if (bavail * bsize < needed)
+    throw new Error(
+      `${folder} has ${megabytes(bavail * bsize)} free, and the copy may need ${megabytes(needed)}: make room, or name a folder on another disk`,
+    )
+}
+
+/** A copy that is whole and on disk; `told` says what is in it. */
+async function copy(path: string, part: string, told: (db: DatabaseSync) => string): Promise<string> {
+  rmSync(part, { force: true }) // of a backup that was killed
+  try {
+    using from = opened(path)
+    from.db.prepare('VACUUM INTO ?').run(part)
+    const content = check(part, told)
+    await flush(part)
+    return `${part.slice(0, -'.part'.length)}: ${megabytes(statSync(part).size)}, ${content}`
+  } catch (error) {
+    throw new Error(`cannot copy ${path}`, { cause: error })
+  }
+}
+
+function check(path: string, told: (db: DatabaseSync) => string): string {
+  using copied = opened(path)
+  const found = Object.values(copied.db.prepare('PRAGMA quick_check(1)').get()!)[0]
+  if (found !== 'ok') throw new Error(`the copy is not whole: ${found}`)
+  return told(copied.db)
+}
+
+function opened(path: string) {
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
+  return { db, [Symbol.dispose]: () => db.close() }
+}
+
+/** A folder cannot be flushed on Windows. */
+async function flush(path: string) {
+  if (process.platform === 'win32' && statSync(path).isDirectory()) return
+  const file = await open(path, 'r+').catch(() => open(path, 'r'))
+  await file.sync().finally(() => file.close())
+}
+
+function ofTopics(db: DatabaseSync): string {
+  const rows = db.prepare('SELECT name, seq FROM sqlite_sequence ORDER BY rowid').all()
+  return rows.length > 0 ? rows.map(({ name, seq }) => `${name} up to ${seq}`).join(', ') : 'no records yet'
+}
+function ofDatabase(db: DatabaseSync): string {
+  const { n, last } = db.prepare('SELECT count(*) AS n, max(predicted_at) AS last FROM predictions').get()!
+  const newest = last === null ? '' : `, the newest of ${utc(Number(last))} UTC`
+  return `${grouped(Number(n))} predictions${newest}`
+}
+
+const megabytes = (bytes: number) => `${(bytes / MB).toFixed(1)} MB`

@@ -1,0 +1,279 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  Admin,
+  type BaseOptions,
+  Consumer,
+  type ConsumerOptions,
+  FetchIsolationLevels,
+  ProduceAcks,
+  Producer,
+  parseBroker,
+} from '@platformatic/kafka'
+import type { Logger } from 'pino'
+import { explained, within } from './errors.ts'
+import type { GroupConsumer, Position, Term } from './group.ts'
+import { askInTurn, COMMITTED, type Committed, committed } from './workarounds.ts'
+import { openWriter } from './writer.ts'
+
+/** ms until a connection has to stand */
+const CONNECT_WITHIN = 5000
+/** ms until an answer has to be here, so that a broker that is frozen, or cut off, is noticed */
+const ANSWER_WITHIN = 10_000
+/** ms after which the brokers abort a transaction whose producer has fallen silent, and let readers go on */
+const TRANSACTION_WITHIN = 10_000
+/** more attempts at a request, after pauses of 20 ms, 40 ms, … 640 ms: some 1.3 s in all where somebody answers */
+const RETRIES = 6
+/** ms that closing waits for answers */
+const CLOSE_WITHIN = 2000
+/** bytes that one fetch takes of a partition, and of all of them; a larger record comes alone */
+const FETCH_BYTES = 1_048_576
+const FETCH_BYTES_IN_ALL = 8_388_608
+
+export type KafkaOptions = {
+  brokers: string[]
+  /** undefined: no TLS */
+  tls?:
+    | {
+        ca?: string | undefined
+        cert?: string | undefined
+        key?: string | undefined
+        checkServerIdentity?: () => undefined
+      }
+    | undefined
+  sasl?: { mechanism: 'PLAIN' | 'SCRAM-SHA-256' | 'SCRAM-SHA-512'; username: string; password: string } | undefined
+}
+type Client = Admin | GroupConsumer | Producer<Buffer, Buffer, Buffer, Buffer>
+/** Records of a partition, `end` left out. */
+type Stretch = { partition: number; start: bigint; end: bigint }
+/** From where to where the records of a partition reach: up to `end` they are committed or aborted. `term`: who says so. */
+export type Extent = Stretch & { term: Term }
+export type Kafka = ReturnType<typeof openKafka>
+
+/**
+ * A Kafka cluster, as the topics need it: exactly the records of committed transactions are read, and what is written is
+ * written in transactions. Errors name the brokers.
+ */
+export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
+  const where = `Kafka at ${brokers.join(',')}`
+  const base = (): BaseOptions => ({
+    clientId: `client-predict-${randomUUID()}`, // the library shares nothing between clients
+    bootstrapBrokers: brokers,
+    connectTimeout: CONNECT_WITHIN,
+    requestTimeout: ANSWER_WITHIN,
+    timeout: TRANSACTION_WITHIN,
+    retries: RETRIES,
+    retryDelay: (_client, _operation, attempt) => 10 * 2 ** attempt,
+    ...(tls && { tls: tls as object }),
+    ...(sasl && { sasl }),
+  })
+  const clients = new Set<Client>() // that are open
+  const order = brokers.map((broker) => parseBroker(broker)) // in which they are asked where everything is
+  const closing = new AbortController()
+  function open<C extends Client>(client: C): C {
+    closing.signal.throwIfAborted()
+    clients.add(client)
+    client.once('client:close', () => clients.delete(client))
+    askInTurn(client, order)
+    return client
+  }
+  const admin = open(new Admin(base()))
+  const latest = new Map<string, bigint>() // offset written last, by topic and partition
+  const lookers: GroupConsumer[] = [] // that nobody uses just now
+
+  async function named<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work
+    } catch (error) {
+      throw Object.assign(new Error(`cannot work with ${where}`, { cause: explained(error) }), { kafka: error })
+    }
+  }
+
+  function consumer(options: Partial<ConsumerOptions<Buffer, Buffer, Buffer, Buffer>> & { groupId: string }) {
+    const made = new Consumer<Buffer, Buffer, Buffer, Buffer>({ ...base(), autocommit: false, ...options })
+    made.on('error', () => {}) // the requests tell
+    return open(made)
+  }
+  /** Reads without a group, over connections of its own. */
+  function looker(topic: string): GroupConsumer {
+    const made = lookers.pop() ?? consumer({ groupId: 'nobody' })
+    made.topics.track(topic)
+    return made
+  }
+
+  /** One fetch of committed records from each of these partitions, at most `wait` ms; to be called one after the other. */
+  async function fetch(
+    by: GroupConsumer,
+    topic: string,
+    from: readonly Position[],
+    { node, wait }: { node: number; wait: number },
+  ) {
+    const { id, partitions: known } = (await within(by.metadata({ topics: [topic] }))).topics.get(topic)!
+    const since = (term?: Term) => (term?.topicId === id ? term.epoch : -1)
+    const { responses } = await within(
+      by.fetch({
+        node,
+        maxWaitTime: wait,
+        minBytes: 1,
+        maxBytes: FETCH_BYTES_IN_ALL,
+        isolationLevel: COMMITTED,
+        topics: [
+          {
+            topicId: id,
+            partitions: from.map(({ partition, offset, term }) => ({
+              partition,
+              fetchOffset: offset,
+              currentLeaderEpoch: Math.max(known[partition]!.leaderEpoch, since(term)), // who stood still refuses it
+              lastFetchedEpoch: -1,
+              partitionMaxBytes: FETCH_BYTES,
+            })),
+          },
+        ],
+      }),
+    )
+    return new Map(
+      responses.flatMap(({ partitions }) =>
+        partitions.map((found) => {
+          const at = from.find(({ partition }) => partition === found.partitionIndex)
+          const epochs = (found.records ?? []).map(({ partitionLeaderEpoch }) => partitionLeaderEpoch)
+          const term = { topicId: id, epoch: Math.max(since(at?.term), ...epochs) }
+          return [found.partitionIndex, { ...committed(found, at?.offset ?? 0n), term }] as const
+        }),
+      ),
+    )
+  }
+
+  /** The node that leads each partition of a topic, as far as this client knows. */
+  async function leaders(by: Admin | GroupConsumer, topic: string): Promise<number[]> {
+    const { topics } = await within(by.metadata({ topics: [topic] }))
+    return topics.get(topic)!.partitions.map(({ leader }) => leader)
+  }
+
+  /**
+   * What is readable of each partition. Waits for what was written here last: its commit may not have got around yet, or
+   * a broker that stood still is asked. With `whole` nothing less will do.
+   */
+  async function extents(topic: string, { whole = false } = {}): Promise<Extent[]> {
+    for (let tries = 1; ; tries++) {
+      const found = await ends(topic)
+      const missing = found.filter(({ partition, end }) => end <= (latest.get(`${topic}-${partition}`) ?? -1n))
+      if (missing.length === 0) return found
+      if (tries === 40) {
+        // After some 4 s: the topic has been made anew, or somebody blocks it.
+        if (whole) throw new Error(`what was written to ${topic} last cannot be read yet`)
+        for (const { partition } of missing) latest.delete(`${topic}-${partition}`)
+        return found
+      }
+      await sleep(Math.min(5 * tries, 200))
+    }
+  }
+  /** Where each partition begins and ends; with `unfinished`, transactions that are under way count too. */
+  async function ends(topic: string, { unfinished = false } = {}): Promise<Extent[]> {
+    const { READ_COMMITTED, READ_UNCOMMITTED } = FetchIsolationLevels
+    const all = [...(await leaders(admin, topic)).keys()]
+    const ask = async (timestamp: bigint) => {
+      const partitions = all.map((partitionIndex) => ({ partitionIndex, timestamp }))
+      const isolationLevel = unfinished ? READ_UNCOMMITTED : READ_COMMITTED
+      const [answer] = await within(admin.listOffsets({ topics: [{ name: topic, partitions }], isolationLevel }))
+      return new Map(answer?.partitions.map((found) => [found.partitionIndex, found]))
+    }
+    const [starts, ends] = [await ask(-2n), await ask(-1n)]
+    const topicId = (await within(admin.metadata({ topics: [topic] }))).topics.get(topic)!.id
+    return all.map((partition) => {
+      const [start, end] = [starts.get(partition), ends.get(partition)]
+      const term = { topicId, epoch: end?.leaderEpoch ?? -1 }
+      return { partition, start: start?.offset ?? 0n, end: end?.offset ?? 0n, term }
+    })
+  }
+
+  /** Every committed record of these extents, partition by partition. */
+  async function* scan(topic: string, parts: readonly Stretch[]): AsyncGenerator<Committed & { partition: number }> {
+    const by = looker(topic)
+    let sound = true
+    try {
+      for (const { partition, start, end } of parts) {
+        for (let offset = start; offset < end; ) {
+          sound = false
+          const node = (await named(leaders(by, topic)))[partition]!
+          const found = (await named(fetch(by, topic, [{ partition, offset }], { node, wait: 100 }))).get(partition)
+          sound = true
+          for (const record of found?.records ?? []) if (record.offset < end) yield { partition, ...record }
+          offset = found?.next ?? offset
+        }
+      }
+    } finally {
+      by.topics.untrack(topic)
+      if (sound && !closing.signal.aborted) lookers.push(by)
+      else discard(by)
+    }
+  }
+
+  /**
+   * Where a group goes on, by partition; undefined where it has not begun. For figures: a broker that stood still may be
+   * behind for a moment, and with `stable: false` commits that are under way are not waited for.
+   */
+  async function positions(
+    groupId: string,
+    topic: string,
+    partitions: number[],
+    { stable = true } = {},
+  ): Promise<Map<number, bigint>> {
+    const [group] = await within(
+      admin.listConsumerGroupOffsets({
+        groups: [{ groupId, topics: [{ name: topic, partitionIndexes: partitions }] }],
+        requireStable: stable,
+      }),
+    )
+    const found = group?.topics.find(({ name }) => name === topic)?.partitions ?? []
+    return new Map(
+      found
+        .filter(({ committedOffset }) => committedOffset >= 0n)
+        .map(({ partitionIndex, committedOffset }) => [partitionIndex, committedOffset]),
+    )
+  }
+
+  const writing = {
+    where,
+    open: (transactionalId: string) =>
+      open(
+        new Producer<Buffer, Buffer, Buffer, Buffer>({
+          ...base(),
+          idempotent: true,
+          acks: ProduceAcks.ALL,
+          transactionalId,
+        }),
+      ),
+    scan,
+    latest,
+    closing: closing.signal,
+    log,
+  }
+  return {
+    where,
+    admin,
+    named,
+    consumer,
+    looker,
+    fetch,
+    leaders,
+    extents,
+    ends,
+    scan,
+    positions,
+    writer: (name: string) => openWriter(writing, name),
+    /** Ends what is under way. Does not wait for brokers that are silent. */
+    async close() {
+      closing.abort(new Error('the topics are closed'))
+      const connections = Array.from(clients).flatMap((client) => [...client.connections])
+      setTimeout(() => {
+        for (const [, { socket }] of connections) socket?.destroy()
+      }, CLOSE_WITHIN).unref()
+      await Promise.allSettled(Array.from(clients, (client) => client.close()))
+    },
+  }
+}
+
+/** Closes a client that may have lost its broker, and does not wait for it. */
+export function discard(client: Client) {
+  client.close().catch(() => {})
+}

@@ -1,0 +1,286 @@
+import { randomUUID } from 'node:crypto'
+import { ConfigResourceTypes, ConfigSources, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
+import type { Logger } from 'pino'
+import { parse } from '../../io/json.ts'
+import { DAY } from '../../io/time.ts'
+import { orAborted } from '../../run/loop.ts'
+import { type Notes, READERS, type ReaderName, TOPICS, type Topics, type Turn, type Writes } from '../../topic/topic.ts'
+import { type Kafka, type KafkaOptions, openKafka } from './client.ts'
+import { type Named, openMessages, toEntry } from './codec.ts'
+import { saysBroker, within } from './errors.ts'
+import { openMember } from './member.ts'
+import { kafkaReader } from './reader.ts'
+
+/** What only one process may do at a time, as it counts or remembers over all of them. */
+const ALONE = ['alert', 'webhook', 'fetch']
+const CLEAN_EVERY = 600_000
+/** ms without a record while there are some, after which a reader starts over */
+const STUCK = 60_000
+/** bytes of a record that our topics take: of a body of 64 MiB, compressed, and less than the 100 MiB of a request */
+const LARGEST = 100_000_000
+
+export type KafkaTopicsOptions = KafkaOptions & {
+  log: Logger
+  /** A worker removes what is old; a command beside it does not. */
+  worker: boolean
+  prefix?: string | undefined
+  partitions?: number
+  /** undefined: as the brokers are set up */
+  replication?: number | undefined
+  retentionDays?: number
+  /** readers that nobody has a use for: nothing is kept for them */
+  unused?: readonly ReaderName[]
+  now?: () => number
+  /** ms, for tests */
+  session?: number
+  stuck?: number
+}
+
+/**
+ * Topics in Kafka. A card's records are in one partition, and so in order; partitions are shared out among the processes
+ * of a reader. Each append and commit is one Kafka transaction, each reader a consumer group. Every record is read once
+ * its transaction is committed, and the position moves in the same transaction as what the work has produced.
+ */
+export async function kafkaTopics({
+  log,
+  worker,
+  prefix = '',
+  partitions = 6,
+  replication,
+  retentionDays = 7,
+  unused = ['webhook'],
+  now = Date.now,
+  session,
+  stuck = STUCK,
+  ...cluster
+}: KafkaTopicsOptions): Promise<Topics> {
+  const kafka = openKafka(cluster, log)
+  const named: Named = (topic) => `${prefix}${topic}`
+  const group = (name: string) => `${prefix}client-predict-${name}`
+  const members = new Map<string, { close(): Promise<unknown> }>()
+  let slowSaid = Number.NEGATIVE_INFINITY
+  let appender = kafka.writer(group(randomUUID()))
+  try {
+    await kafka.named(createTopics(kafka, { named, partitions, replication }))
+    if (worker) await within(lookAt(kafka, [...TOPICS, 'notes' as const].map(named), log)).catch(() => {}) // may be forbidden
+  } catch (error) {
+    await kafka.close()
+    throw error
+  }
+
+  const messages = openMessages({ named, now, log })
+  async function append(writes: Writes, notes: Notes = {}) {
+    const all = messages(writes, notes)
+    if (all.length > 0) await kafka.named(appender.write(all))
+  }
+
+  /** Said once for all readers that join at the same time. */
+  function slow(session: number) {
+    if (performance.now() - slowSaid > 60_000)
+      log.info(`joining the other processes; if one was killed just now, it is given up after ${session / 1000} s`)
+    slowSaid = performance.now()
+  }
+  /** Joins under this name; a member that this process had under it before leaves. */
+  function join<P>(name: string, topic: string, make: (partition: number) => P) {
+    void members.get(name)?.close()
+    const alone = ALONE.includes(name)
+    const member = openMember(kafka, { name, group: group(name), topic, alone, log, slow, session }, make)
+    members.set(name, member)
+    return member
+  }
+
+  /**
+   * Whose turn it is now is to read all that was noted before: a broker that stood still may have less. What is written
+   * reaches only one that has everything, and what is read here reaches at least to what was written here.
+   */
+  async function catchUp(name: string) {
+    if (ALONE.includes(name)) await append({}, { turn: null })
+  }
+  const shared = { kafka, log, named, group, join, messages, session, stuck, catchUp }
+
+  function turn(name: string): Turn {
+    const member = join(name, named('notes'), () => ({}))
+    let held: object | undefined
+    return {
+      standsBy: member.standsBy,
+      async take(signal) {
+        for (;;) {
+          await orAborted(signal, kafka.named(member.joined()))
+          const [mine] = member.partitions.values()
+          if (mine && mine === held) return false
+          if (mine) {
+            // Under one name, so that what a process left unfinished when it was killed is not waited for.
+            const writer = kafka.writer(group(name))
+            await orAborted(signal, kafka.named(writer.fence()))
+            appender.close()
+            appender = writer
+            await orAborted(signal, catchUp(name))
+            held = mine
+            return true
+          }
+          await orAborted(signal, member.changed())
+        }
+      },
+    }
+  }
+
+  /** The last of each note with such a key. */
+  async function notesOf(wanted: (key: string) => boolean): Promise<Map<string, unknown>> {
+    const found = new Map<string, Buffer>()
+    const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
+    for await (const { record } of kafka.scan(named('notes'), extents)) {
+      const key = record.key?.toString() ?? ''
+      if (!wanted(key)) continue
+      if (record.value) found.set(key, record.value)
+      else found.delete(key)
+    }
+    return new Map(
+      [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [key, parse(value.toString())]),
+    )
+  }
+
+  /** Removes what every reader has passed and is older than the retention. */
+  async function clean() {
+    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+      const extents = await kafka.extents(named(topic))
+      const all = extents.map(({ partition }) => partition)
+      const passed = await Promise.all(
+        READERS[topic]
+          .filter((name: ReaderName) => !unused.includes(name))
+          .map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
+      )
+      const [young] = await kafka.admin.listOffsets({
+        topics: [
+          {
+            name: named(topic),
+            partitions: all.map((partitionIndex) => ({
+              partitionIndex,
+              timestamp: BigInt(now() - retentionDays * DAY),
+            })),
+          },
+        ],
+      })
+      const removable = extents.flatMap(({ partition, start, end }) => {
+        const old = young?.partitions.find(({ partitionIndex }) => partitionIndex === partition)?.offset ?? start
+        const offset = [old < 0n ? end : old, ...passed.map((at) => at.get(partition) ?? start)].reduce((a, b) =>
+          a < b ? a : b,
+        )
+        return offset > start ? [{ partition, offset }] : []
+      })
+      if (removable.length > 0)
+        await kafka.admin.deleteRecords({ topics: [{ name: named(topic), partitions: removable }] })
+    }
+  }
+  // What fails here is not what to report: the next append says it, and stops nothing else.
+  const cleaning = worker ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
+  if (worker) await within(clean()).catch(() => {})
+
+  return {
+    append: (writes) => append(writes),
+    reader: (topic, name) => kafkaReader(shared, topic, name),
+    turn,
+    async *scan(topic) {
+      const extents = await kafka.named(kafka.extents(named(topic)))
+      for await (const committed of kafka.scan(named(topic), extents)) {
+        const { record } = toEntry(topic, committed)
+        const { partition, offset } = committed
+        if (record) yield { id: extents.length > 1 ? `${partition}-${offset}` : String(offset), record }
+      }
+    },
+    note: (notes) => append({}, notes),
+    noted: async (key) => (await notesOf((other) => other === key)).get(key),
+    state: (prefix) => notesOf((key) => key.startsWith(prefix)),
+    async close() {
+      clearInterval(cleaning)
+      const left = [...members.values()].map((member) => member.close())
+      await Promise.allSettled([...left, kafka.close()])
+    },
+  }
+}
+
+async function createTopics(
+  kafka: Kafka,
+  { named, partitions, replication }: { named: Named; partitions: number; replication?: number | undefined },
+) {
+  const keep = { name: 'retention.ms', value: '-1' } // what nobody has read stays; the worker removes what everybody has
+  const last = [
+    { name: 'cleanup.policy', value: 'compact' },
+    { name: 'segment.ms', value: '3600000' }, // what is in the newest segment is not compacted
+  ]
+  const safe = (replication ?? 0) > 2 ? [{ name: 'min.insync.replicas', value: '2' }] : []
+  const wanted = [
+    { topic: named('transactions'), partitions, configs: [keep, ...safe] },
+    { topic: named('predictions'), partitions, configs: [keep, ...safe] },
+    { topic: named('dead-letters'), partitions: 1, configs: [keep, ...safe] },
+    { topic: named('notes'), partitions: 1, configs: [...last, ...safe] },
+  ]
+  const large = { name: 'max.message.bytes', value: String(LARGEST) }
+  const there = new Set(await within(kafka.admin.listTopics()))
+  for (const { topic, partitions, configs } of wanted.filter(({ topic }) => !there.has(topic))) {
+    const create = (...more: typeof configs) =>
+      within(
+        kafka.admin.createTopics({
+          topics: [topic],
+          partitions,
+          replicas: replication ?? -1,
+          configs: [...configs, ...more],
+        }),
+      )
+    await create(large)
+      .catch((error) => {
+        if (!saysBroker(error, 'INVALID_CONFIG', 'POLICY_VIOLATION')) throw error
+        return create() // so large it may not be: the worker says what that means
+      })
+      .catch((error) => {
+        if (!saysBroker(error, 'TOPIC_ALREADY_EXISTS')) throw error
+      })
+  }
+  for (const { topic } of wanted) await kafka.extents(topic) // resolves when every partition has a leader
+}
+
+/** Topics that somebody else made, or an earlier version, may forget by time alone, or take no large record. */
+async function lookAt(kafka: Kafka, topics: string[], log: Logger) {
+  const found = await kafka.admin.describeConfigs({
+    resources: topics.map((resourceName) => ({
+      resourceType: ConfigResourceTypes.TOPIC,
+      resourceName,
+      configurationKeys: ['cleanup.policy', 'retention.ms', 'max.message.bytes'],
+    })),
+  })
+  for (const { resourceName, configs } of found) {
+    const config = (wanted: string) => configs.find(({ name }) => name === wanted)
+    const ms = Number(config('retention.ms')?.value ?? -1)
+    if (ms >= 0 && config('cleanup.policy')?.value !== 'compact')
+      log.warn(
+        `the Kafka topic ${resourceName} forgets after ${(ms / DAY).toFixed(1)} days what nobody has read by then; set its retention.ms to -1: client-predict removes what every reader has passed`,
+      )
+    const { value, configSource } = config('max.message.bytes') ?? {}
+    if (Number(value ?? LARGEST) >= LARGEST) continue
+    const chosen = configSource === ConfigSources.DYNAMIC_TOPIC_CONFIG // by somebody, for this topic
+    if (!chosen && (await raised(kafka, resourceName))) continue
+    log.warn(
+      `the Kafka topic ${resourceName} takes no record of more than ${value} bytes: of a larger one only the beginning is kept, in dead-letters; set its max.message.bytes to ${LARGEST}`,
+    )
+  }
+}
+const raised = (kafka: Kafka, resourceName: string) =>
+  within(
+    kafka.admin.incrementalAlterConfigs({
+      resources: [
+        {
+          resourceType: ConfigResourceTypes.TOPIC,
+          resourceName,
+          configs: [
+            {
+              name: 'max.message.bytes',
+              configOperation: IncrementalAlterConfigOperationTypes.SET,
+              value: String(LARGEST),
+            },
+          ],
+        },
+      ],
+    }),
+  ).then(
+    () => true,
+    () => false,
+  )

@@ -1,0 +1,361 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { Pooled, TakenOver } from '../../io/errors.ts'
+import { parse, stringify } from '../../io/json.ts'
+import { DAY } from '../../io/time.ts'
+import { orAborted } from '../../run/loop.ts'
+import {
+  BATCH_BYTES,
+  type Batch,
+  decode,
+  type Notes,
+  openArrivals,
+  portions,
+  READERS,
+  type Reader,
+  type ReaderName,
+  type Records,
+  TOPICS,
+  type TopicName,
+  type Topics,
+  type Turn,
+  type Writes,
+} from '../../topic/topic.ts'
+import { assertSessions, migrate, openPostgres, type Query } from './client.ts'
+import { openSession, type Session } from './session.ts'
+
+const CLEAN_EVERY = 600_000
+/** records removed in one transaction */
+const BITE = 1000
+/** ms after which a reader looks by itself, were it not told of new records, and after which a process standing by asks */
+const LOOK_AGAIN = 1000
+/** at work at once: each stage, and a look from outside */
+const CONNECTIONS = 6
+/** ms that a server is given to say goodbye; what is still open then goes with the process */
+const CLOSE_WITHIN = 1000
+
+/**
+ * Records are numbered under a lock on the row of their topic in `last`, held until the commit: so they become visible
+ * in the order of their offsets, without a gap, whoever appends. `holder` is the process that may move a position.
+ */
+const MIGRATIONS = [
+  `CREATE SCHEMA topics;
+   ${TOPICS.map((topic) => `CREATE TABLE topics."${topic}" ("offset" bigint PRIMARY KEY, at bigint NOT NULL, record json NOT NULL)`).join(';')};
+   CREATE TABLE topics.last (topic text PRIMARY KEY, "offset" bigint NOT NULL);
+   INSERT INTO topics.last VALUES ${TOPICS.map((topic) => `('${topic}', 0)`)};
+   CREATE TABLE topics.position (topic text, reader text, "offset" bigint NOT NULL, holder text, PRIMARY KEY (topic, reader));
+   INSERT INTO topics.position VALUES ${TOPICS.flatMap((t) => READERS[t].map((r) => `('${t}', '${r}', 0)`))};
+   CREATE TABLE topics.note (key text PRIMARY KEY, value json NOT NULL)`,
+  `INSERT INTO topics.position VALUES ('predictions', 'webhook', 0) ON CONFLICT DO NOTHING`,
+]
+
+export type PostgresTopicsOptions = {
+  url: URL
+  log: Logger
+  /** A worker removes what is old; a command beside it does not. */
+  worker: boolean
+  retentionDays?: number
+  /** readers that nobody has a use for: nothing is kept for them */
+  unused?: readonly ReaderName[]
+  now?: () => number
+}
+
+/**
+ * Topics in the schema `topics` of a PostgreSQL database. Any number of processes may use them: each append and commit
+ * is one transaction, and each reader is one process at a time, the one that holds its advisory lock. The lock goes with
+ * the connection; the next in line takes over then, and what the one before still tries to commit is refused.
+ */
+export async function postgresTopics({
+  url,
+  log,
+  worker,
+  retentionDays = 7,
+  unused = ['webhook'],
+  now = Date.now,
+}: PostgresTopicsOptions): Promise<Topics> {
+  const me = randomUUID()
+  const db = openPostgres(url, { connections: CONNECTIONS, session: true, log })
+  try {
+    await assertSessions(db, url)
+    await migrate(db, 'topics', MIGRATIONS)
+  } catch (error) {
+    await db.close()
+    throw error
+  }
+  const arrivals = openArrivals()
+  let news = 0
+  const wakeAll = () => {
+    news++
+    arrivals.announce()
+  }
+  const session = openSession(db, wakeAll)
+  const ask: Query = (text, values) => db.query(text, values).catch(failing('cannot read the topics'))
+
+  /** One transaction: all or nothing, durable when it resolves. `position` goes first: it tells whose turn it is. */
+  async function write(writes: Writes, notes: Notes, position?: (query: Query) => Promise<void>) {
+    const appended = TOPICS.map((topic) => ({ topic, texts: (writes[topic] ?? []).map((record) => stringify(record)) }))
+    const fresh = appended.filter(({ texts }) => texts.length > 0)
+    const keys = Object.keys(notes)
+    if (fresh.length === 0 && keys.length === 0 && !position) return
+    const forgotten = keys.filter((key) => notes[key] === null)
+    const noted = keys.filter((key) => notes[key] !== null)
+    await db
+      .transaction(async (query) => {
+        await position?.(query)
+        for (const { topic, texts } of fresh) {
+          const [last] = await query(
+            'UPDATE topics.last SET "offset" = "offset" + $2 WHERE topic = $1 RETURNING "offset" - $2 AS before',
+            [topic, texts.length],
+          )
+          let before = last!.before as bigint
+          for (const some of portions(texts)) {
+            await query(
+              `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
+              [before, now(), some],
+            )
+            before += BigInt(some.length)
+          }
+        }
+        if (forgotten.length > 0) await query('DELETE FROM topics.note WHERE key = ANY ($1)', [forgotten])
+        if (noted.length > 0)
+          await query(
+            `INSERT INTO topics.note SELECT key, value::json FROM unnest($1::text[], $2::text[]) AS new (key, value)
+             ORDER BY key ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+            [noted, noted.map((key) => stringify(notes[key]))],
+          )
+        if (fresh.length > 0) await query('NOTIFY topics')
+      })
+      .catch(failing('cannot write the topics'))
+  }
+
+  /** `taken` is called when the lock is newly held, and says whether another process may have been at work before. */
+  function makeTurn(name: string, taken: () => Promise<boolean>) {
+    let held: Session | undefined // what it was held with last, unless another process has had it since
+    let fresh = false
+    let standing = false
+    async function wait(signal: AbortSignal) {
+      for (let told = ''; ; ) {
+        const current = await orAborted(signal, session.get())
+        if (held === current) return
+        let state = `the process that had its turn as ${name} before the outage goes first; standing by`
+        if (held || performance.now() >= current.othersFrom) {
+          const [lock] = await orAborted(
+            signal,
+            current.query(
+              "SELECT pg_try_advisory_lock(hashtext('client-predict'), hashtext($1)) AS mine, pg_backend_pid() AS pid",
+              [name],
+            ),
+          )
+          if (lock?.pid !== current.pid) throw new Pooled(url) // it was not at the start
+          if (lock?.mine) {
+            const gained = taken().then(
+              (another) => {
+                fresh ||= another
+                held = current
+                standing = false
+              },
+              failing(`cannot take over as ${name}`),
+            )
+            await orAborted(signal, gained)
+            if (told) log.info(`it is this process's turn as ${name}`)
+            return
+          }
+          held = undefined
+          state = `another process has its turn as ${name}; standing by`
+        }
+        standing = true
+        if (state !== told) log.info(state)
+        told = state
+        await sleep(LOOK_AGAIN, undefined, { signal }).catch(() => signal.throwIfAborted())
+      }
+    }
+    const hold = (signal: AbortSignal) =>
+      wait(signal).catch((error) => {
+        standing = false // who cannot ask whose turn it is does not stand by
+        throw error
+      })
+    return {
+      hold,
+      lose() {
+        held = undefined
+      },
+      standsBy: () => standing,
+      async take(signal: AbortSignal) {
+        await hold(signal)
+        const was = fresh
+        fresh = false
+        return was
+      },
+    }
+  }
+
+  function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
+    let term = {} // from taking the position over to losing it; batches of an earlier one are void
+    let taken = term
+    let cursor: bigint | undefined // the end of the last read; undefined: the position
+    const here = [topic, name]
+    const { hold, take, lose, standsBy } = makeTurn(name, () =>
+      db.transaction(async (query) => {
+        const moved = await query(
+          `UPDATE topics.position SET holder = $3
+           WHERE topic = $1 AND reader = $2 AND holder IS DISTINCT FROM $3 RETURNING 1`,
+          [...here, me],
+        )
+        if (moved.length === 0) return false // the connection broke, and nobody took over meanwhile
+        term = {}
+        cursor = undefined
+        return true
+      }),
+    )
+
+    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+      for (;;) {
+        await hold(signal)
+        const [from, readIn, heard] = [cursor, term, news]
+        const after =
+          from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
+        const rows = await orAborted(
+          signal,
+          ask(page(topic, after, '$1'), [limit, ...(from === undefined ? here : [from])]),
+        )
+        if (cursor !== from) continue // rewound meanwhile
+        if (rows.length > 0) {
+          cursor = rows.at(-1)!.offset as bigint
+          return batch(rows as { offset: bigint; record: string }[], readIn)
+        }
+        if (news === heard) await arrivals.wait(LOOK_AGAIN, signal)
+      }
+    }
+    /** Refuses what belongs to an earlier term, or comes when the reader is another process's. */
+    const move = (to: bigint, of: object) => async (query: Query) => {
+      const moved = await query(
+        `UPDATE topics.position SET "offset" = greatest("offset", $3)
+         WHERE topic = $1 AND reader = $2 AND holder = $4 RETURNING 1`,
+        [...here, to, me],
+      )
+      if (moved.length === 0) lose()
+      if (moved.length === 0 || of !== term) throw new TakenOver(name)
+    }
+    function batch(rows: { offset: bigint; record: string }[], readIn: object): Batch<Records[T]> {
+      let done = 0
+      return {
+        records: rows.map((row) => decode<T>(row.record)),
+        async commit(count, writes = {}, notes = {}) {
+          const last = rows[done + count - 1]
+          if (count < 0 || (count > 0 && !last))
+            throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
+          await write(writes, notes, move(count > 0 ? last!.offset : 0n, readIn))
+          done += count
+        },
+      }
+    }
+    return {
+      async take(signal) {
+        const fresh = await take(signal)
+        taken = term
+        return fresh
+      },
+      standsBy,
+      read,
+      note: (notes) => write({}, notes, move(0n, taken)),
+      async seekToEnd(notes) {
+        await write({}, notes, async (query) => move(await lastOf(query, topic), taken)(query))
+        cursor = undefined
+      },
+      rewind() {
+        cursor = undefined
+      },
+      async lag() {
+        const [row] = await ask(
+          `SELECT l."offset" - p."offset" AS lag FROM topics.position p JOIN topics.last l USING (topic)
+           WHERE topic = $1 AND reader = $2`,
+          here,
+        )
+        return Number(row!.lag)
+      },
+      async oldest() {
+        const [row] = await ask(
+          `SELECT at FROM topics."${topic}" WHERE "offset" > (SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2)
+           ORDER BY "offset" LIMIT 1`,
+          here,
+        )
+        return row && Number(row.at)
+      },
+      async passed() {
+        const [row] = await ask('SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2', here)
+        return (id) => BigInt(id) <= (row!.offset as bigint)
+      },
+    }
+  }
+
+  /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
+  async function clean() {
+    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+      const old = () => db.query(removal(topic), [now() - retentionDays * DAY, topic, unused])
+      while ((await old()).length === BITE);
+    }
+  }
+  // What fails here is not what to report: the next append says it, and stops nothing else.
+  const cleaning = worker ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
+  if (worker) await clean().catch(() => {})
+
+  return {
+    append: (writes) => write(writes, {}),
+    reader,
+    turn(name): Turn {
+      const { take, standsBy } = makeTurn(name, async () => true)
+      return { take, standsBy }
+    },
+    async *scan(topic) {
+      for (let offset = 0n; ; ) {
+        const rows = await ask(
+          page(topic, '$1', topic === 'dead-letters' ? '100' : '1000'), // which may be large, and the server looks at all
+          [offset],
+        )
+        if (rows.length === 0) return
+        for (const row of rows) yield { id: String(row.offset), record: decode<typeof topic>(row.record as string) }
+        offset = rows.at(-1)!.offset as bigint
+      }
+    },
+    note: (notes) => write({}, notes),
+    async noted(key) {
+      const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
+      return row && parse(row.value as string)
+    },
+    async state(prefix) {
+      const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [
+        prefix,
+      ])
+      return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
+    },
+    async close() {
+      clearInterval(cleaning)
+      await Promise.race([
+        Promise.allSettled([session.close(), db.close()]),
+        sleep(CLOSE_WITHIN, undefined, { ref: false }),
+      ])
+    },
+  }
+}
+
+const lastOf = async (query: Query, topic: TopicName) =>
+  (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
+
+const removal = (topic: TopicName) =>
+  `DELETE FROM topics."${topic}" WHERE "offset" IN (
+     SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
+     WHERE at < $1 AND "offset" <= (
+       SELECT min("offset") FROM topics.position WHERE topic = $2 AND reader <> ALL ($3))) RETURNING 1`
+
+/** The next records, as far as they go into a batch. */
+const page = (topic: TopicName, after: string, limit: string) => `
+  SELECT "offset", record FROM (
+    SELECT "offset", record, sum(octet_length(record)) OVER (ORDER BY "offset") - octet_length(record) AS before FROM (
+      SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT ${limit}
+    ) AS next
+  ) AS sized WHERE before < ${BATCH_BYTES} ORDER BY "offset"`
+
+const failing = (what: string) => (cause: unknown) => {
+  throw cause instanceof TakenOver ? cause : new Error(what, { cause })
+}

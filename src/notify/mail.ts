@@ -1,0 +1,272 @@
+import { domainToASCII } from 'node:url'
+import MailComposer from 'nodemailer/lib/mail-composer'
+import { type Letter, letterKey, mark, type Notice } from '../alert/notifier.ts'
+import { lastFour, maskCards } from '../card.ts'
+import { FEATURES } from '../columns.ts'
+import { csvLine, defuse } from '../io/csv.ts'
+import { plural } from '../io/text.ts'
+import type { Prediction } from '../transaction.ts'
+import { htmlOf, type Page } from './html.ts'
+
+/**
+ * A mail as it goes over the wire, to the byte; `from` and `to` are the envelope's bare addresses. `id` names the letter,
+ * for a person: first when, then which.
+ */
+export type Mail = { id: string; subject: string; from: string; to: readonly string[]; raw: Buffer }
+/** A letter for operators goes to them, any other one to `to`. */
+export type Addresses = { from: string; to: readonly string[]; operators: readonly string[] }
+
+/**
+ * The mail that a letter is. It follows from the letter and the addresses alone: made again, wherever, it is the same
+ * mail, byte for byte. Cards are shown by their last four digits only.
+ */
+export async function compose(letter: Letter, addresses: Addresses): Promise<Mail> {
+  const { notice, under, by, operators } = letter
+  const from = mailbox(addresses.from)
+  const to = (operators ? addresses.operators : addresses.to).map(mailbox)
+  const key = letterKey(letter)
+  const frauds = letter.frauds.toSorted(newestThenLargest)
+  const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
+  const page = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
+  const date = new Date(alone?.event_time ?? letter.at)
+  const domain = domainToASCII(from.address.slice(from.address.lastIndexOf('@') + 1)) || 'client-predict'
+  const named = (which: string) => `<${which}@${domain}>`
+  const composer = new MailComposer({
+    from,
+    to,
+    subject: page.subject,
+    messageId: named(key),
+    ...(under !== undefined && { inReplyTo: named(under), references: named(under) }),
+    date,
+    headers: {
+      ...AUTOMATIC,
+      ...(by && { 'X-Mailer': `client-predict ${by}` }),
+      'List-Id': `<${operators ? 'fraud-operators' : 'fraud-alerts'}.${domain}>`,
+    },
+    text: textOf(page),
+    html: htmlOf(page),
+    ...(frauds.length > 0 && {
+      attachments: [{ filename: `${key}.csv`, contentType: 'text/csv; charset=utf-8', content: csvOf(frauds) }],
+    }),
+    textEncoding: 'quoted-printable',
+    baseBoundary: key,
+    newline: 'windows',
+    disableFileAccess: true,
+    disableUrlAccess: true,
+  })
+  const id = `${date.toISOString()}_${alone ? transaction(alone) : key}`
+  const message = composer.compile()
+  const envelope = message.getEnvelope()
+  return { id, subject: page.subject, from: envelope.from || from.address, to: envelope.to, raw: await message.build() }
+}
+
+/** A name may hold what would end it, or make a group of it, in a header: it is quoted there as it must be. */
+function mailbox(text: string): { name: string; address: string } {
+  const open = text.lastIndexOf('<')
+  if (open < 0) return { name: '', address: text.trim() }
+  const name = text.slice(0, open).trim()
+  const quoted = name.length > 1 && name.startsWith('"') && name.endsWith('"')
+  return {
+    name: quoted ? name.slice(1, -1).replace(/\\(.)/g, '$1') : name,
+    address: text
+      .slice(open + 1)
+      .replace('>', '')
+      .trim(),
+  }
+}
+
+/**
+ * Keeps out-of-office replies away. RFC 3834 has responders heed Auto-Submitted and List-Id; Exchange heeds its own
+ * header (with `All` it would keep bounces back, too); older ones heed Precedence, of which `bulk` is known to all of
+ * them, Gmail too, and `list` is not.
+ */
+const AUTOMATIC = {
+  'Auto-Submitted': 'auto-generated',
+  Precedence: 'bulk',
+  'X-Auto-Response-Suppress': 'OOF, AutoReply',
+}
+
+const minute = (p: Prediction) => Math.floor(p.event_time / 60_000)
+const newestThenLargest = (a: Prediction, b: Prediction) =>
+  minute(b) - minute(a) || b.amt - a.amt || b.event_time - a.event_time
+
+function alarm(p: Prediction): Page {
+  const distance = kilometres(p)
+  const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
+  const facts: [string, string | null][] = [
+    ['When', `${p.trans_date_trans_time} UTC`],
+    ['Amount', amount(p)],
+    ['Merchant', merchant(p)],
+    ['Category', p.category],
+    [
+      'Where',
+      p.merch_lat === null || p.merch_long === null
+        ? null
+        : `${p.merch_lat.toFixed(4)}, ${p.merch_long.toFixed(4)}${distance === null ? '' : `, ${distance} km from the card holder's home`}`,
+    ],
+    ['Card', `ends in ${lastFour(p.cc_num)}`],
+    ['Card holder', holder || null],
+    [
+      'Score',
+      p.score === null ? 'fraud, the model gives no probability' : `${probability(p.score)} probability of fraud`,
+    ],
+    ['Model', p.model],
+    ['Transaction', transaction(p)],
+  ]
+  return {
+    subject: `${mark([p])}Fraud alert: ${purchase(p)}`,
+    big: amount(p),
+    below: merchant(p),
+    lines: ['The model takes this card payment for fraud.'],
+    facts: [
+      ...facts.map(([name, value]) => [name, say(value ?? '', 400)] as const).filter(([, value]) => value),
+      ['Event time', `${p.event_time}`],
+    ],
+    columns: [],
+    rows: [],
+    end: 'Please check it with the card holder. The row is attached as CSV.',
+  }
+}
+
+function digest(frauds: readonly Prediction[]): Page {
+  const sum = `${plural(frauds.length, 'payment')}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
+  const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
+  const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
+    string,
+    string,
+  ]
+  const sameDay = first.slice(0, 10) === last.slice(0, 10)
+  const models = new Set(frauds.map(({ model }) => model))
+  const { model } = frauds[0]!
+  const columns = [
+    { name: 'When', of: (p: Prediction) => p.trans_date_trans_time.slice(sameDay ? 11 : 5, 16) },
+    { name: 'Amount', right: true, of: amount },
+    { name: 'Merchant', of: (p: Prediction) => merchant(p, 60) },
+    { name: 'Category', of: (p: Prediction) => say(p.category ?? '', 16) },
+    { name: 'Card', of: (p: Prediction) => `*${lastFour(p.cc_num)}` },
+    { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : probability(p.score)) },
+    ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
+    { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
+    { name: 'Transaction', of: (p: Prediction) => transaction(p, 40_000 / frauds.length) },
+  ]
+  return {
+    subject: `${mark(frauds)}Fraud alert: ${sum}, ${largest}`,
+    big: sum,
+    below: largest,
+    lines: ['The model takes these card payments for fraud.'],
+    facts: [
+      ['When', `${first}${first === last ? '' : ` to ${sameDay ? last.slice(11) : last}`} UTC`],
+      ...(models.size === 1 && model !== null ? [['Model', say(model)] as const] : []),
+    ],
+    columns,
+    rows: frauds.map((p) => columns.map(({ of }) => of(p))),
+    end: `Please check ${frauds.length === 1 ? 'it with the card holder. The row is' : 'them with the card holders. All rows are'} attached as CSV.`,
+  }
+}
+
+function announcement(notice: Notice, frauds: readonly Prediction[]): Page {
+  const subject = say(notice.subject)
+  const lines = notice.lines.map((line) => say(line, 1000))
+  const said = { subject, big: subject, below: '', lines }
+  if (frauds.length === 0) return { ...said, facts: [], columns: [], rows: [], end: '' }
+  const { big, below, facts, ...rest } = digest(frauds)
+  return { ...rest, ...said, facts: [['Payments', `${big}, ${below}`], ...facts] }
+}
+
+const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
+/** Nobody pays so much by card: it may be the card's number. */
+export const dollars = (amount: number) =>
+  Math.abs(amount) < 1e10 ? DOLLARS.format(amount) : `$${maskCards(String(amount))}`
+export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
+export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
+
+/** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
+const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
+const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+const amount = (p: Prediction) => dollars(p.amt)
+const purchase = (p: Prediction) =>
+  maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)
+/** It has 200 characters at most, and is cut only in a letter that would be too large; the CSV has all of it. */
+const transaction = (p: Prediction, most = 400) => say(p.trans_num, Math.max(64, most))
+
+export const oneLine = (text: string) =>
+  text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
+    .trim() // no line breaks, no right-to-left tricks
+
+const WIDE =
+  /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u
+/** columns of a terminal */
+const width = (text: string) => [...text].reduce((sum, sign) => sum + (WIDE.test(sign) ? 2 : 1), 0)
+
+/** A header line has 998 bytes at most (RFC 5322, 2.1.1), or servers refuse the mail, and no merchant has so long a name. */
+function cut(text: string, most: number): string {
+  const start = text.slice(0, 2 * most + 2)
+  if (start === text && width(text) <= most) return text
+  let shown = ''
+  let room = most - 1
+  for (const sign of start) {
+    room -= width(sign)
+    if (room < 0) break
+    shown += sign
+  }
+  return `${shown.trimEnd()}…`
+}
+
+/** Great-circle distance from home to the merchant, in km. */
+function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | null {
+  if (lat === null || long === null || merch_lat === null || merch_long === null) return null
+  const rad = Math.PI / 180
+  const h =
+    Math.sin(((merch_lat - lat) * rad) / 2) ** 2 +
+    Math.cos(lat * rad) * Math.cos(merch_lat * rad) * Math.sin(((merch_long - long) * rad) / 2) ** 2
+  return Math.round(2 * 6371 * Math.asin(Math.min(1, Math.sqrt(h))))
+}
+
+/** The page for a terminal, as a rule within 100 columns. */
+function textOf({ subject, lines, facts, columns, rows, end }: Page): string {
+  const names = columns.map(({ name }) => name)
+  const table = [names, ...rows]
+  const widths = names.map((_, i) => table.reduce((most, row) => Math.max(most, width(row[i]!)), 0))
+  const merchant = names.indexOf('Merchant')
+  const others = widths.reduce((sum, width) => sum + width + 2, -2) - (widths[merchant] ?? 0)
+  if (merchant >= 0) widths[merchant] = Math.min(widths[merchant]!, Math.max(24, 100 - others))
+  const inColumns = (row: readonly string[]) =>
+    row
+      .map((value, i) => {
+        const shown = cut(value, widths[i]!)
+        const rest = ' '.repeat(widths[i]! - width(shown))
+        return columns[i]!.right ? rest + shown : shown + rest
+      })
+      .join('  ')
+      .trimEnd()
+  const parts = [
+    subject,
+    lines.join('\n'),
+    facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n'),
+    rows.length > 0 &&
+      [inColumns(names), inColumns(widths.map((width) => '-'.repeat(width))), ...rows.map(inColumns)].join('\n'),
+    end,
+  ]
+  return `${parts.filter(Boolean).join('\n\n')}\n`
+}
+
+/** The rows as they are, in the training columns. A value that would make a mail too large for any server is cut. */
+function csvOf(frauds: readonly Prediction[]): string {
+  const columns = [...FEATURES, 'event_time', 'prediction', 'score', 'model'] as const
+  const most = Math.floor(400_000 / frauds.length)
+  const shown = (value: unknown) => {
+    if (value === null || value === undefined) return null
+    const text = maskCards(String(value))
+    if (typeof value === 'number' && (!Number.isInteger(value) || text === String(value))) return value
+    return defuse(cut(text, most))
+  }
+  return [
+    csvLine(columns),
+    ...frauds.map((p) => {
+      const row = { ...p, cc_num: `****${lastFour(p.cc_num)}`, merchant: merchantOf(p) }
+      return csvLine(columns.map((column) => (column === 'event_time' ? p.event_time : shown(row[column]))))
+    }),
+  ].join('')
+}

@@ -1,0 +1,210 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
+import { seconds } from '../io/text.ts'
+import type { Batch, Reader } from '../topic/topic.ts'
+import { sayFailure } from './failure.ts'
+
+/**
+ * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
+ * held back, since when, and until when. `last`: the last failure, also when it is over. `topics`: as far as it is about
+ * reading and noting, where that is apart from the work.
+ */
+export type Health = {
+  since?: number
+  failing?: { since: number; reason: string } | undefined
+  last?: { at: number; reason: string }
+  held?: { why: string; since: number; until: number } | undefined
+  topics?: Health
+  /** frauds that wait for their alarm or are under way, as far as the stage has read */
+  frauds?: number
+  /** Is told of each failure that is tried again. */
+  retrying?: (error: unknown) => void
+}
+/** ms after which a step has worked: it waits for something to do */
+const LASTED = 60_000
+
+/** What every stage is given. `stop` is aborted when the worker is asked to stop. */
+export type Stage = { log: Logger; stop: AbortSignal; health?: Health }
+
+/**
+ * The pause after so many failures in a row, in ms: doubled each time from `first` up to `most`, half of it left to
+ * chance so that many workers do not come back in step.
+ */
+export function backoff(failures: number, first = 250, most = 60_000): number {
+  const full = Math.min(most, first * 2 ** Math.min(failures - 1, 30))
+  return full / 2 + (Math.random() * full) / 2
+}
+
+/**
+ * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
+ * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
+ */
+export async function forever(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+  const { log, stop } = stage
+  let [failures, since, said] = [0, 0, false]
+  while (!stop.aborted) {
+    const began = performance.now()
+    try {
+      await step()
+      works(stage.health)
+      if (said && failures > 1)
+        log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
+      failures = 0
+      said = false
+    } catch (error) {
+      if (stop.aborted && !isBug(error)) return
+      if (performance.now() - began > LASTED) failures = 0
+      if (failures++ === 0) since = performance.now()
+      if (await pause(error, failures, stage, atLeast())) said = true
+    }
+  }
+}
+
+/**
+ * Tries until it works, e.g. to open what everything else needs; undefined, at once, when stopped meanwhile. Throws what is `final`:
+ * what trying again cannot heal.
+ */
+export async function eventually<T>(
+  stage: Stage,
+  action: () => Promise<T>,
+  final: (error: unknown) => boolean = () => false,
+): Promise<T | undefined> {
+  const done = new AbortController()
+  let outcome: (() => T) | undefined
+  await forever({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
+    try {
+      const result = await orAborted(stage.stop, action())
+      outcome = () => result
+    } catch (error) {
+      if (!final(error)) throw error
+      outcome = () => {
+        throw error
+      }
+    }
+    done.abort()
+  })
+  return outcome?.()
+}
+
+/** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
+export async function insist(stage: Stage, action: () => Promise<void>): Promise<void> {
+  const { log, stop } = stage
+  for (let failures = 1; ; failures++) {
+    try {
+      await action()
+      if (failures > 1) works(stage.health)
+      return
+    } catch (error) {
+      if (stop.aborted) {
+        log.error(`${reason(error)}; gave up, as the worker is stopping`)
+        throw error
+      }
+      await pause(error, failures, stage)
+    }
+  }
+}
+
+/** `lasting: false`: one piece of work failed, and the rest goes on. */
+export function failed(health: Health | undefined, error: unknown, { lasting = true, now = Date.now() } = {}) {
+  if (!health) return
+  health.last = { at: now, reason: reason(error) }
+  if (lasting) health.failing = { since: health.failing?.since ?? now, reason: reason(error) }
+  health.retrying?.(error)
+}
+export function works(health: Health | undefined) {
+  if (health?.failing) Object.assign(health, { failing: undefined, since: Date.now() })
+}
+/** A stage of which only reading and noting count: they say nothing of its work, nor that of them. */
+export function ofTopics({ log, stop, health }: Stage): Stage {
+  if (health) health.topics ??= health.retrying ? { retrying: health.retrying } : {}
+  return { log, stop, ...(health?.topics && { health: health.topics }) }
+}
+
+/** Is true if the failure was said. */
+async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0): Promise<boolean> {
+  if (isBug(error) || error instanceof TakenOver) throw error
+  failed(health, error)
+  const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
+  const said = sayFailure(log, reason(error), `retrying in ${seconds(wait)} s`)
+  await sleep(wait, undefined, { signal: stop }).catch(() => {})
+  return said
+}
+
+/** Rejects at once when aborted, whatever the other side does; the work itself goes on to its end. */
+export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promise<T> {
+  work.catch(() => {})
+  signal.throwIfAborted()
+  using stack = new DisposableStack()
+  const aborted = new Promise<never>((_, reject) => {
+    const abort = () => reject(signal.reason)
+    signal.addEventListener('abort', abort)
+    stack.defer(() => signal.removeEventListener('abort', abort))
+  })
+  return await Promise.race([work, aborted])
+}
+
+/** Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. */
+export function consume<T>(
+  { health, ...stage }: Stage,
+  reader: Reader<T>,
+  limit: () => number,
+  work: (batch: Batch<T>) => Promise<void>,
+) {
+  let least = 1
+  const reading = ofTopics({ ...stage, ...(health && { health }) }).health
+  return forever(stage, async () => {
+    const batch = await reader.read(Math.max(limit(), least), stage.stop).catch((error) => {
+      if (!stage.stop.aborted) failed(reading, error)
+      throw error
+    })
+    works(reading)
+    try {
+      await work(batch)
+      least = 1
+      works(health)
+    } catch (error) {
+      least = error instanceof Outage && error.alone ? 2 : 1
+      reader.rewind()
+      if (!(error instanceof TakenOver)) {
+        failed(health, error)
+        throw error
+      }
+      works(health) // what was wrong before is the other process's to find out
+      stage.log.info(`${error.message}; it has what was in hand here`)
+    }
+  })
+}
+
+/**
+ * Runs loops side by side until all have ended. The first that fails stops the others, and its error is thrown; when
+ * they were stopped already only a bug still is.
+ */
+export async function together(stop: AbortSignal, loops: ((stop: AbortSignal) => Promise<void>)[]): Promise<void> {
+  const failure = new AbortController()
+  const either = AbortSignal.any([stop, failure.signal])
+  const run = (loop: (stop: AbortSignal) => Promise<void>) =>
+    loop(either).catch((error) => {
+      if (!stop.aborted || isBug(error)) failure.abort(error)
+    })
+  await Promise.all(loops.map(run))
+  failure.signal.throwIfAborted()
+}
+
+/** A signal that is aborted `ms` after the given one: time to finish what is in flight. Free it when done. */
+export function grace(signal: AbortSignal, ms: number): { signal: AbortSignal; [Symbol.dispose](): void } {
+  const late = new AbortController()
+  let timer: NodeJS.Timeout | undefined
+  const start = () => {
+    timer = setTimeout(() => late.abort(signal.reason), ms)
+  }
+  if (signal.aborted) start()
+  else signal.addEventListener('abort', start, { once: true })
+  return {
+    signal: late.signal,
+    [Symbol.dispose]() {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', start)
+    },
+  }
+}

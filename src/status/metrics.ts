@@ -1,0 +1,146 @@
+import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Way } from '../alert/notifier.ts'
+import { causeOf, Refusal } from '../io/errors.ts'
+import type { Store } from '../record/store.ts'
+import type { Batch, Reader, ReaderName, Records, TopicName, Topics, Writes } from '../topic/topic.ts'
+import type { Prediction, Transaction } from '../transaction.ts'
+import { VERSION } from '../version.ts'
+
+/** seconds: from a local disk to a model server that loads its model first */
+const CALL_BUCKETS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600]
+/** seconds: from at once to after a long night */
+const AGE_BUCKETS = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400]
+
+/** What has passed since the process began. */
+export type Totals = {
+  fetched: number
+  scored: number
+  flagged: number
+  mailed: number
+  recorded: number
+  setAside: number
+}
+export type Metrics = ReturnType<typeof openMetrics>
+
+/** What passes, counted where it passes: the stages know nothing of it. Counts begin at 0 with the process. */
+export function openMetrics() {
+  const registry = new Registry()
+  const registers = [registry]
+  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
+    new Counter({ name: `client_predict_${name}_total`, help, labelNames, registers })
+  const fetched = counter('fetched', 'Transactions fetched and durable in the topics')
+  const scored = counter('scored', 'Transactions that the model has judged')
+  const flagged = counter('flagged', 'Transactions that the model takes for fraud')
+  const recorded = counter('recorded', 'Predictions durable in the database')
+  const mailed = counter('mailed', 'Frauds in letters that were taken over', ['way'])
+  const letters = counter('letters', 'Letters that were taken over', ['way', 'kind'])
+  const setAside = counter('set_aside', 'Records put into dead-letters', ['stage'])
+  const retries = counter('retries', 'Failures that are tried again', ['stage', 'cause'])
+  const calls = new Histogram({
+    name: 'client_predict_call_duration_seconds',
+    help: 'Calls to the systems outside, and commits to the topics',
+    labelNames: ['system', 'outcome'],
+    buckets: CALL_BUCKETS,
+    registers,
+  })
+  const age = new Histogram({
+    name: 'client_predict_since_fetched_seconds',
+    help: 'From when a transaction reached us until it was scored, mailed (frauds) or recorded',
+    labelNames: ['stage'],
+    buckets: AGE_BUCKETS,
+    registers,
+  })
+  const labelNames = ['version', 'node'] as const
+  new Gauge({ name: 'client_predict_build_info', help: 'Which program runs; always 1', labelNames, registers }).set(
+    { version: VERSION, node: process.versions.node },
+    1,
+  )
+  for (const stage of ['fetch', 'score', 'record']) setAside.inc({ stage }, 0) // what is not there yet cannot rise
+  mailed.inc({ way: 'mail' }, 0)
+
+  const aged = (stage: string, records: readonly Transaction[]) => {
+    for (const { fetched_at } of records) age.observe({ stage }, Math.max(0, Date.now() - fetched_at) / 1000)
+  }
+  function written({ transactions = [], predictions = [], 'dead-letters': aside = [] }: Writes) {
+    fetched.inc(transactions.length)
+    scored.inc(predictions.length)
+    flagged.inc(predictions.filter(({ prediction }) => prediction === 1).length)
+    for (const letter of aside) if ('stage' in letter) setAside.inc({ stage: letter.stage })
+    aged('score', predictions)
+  }
+  function timed<A extends unknown[], R>(system: string, call: (...args: A) => Promise<R>) {
+    return async (...args: A): Promise<R> => {
+      const began = performance.now()
+      let outcome = 'ok'
+      try {
+        return await call(...args)
+      } catch (error) {
+        outcome = error instanceof Refusal ? 'refused' : 'failed'
+        throw error
+      } finally {
+        calls.observe({ system, outcome }, (performance.now() - began) / 1000)
+      }
+    }
+  }
+  function countedBatch<T>(name: ReaderName, batch: Batch<T>): Batch<T> {
+    const commit = timed('topics', batch.commit)
+    let done = 0
+    return {
+      records: batch.records,
+      async commit(count, writes = {}, notes) {
+        await commit(count, writes, notes)
+        written(writes)
+        const passed = batch.records.slice(done, done + count)
+        done += count
+        if (name !== 'record' || writes['dead-letters']) return
+        recorded.inc(passed.length)
+        aged('record', passed as unknown as Prediction[])
+      },
+    }
+  }
+
+  return {
+    registry,
+    timed,
+    retried: (stage: string, error: unknown) => retries.inc({ stage, cause: causeOf(error) }),
+    topics: (topics: Topics): Topics => ({
+      ...topics,
+      append: timed('topics', async (writes) => {
+        await topics.append(writes)
+        written(writes)
+      }),
+      reader<T extends TopicName>(topic: T, name: ReaderName): Reader<Records[T]> {
+        const reader = topics.reader(topic, name as never)
+        return { ...reader, read: async (limit, signal) => countedBatch(name, await reader.read(limit, signal)) }
+      },
+    }),
+    way: (name: 'mail' | 'webhook', way: Way): Way => ({
+      ...way,
+      send: timed(name, async (letter, signal, only) => {
+        const delivery = await way.send(letter, signal, only)
+        if (only) return delivery // counted when the others got it
+        const kind = letter.notice ? 'notice' : letter.frauds.length > 1 ? 'digest' : 'alarm'
+        letters.inc({ way: name, kind })
+        mailed.inc({ way: name }, letter.frauds.length)
+        if (name === 'mail') aged('alert', letter.frauds)
+        return delivery
+      }),
+    }),
+    store: (store: Store): Store => ({ ...store, insert: timed('database', store.insert) }),
+    async totals(): Promise<Totals> {
+      const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }) =>
+        (await metric.get()).values.reduce((all, { value }) => all + value, 0)
+      const byMail = (await mailed.get()).values.find(({ labels }) => labels.way === 'mail')?.value ?? 0
+      return {
+        fetched: await sum(fetched),
+        scored: await sum(scored),
+        flagged: await sum(flagged),
+        recorded: await sum(recorded),
+        mailed: byMail,
+        setAside: await sum(setAside),
+      }
+    },
+    gauge: <L extends string>(name: string, help: string, labelNames: L[]) =>
+      new Gauge({ name: `client_predict_${name}`, help, labelNames, registers }),
+  }
+}

@@ -1,0 +1,141 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { maskCards } from '../card.ts'
+import { STAGES, type StageName } from '../config/settings.ts'
+import { type Health, works } from '../run/loop.ts'
+import type { Reader, Topics, Turn } from '../topic/topic.ts'
+import { openMetrics } from './metrics.ts'
+
+export type Watched = StageName | 'webhook'
+export type State = 'starting' | 'working' | 'failing' | 'holding back' | 'standing by' | 'elsewhere'
+/**
+ * How a stage is; `since` and times in ms since 1970. `waiting`: records before it, the oldest for `oldest` seconds;
+ * `frauds`: those of them, and in letters under way, that are for people, where this process knows.
+ */
+export type Row = {
+  stage: Watched
+  state: State
+  since: number
+  why?: string
+  last?: { at: number; reason: string }
+  waiting?: number
+  oldest?: number
+  frauds?: number
+}
+/** `ready`: no stage of this process is starting or failing. */
+export type Report = { ready: boolean; at: number; rows: Row[] }
+export type Watch = ReturnType<typeof openWatch>
+
+/** ms for which what waits is not counted anew, however often it is asked for */
+const COUNTED = 1000
+/** ms after which a page does not wait for the count: it says what was counted last, if that is not too old */
+const WITHIN = 2000
+const TOO_OLD = 60_000
+/** ms after which reading has not failed again: it waits for something to read (the longest pause is a minute) */
+const QUIET = 120_000
+/** ms between two looks at who stands by */
+const LOOK = 1000
+const HELD: Record<string, string> = {
+  limit: 'ALERT_DAILY_LIMIT is reached',
+  scarce: '80 % of ALERT_DAILY_LIMIT is used: alarms are collected',
+  storm: 'more than ALERT_BURST in 60 s: alarms are collected',
+  broken: 'the model looks broken: alarms are collected',
+}
+
+/** Keeps an eye on the stages of this process, and on what waits for those of others. */
+export function openWatch(mine: readonly StageName[], now = Date.now) {
+  const metrics = openMetrics()
+  const began = now()
+  const fresh = (name: string): Health => ({
+    since: began,
+    retrying: (error) => void metrics.retried(name, error),
+  })
+  const health = Object.fromEntries([...STAGES, 'webhook'].map((name) => [name, fresh(name)])) as Record<
+    Watched,
+    Health
+  >
+  const starting = fresh('start')
+  let open = false // the topics
+  const turns: { [stage: string]: Turn } = {}
+  const readers: { [stage: string]: Reader<unknown> } = {}
+  const standing = new Map<string, number>() // since when
+  const counted = new Map<string, { at: number; counting?: Promise<void>; waiting?: number; oldest?: number }>()
+
+  async function count(name: string, reader: Reader<unknown>) {
+    const known = counted.get(name) ?? { at: Number.NEGATIVE_INFINITY }
+    counted.set(name, known)
+    if (!known.counting && now() - known.at >= COUNTED)
+      known.counting = Promise.all([reader.lag(), reader.oldest()])
+        .then(([waiting, oldest]) => {
+          Object.assign(known, { at: now(), waiting, oldest: oldest && Math.max(0, now() - oldest) / 1000 })
+        })
+        .catch(() => {}) // the stage says what is wrong
+        .finally(() => delete known.counting)
+    if (known.counting) await Promise.race([known.counting, sleep(WITHIN, undefined, { ref: false })])
+    if (known.waiting === undefined || now() - known.at > TOO_OLD) return {}
+    const { waiting, oldest } = known
+    return { waiting, ...(waiting > 0 && oldest !== undefined && { oldest }) }
+  }
+
+  /** Who stands by fails at nothing: what was wrong before is the other process's to find out. */
+  function look(name: string) {
+    if (!turns[name]?.standsBy()) return standing.delete(name)
+    if (!standing.has(name)) standing.set(name, now())
+    works(health[name as Watched])
+    return works(health[name as Watched].topics)
+  }
+  function stateOf(name: Watched): Pick<Row, 'state' | 'since' | 'why'> {
+    look(name)
+    const { failing, topics, held, since = began } = health[name]
+    if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
+    if (!open)
+      return { state: 'starting', since: began, ...(starting.failing && { why: maskCards(starting.failing.reason) }) }
+    const trouble = failing ?? (now() - (topics?.last?.at ?? 0) < QUIET ? topics?.failing : undefined)
+    if (trouble) return { state: 'failing', since: trouble.since, why: maskCards(trouble.reason) }
+    const idle = standing.get(name)
+    if (idle !== undefined) return { state: 'standing by', since: idle }
+    if (held) return { state: 'holding back', since: held.since, why: HELD[held.why] ?? held.why }
+    return { state: 'working', since }
+  }
+  async function row(name: Watched): Promise<Row> {
+    const reader = readers[name]
+    const [mine, topics] = [health[name].last, health[name].topics?.last]
+    const last = (topics?.at ?? 0) > (mine?.at ?? 0) ? topics : mine
+    const shown = last && { at: last.at, reason: maskCards(last.reason) }
+    const state = stateOf(name)
+    const frauds = state.state === 'elsewhere' || state.state === 'standing by' ? undefined : health[name].frauds
+    const known = { ...(shown && { last: shown }), ...(frauds !== undefined && { frauds }) }
+    return { stage: name, ...state, ...known, ...(reader && (await count(name, reader))) }
+  }
+
+  return {
+    health,
+    /** of opening the topics */
+    starting,
+    metrics,
+    began,
+    /** The topics, counted and looked at; they are open. */
+    topics(topics: Topics): Topics {
+      open = true
+      setInterval(() => Object.keys(turns).forEach(look), LOOK).unref() // also when nobody asks: mails tell of trouble
+      const counted = metrics.topics(topics)
+      return {
+        ...counted,
+        turn(name) {
+          turns[name] = counted.turn(name)
+          return turns[name]
+        },
+        reader(topic, name) {
+          const reader = counted.reader(topic, name)
+          turns[name] = readers[name] = reader
+          return reader
+        },
+      }
+    },
+    async report(): Promise<Report> {
+      const names: Watched[] = readers.webhook ? [...STAGES, 'webhook'] : [...STAGES]
+      const rows = await Promise.all(names.map(row))
+      const ready = rows.every(({ state }) => state !== 'starting' && state !== 'failing')
+      return { ready, at: now(), rows }
+    },
+  }
+}
