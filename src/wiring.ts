@@ -170,11 +170,11 @@ export async function openModel(config: Config, log: Logger, opened: AsyncDispos
     log.warn('MODEL_NAME is not set: no row says which model has judged it, so two models cannot be told apart later')
   if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
   const { simulatedModel } = await import('./simulate/model.ts')
-  const { url, auc, rows } = opened.use(await simulatedModel())
+  const { url, auc, tested } = opened.use(await simulatedModel())
   announce(
     log,
     'MODEL_URL',
-    `a simulated model judges, trained just now on ${rows.trained} simulated rows; ROC AUC ${auc.toFixed(4)} on ${rows.tested} others`,
+    `a simulated model judges, a fixed formula; ROC AUC ${auc.toFixed(4)} on ${tested} simulated rows`,
   )
   return mlflow({ url: new URL(url), ...options, fraudValue: undefined })
 }

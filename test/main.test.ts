@@ -33,7 +33,7 @@ describe('a first run with no settings at all', () => {
     expect(await worker.end).toEqual({ code: 0, signal: null })
     for (const setting of ['PRODUCER_URL', 'MODEL_URL', 'SMTP_URL'])
       expect(worker.text().match(new RegExp(`${setting} is not set`, 'g'))).toHaveLength(1)
-    expect(worker.text()).toMatch(/ROC AUC 0\.9\d+ on \d+ others/)
+    expect(worker.text()).toMatch(/ROC AUC 0\.9\d+ on \d+ simulated rows/)
     expect(worker.text()).toContain('written to outbox/')
     for (const { cc_num } of rows) expect(worker.text()).not.toContain(String(cc_num))
   })

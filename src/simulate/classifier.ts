@@ -1,67 +1,48 @@
-import { setImmediate as breathe } from 'node:timers/promises'
 import { toTransaction } from '../transaction.ts'
-import { type HistoryOptions, history } from './history.ts'
-import { fitLogistic, rocAuc, scale } from './regression.ts'
+import { history } from './history.ts'
 
 /** A row by column name, features only. What is missing or of an unexpected type counts as unknown. */
 export type Features = Record<string, unknown>
 
-const ROWS_AT_ONCE = 200 // a few ms of work, then the event loop has its turn
-
 /**
- * Trains a fraud classifier on a simulated history: the older three quarters to learn from, the newest quarter held
- * out to measure the area under the ROC curve. `probability` needs nothing but the feature columns of a row.
+ * A logistic regression, fitted once on 24,000 rows of simulated history of which 4 % are fraud, as often as the
+ * simulated producer sends one. The log-odds of fraud by category: those of one dollar, and what each further
+ * factor of e adds; thieves have no use for the other categories.
  */
-export async function trainClassifier(options: HistoryOptions) {
-  const rows: (Features & { is_fraud: 0 | 1 })[] = []
-  for (const row of history(options)) {
-    const { is_fraud, ...features } = toTransaction(row, row.current_time)
-    rows.push({ ...features, is_fraud: row.is_fraud })
-    if (rows.length % ROWS_AT_ONCE === 0) await breathe()
-  }
-  const cut = Math.floor(rows.length * 0.75)
-  const [known, heldOut] = [rows.slice(0, cut), rows.slice(cut)]
-  const vector = vectors(known.filter((row) => row.is_fraud === 0))
-  const samples = known.map(vector)
-  await breathe()
-  const fitted = await fitLogistic(
-    samples,
-    known.map((row) => row.is_fraud),
-  )
-  const probability = (row: Features) => fitted(vector(row))
-  return {
-    probability,
-    auc: rocAuc(
-      heldOut.map(probability),
-      heldOut.map((row) => row.is_fraud),
-    ),
-    rows: { trained: known.length, tested: heldOut.length },
-  }
+const LOG_ODDS: Record<string, readonly [number, number]> = {
+  grocery_pos: [-37.1, 6.45],
+  misc_net: [-31.9, 4.91],
+  misc_pos: [-3.5, -0.53],
+  shopping_net: [-31.8, 4.9],
+  shopping_pos: [-30.6, 4.74],
 }
+const OTHERS = [-28, 0] as const
+/** What the hour adds at midnight and at six (the hours are a circle: 23 is next to 0), and a degree from home. */
+const [MIDNIGHT, SIX, DEGREE] = [0.65, 0.6, 2.41]
+/** degrees from home where a place is not known */
+const USUAL = 0.5
 
-/** Engineered features: how large, how unusual for its category, which category, what hour, how far from home. */
-function vectors(honest: readonly Features[]) {
-  const amounts = Map.groupBy(honest, (row) => row.category)
-  const usual = new Map([...amounts].map(([category, rows]) => [category, scale(rows.map(logAmount))]))
-  const categories = [...usual.keys()]
-  return (row: Features): number[] => {
-    const angle = (2 * Math.PI * (seconds(row.unix_time) % 86_400)) / 86_400
-    const unusual = usual.get(row.category)?.(logAmount(row)) ?? Number.NaN
-    return [
-      unusual,
-      // In each category another amount is suspicious: a weight and a threshold of its own.
-      ...categories.flatMap((category) => (row.category === category ? [1, unusual] : [0, 0])),
-      Math.cos(angle), // the hours are a circle: 23 is next to 0
-      Math.sin(angle),
-      Math.hypot(number(row.lat) - number(row.merch_lat), number(row.long) - number(row.merch_long)),
-    ]
-  }
+/** The probability of fraud, from the feature columns alone. */
+export function probability(row: Features): number {
+  const [base, slope] = LOG_ODDS[String(row.category)] ?? OTHERS
+  const angle = (2 * Math.PI * (seconds(row.unix_time) % 86_400)) / 86_400
+  const hour = MIDNIGHT * Math.cos(angle) + SIX * Math.sin(angle)
+  const away = Math.hypot(number(row.lat) - number(row.merch_lat), number(row.long) - number(row.merch_long))
+  const odds = base + slope * Math.log(Math.max(0.01, number(row.amt))) + known(hour, 0) + DEGREE * known(away, USUAL)
+  return 1 / (1 + Math.exp(-odds))
 }
 
 const number = (value: unknown) => (typeof value === 'number' ? value : Number.NaN)
-const logAmount = (row: Features) => Math.log(Math.max(0.01, number(row.amt)))
-
+const known = (value: number, otherwise: number) => (Number.isFinite(value) ? value : otherwise)
 /** Clients send seconds, or ms: from 10^11 on it is ms (seconds reach that in the year 5138). */
-function seconds(time: unknown): number {
-  return number(time) < 1e11 ? number(time) : number(time) / 1000
+const seconds = (time: unknown) => (number(time) < 1e11 ? number(time) : number(time) / 1000)
+
+/** Area under the ROC curve on so many rows of history: how often a fraud has a higher probability than an honest row. */
+export function rocAuc(rows: number, seed: number): number {
+  const scores = { 0: [] as number[], 1: [] as number[] }
+  for (const { is_fraud, ...row } of history({ rows, seed, fraudShare: 0.04 }))
+    scores[is_fraud].push(probability(toTransaction(row, row.current_time)))
+  const won = (fraud: number) =>
+    scores[0].reduce((sum, honest) => sum + (fraud > honest ? 1 : fraud === honest ? 0.5 : 0), 0)
+  return scores[1].reduce((sum, fraud) => sum + won(fraud), 0) / (scores[0].length * scores[1].length)
 }

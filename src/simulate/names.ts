@@ -4,7 +4,7 @@
  * the real rows have them.
  */
 const words = (text: string) => text.trim().split(/\s+/)
-const lines = (text: string) => text.trim().split(/\s*\n\s*/)
+const entries = (text: string) => text.trim().split(/\s*[|\n]\s*/)
 
 export const FIRST_NAMES = {
   F: words('Adela Briony Calla Dorrit Elspeth Fenna Greta Hollis Isaura Junia Kestrel Linnea Maris Nerys Oriel Petra'),
@@ -17,38 +17,17 @@ export const LAST_NAMES = words(`
   Halvard Inglestone Jessamy Kettleburn Larkmoor Marchbank Nettlefold O'Farrow O'Tarvin Pellworth Quillon Ravensby
   Silverthorn Tamsworth Umberland Varnhill Wetherby-Cole Yarrowdale`)
 
-export const STREETS = lines(`
-  Alder Bend
-  Beacon Row Apt. 12
-  Cinder Lane
-  Dovecote Avenue Suite 310
-  Elm Hollow
-  Foundry Street
-  Granary Court
-  Harbor Steps Apt. 7
-  Juniper Way
-  Lantern Road
-  Millrace Drive
-  Orchard Terrace`)
+export const STREETS = entries(`
+  Alder Bend|Beacon Row Apt. 12|Cinder Lane|Dovecote Avenue Suite 310|Elm Hollow|Foundry Street|Granary Court
+  Harbor Steps Apt. 7|Juniper Way|Lantern Road|Millrace Drive|Orchard Terrace`)
 
-export const JOBS = lines(`
-  Baker
-  Beekeeper, commercial
-  Children's librarian
-  Editor, film/video
-  Engineer, bridges
-  Lighthouse keeper
-  Museum/gallery guide
-  Nurse, night ward
-  Potter
-  Ship's carpenter
-  Surveyor, land/geomatics
-  Teacher, primary school
-  Tram driver
-  Women's refuge manager`)
+export const JOBS = entries(`
+  Baker|Beekeeper, commercial|Children's librarian|Editor, film/video|Engineer, bridges|Lighthouse keeper
+  Museum/gallery guide|Nurse, night ward|Potter|Ship's carpenter|Surveyor, land/geomatics
+  Teacher, primary school|Tram driver|Women's refuge manager`)
 
 /** city | state | zip | latitude | longitude | people */
-export const TOWNS = lines(`
+export const TOWNS = `
   Alderbrook|VT|5049|43.9812|-72.4410|1204
   Bayberry Point|MA|2641|41.7520|-70.0812|10240
   Birch Landing|ME|4438|44.6103|-68.9217|861
@@ -72,7 +51,10 @@ export const TOWNS = lines(`
   Saltmarsh|GA|31520|31.1750|-81.4910|16210
   Two Rivers Junction|CA|95991|39.1350|-121.6280|2383912
   Willow Ferry|IL|62301|39.9320|-91.3880|39463
-  York's Crossing|VA|22802|38.4610|-78.8690|51814`).map((line) => {
-  const [city, state, zip, lat, long, city_pop] = line.split('|') as [string, string, ...string[]]
-  return { city, state, zip: Number(zip), lat: Number(lat), long: Number(long), city_pop: Number(city_pop) }
-})
+  York's Crossing|VA|22802|38.4610|-78.8690|51814`
+  .trim()
+  .split('\n')
+  .map((line) => {
+    const [city, state, zip, lat, long, city_pop] = line.split('|') as [string, string, ...string[]]
+    return { city, state, zip: Number(zip), lat: Number(lat), long: Number(long), city_pop: Number(city_pop) }
+  })

