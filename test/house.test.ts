@@ -32,7 +32,6 @@ const ON_DEMAND = ['src/simulate/', 'src/doctor/', 'src/engines/', '@platformati
 const AT_ONCE = ['prom-client']
 const LINES = 300
 const LONGER: Record<string, number> = {
-  'src/config/settings.ts': 512,
   'src/engines/kafka/reader.ts': 347,
   'src/engines/postgres/topics.ts': 362,
 }

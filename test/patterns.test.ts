@@ -11,7 +11,7 @@ import { expect, test } from 'vitest'
  */
 const BOUNDED: Record<string, string> = {
   'src/io/http.ts /<title[^>]*>([^<]{1,300})/': 'the first 4,096 characters of an answer',
-  'src/config/settings.ts /(?:"(?:[^"\\\\]|\\\\.)*"|[^,])+/': 'the value of a setting',
+  'src/config/schemas.ts /(?:"(?:[^"\\\\]|\\\\.)*"|[^,])+/': 'the value of a setting',
   'src/config/shown.ts /^([a-z+]+:\\/\\/)?([^/?#\\\\]*)(.*)$/': 'the value of a setting',
   'src/config/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',
   'src/simulate/names.ts /\\s*[|\\n]\\s*/': 'a text of the program',

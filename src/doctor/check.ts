@@ -1,4 +1,4 @@
-import { ConfigError } from '../config/settings.ts'
+import { ConfigError } from '../config/read.ts'
 import { causeOf, causes, DamagedFile, FileFault, NewerSchema, reason } from '../io/errors.ts'
 import { proxyOf } from '../io/proxy.ts'
 

@@ -1,5 +1,6 @@
 import type { Letter, Way } from '../alert/notifier.ts'
-import type { Config, SmtpServer } from '../config/settings.ts'
+import type { SmtpServer } from '../config/schemas.ts'
+import type { Config } from '../config/settings.ts'
 import type { SendFailure } from '../io/errors.ts'
 import { mails, outbox, smtp, tryLogin } from '../notify/smtp.ts'
 import { webhook } from '../notify/webhook.ts'

@@ -5,7 +5,8 @@ import { parse as parseDotenv } from 'dotenv'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { FEATURES, NUMERIC_FEATURES } from '../../src/columns.ts'
-import { ConfigError, readConfig, SETTINGS, unknownNames } from '../../src/config/settings.ts'
+import { ConfigError, readConfig, unknownNames } from '../../src/config/read.ts'
+import { SETTINGS } from '../../src/config/settings.ts'
 import { tempDir } from '../rows.ts'
 
 type Env = Record<string, string>
@@ -831,7 +832,7 @@ describe('.env.example', () => {
 
 describe('a .env that is there and cannot be read', () => {
   const read = (cwd: string) => {
-    const config = new URL('../../src/config/settings.ts', import.meta.url).href
+    const config = new URL('../../src/config/read.ts', import.meta.url).href
     const script = `import { environment } from ${JSON.stringify(config)}; environment()`
     return spawnSync(process.execPath, ['--input-type=module', '-e', script], { cwd, encoding: 'utf8' }).stderr
   }
@@ -856,7 +857,7 @@ test('.env of the working folder is read in silence, and the environment wins ov
     dir.file('.env'),
     'PORT=81\nHOST="10.0.0.1"\nMODEL_NAME=from-file\nSTATUS_TOKEN=open-sesame\n#LOG_LEVEL=loud\n',
   )
-  const code = `const { environment, readConfig } = await import(${JSON.stringify(import.meta.resolve('../../src/config/settings.ts'))})
+  const code = `const { environment, readConfig } = await import(${JSON.stringify(import.meta.resolve('../../src/config/read.ts'))})
     const { PORT, HOST, MODEL_NAME, LOG_LEVEL } = readConfig(environment())
     process.stdout.write(JSON.stringify({ PORT, HOST, MODEL_NAME, LOG_LEVEL }))`
   const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {
@@ -917,7 +918,7 @@ describe('a name that is no setting', () => {
   async function started(dotenv: string, env: Env) {
     await using dir = await tempDir()
     await writeFile(dir.file('.env'), dotenv)
-    const code = `const { environment, readConfig, unknownNames } = await import(${JSON.stringify(import.meta.resolve('../../src/config/settings.ts'))})
+    const code = `const { environment, readConfig, unknownNames } = await import(${JSON.stringify(import.meta.resolve('../../src/config/read.ts'))})
       try { const env = environment(); readConfig(env, { working: false }); console.log(unknownNames(env).join('\\n')) }
       catch (error) { console.log('refused\\n' + error.lines.join('\\n')) }`
     const { stdout } = spawnSync(process.execPath, ['--input-type=module', '--eval', code], {

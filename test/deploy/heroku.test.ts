@@ -5,7 +5,8 @@ import { text } from 'node:stream/consumers'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { readConfig, SETTINGS } from '../../src/config/settings.ts'
+import { readConfig } from '../../src/config/read.ts'
+import { SETTINGS } from '../../src/config/settings.ts'
 import { file, isSetting } from './repository.ts'
 
 const procfile = Object.fromEntries(

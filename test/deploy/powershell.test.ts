@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import { readConfig } from '../../src/config/settings.ts'
+import { readConfig } from '../../src/config/read.ts'
 import { commands, faults, type Node, nodes, parse } from './powershell.ts'
 import { file } from './repository.ts'
 

@@ -1,7 +1,7 @@
 import { parse as parseDotenv } from 'dotenv'
 import { expect, test } from 'vitest'
 import { parse } from 'yaml'
-import { readConfig } from '../../src/config/settings.ts'
+import { readConfig } from '../../src/config/read.ts'
 import { file, isSetting } from './repository.ts'
 
 type Service = { image?: string; command?: string; environment?: Record<string, string> }

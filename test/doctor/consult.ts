@@ -1,4 +1,5 @@
-import { type Config, readConfig } from '../../src/config/settings.ts'
+import { readConfig } from '../../src/config/read.ts'
+import type { Config } from '../../src/config/settings.ts'
 import { type Check, type DoctorOptions, describeCheck, doctor } from '../../src/doctor/doctor.ts'
 import { logger } from '../../src/io/log.ts'
 import { openStore, openTopics } from '../../src/wiring.ts'

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test, vi } from 'vitest'
 import { FEATURES } from '../../src/columns.ts'
-import { readConfig } from '../../src/config/settings.ts'
+import { readConfig } from '../../src/config/read.ts'
 import { type DoctorOptions, describeCheck, doctor } from '../../src/doctor/doctor.ts'
 import type { Topics } from '../../src/topic/topic.ts'
 import { outside } from '../outside.ts'
