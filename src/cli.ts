@@ -117,8 +117,8 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     if (elsewhere) log.warn(elsewhere)
     tell((text) => log.info(text))
     stop.throwIfAborted()
-    const { openPipeline, openWatch, statusServer, summarize } = await loaded()
-    const watch = openWatch(config.STAGES)
+    const { openPipeline, openMonitor, statusServer, summarize } = await loaded()
+    const watch = openMonitor(config.STAGES)
     await using _status = statusServer({
       host: config.HOST,
       port: config.PORT,

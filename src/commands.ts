@@ -142,7 +142,7 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
   if (stage === 'record' && into !== undefined) throw new UsageError('--into goes with --stage score alone')
   const { replay } = await import('./commands/replay.ts')
   const { readRange } = await import('./commands/range.ts')
-  const { openSink } = await import('./commands/output.ts')
+  const { openOutput } = await import('./commands/output.ts')
   readRange(from as string | undefined, to as string | undefined) // before anything is opened, or made
   return beside(async (topics, config, log) => {
     stopping.tell((text) => log.info(text))
@@ -156,7 +156,7 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
       }
       if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])
       const own = { topics: config.TOPICS_URL, database: config.DATABASE_URL }
-      const sink = open.adopt(await openSink(into as string | undefined, own, log), (s) => s.close())
+      const sink = open.adopt(await openOutput(into as string | undefined, own, log), (s) => s.close())
       const model = await openModel(config, log, open)
       const name = config.MODEL_NAME ?? null
       return replay({ ...range, stage, model, name, sink, batchSize: config.SCORE_BATCH_SIZE })

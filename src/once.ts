@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { StageName } from './config/settings.ts'
 import { seconds } from './io/text.ts'
-import { type Health, together } from './run/loop.ts'
+import { type StageStatus, supervise } from './run/loop.ts'
 import type { Reader } from './topic/topic.ts'
 
 /** ms without any progress after which topics are no longer waited for: as long as it fetched, but */
@@ -16,7 +16,7 @@ export type OnceOptions = {
   readers: readonly Reading[]
   /** of fetching */
   seconds: number
-  health: { [reader: string]: Health }
+  health: { [reader: string]: StageStatus }
 }
 
 /** Fetches for some seconds, then lets the other stages drain every topic. Resolves with what is left, a line a reader. */
@@ -46,7 +46,7 @@ export async function drain(
   const end = new AbortController()
   const window = AbortSignal.any([stop, AbortSignal.timeout(fetching * 1000)])
   log.info(`fetching for ${fetching} s, then draining the topics`)
-  await together(stop, [
+  await supervise(stop, [
     (failed) =>
       run(
         stages.filter((name) => name !== 'fetch'),

@@ -2,13 +2,13 @@ import type { Logger } from 'pino'
 import { alertStage } from './alert/deliver.ts'
 import type { Config, StageName } from './config/settings.ts'
 import { fetchStage } from './fetch/fetch.ts'
-import { knock } from './notify/smtp.ts'
+import { checkLogin } from './notify/smtp.ts'
 import { drain, type Reading } from './once.ts'
 import { recordStage } from './record/record.ts'
-import { type Stage, together } from './run/loop.ts'
+import { type Stage, supervise } from './run/loop.ts'
 import { scoreStage } from './score/score.ts'
 import { conditions } from './status/conditions.ts'
-import { openWatch } from './status/monitor.ts'
+import { openMonitor } from './status/monitor.ts'
 import { wire } from './wiring.ts'
 
 export type Pipeline = {
@@ -29,7 +29,7 @@ export async function openPipeline(
   config: Config,
   log: Logger,
   stop: AbortSignal,
-  watch = openWatch(config.STAGES),
+  watch = openMonitor(config.STAGES),
 ): Promise<Pipeline> {
   const { topics, outside, close } = await wire(config, log, stop, watch)
   const readers = {
@@ -60,7 +60,7 @@ export async function openPipeline(
       }),
 
     alert: (stage) =>
-      together(stage.stop, [
+      supervise(stage.stop, [
         (stop) =>
           alertStage(
             { ...stage, stop },
@@ -68,7 +68,7 @@ export async function openPipeline(
               reader: readers.alert,
               topics,
               name: 'alert',
-              way: outside.mail(),
+              notifier: outside.mail(),
               burst,
               dailyLimit: config.ALERT_DAILY_LIMIT,
               impossible,
@@ -84,11 +84,18 @@ export async function openPipeline(
           if (!readers.webhook) return outside.forgetWebhook({ ...stage, stop }, topics)
           const posting = { log: stage.log.child({}, { msgPrefix: 'webhook: ' }), stop, health: health.webhook }
           const pace = { burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
-          const way = outside.webhook!
-          await alertStage(posting, { reader: readers.webhook, topics, name: 'webhook', way, ...pace, start: 'latest' })
+          const notifier = outside.webhook!
+          await alertStage(posting, {
+            reader: readers.webhook,
+            topics,
+            name: 'webhook',
+            notifier,
+            ...pace,
+            start: 'latest',
+          })
         },
         async (stop) => {
-          if (config.SMTP_URL) await knock({ ...stage, stop }, config.SMTP_URL)
+          if (config.SMTP_URL) await checkLogin({ ...stage, stop }, config.SMTP_URL)
         },
       ]),
 
@@ -97,7 +104,7 @@ export async function openPipeline(
   }
 
   const run = (names: readonly StageName[], stop: AbortSignal) =>
-    together(
+    supervise(
       stop,
       names.map(
         (name) => (either: AbortSignal) =>

@@ -1,18 +1,18 @@
 import type { Logger } from 'pino'
-import type { Way } from './alert/notifier.ts'
+import type { Notifier } from './alert/notifier.ts'
 import { type KafkaCluster, shownPlace } from './config/dsn.ts'
 import { ConfigError } from './config/read.ts'
 import type { Config } from './config/settings.ts'
 import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
-import { mails, outbox, smtp } from './notify/smtp.ts'
+import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
-import { eventually, type Stage } from './run/loop.ts'
+import { retryUntilReady, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
-import type { Watch } from './status/monitor.ts'
+import type { Monitor } from './status/monitor.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
@@ -26,8 +26,8 @@ export type Outside = {
   model(): Promise<Model>
   /** which model judges, as rows say it */
   modelName: string | null
-  mail(): Way
-  webhook: Way | undefined
+  mail(): Notifier
+  webhook: Notifier | undefined
   /** A webhook that is set again one day begins anew. */
   forgetWebhook(stage: Stage, topics: Topics): Promise<void>
   store: Store | undefined
@@ -40,7 +40,7 @@ export async function wire(
   config: Config,
   log: Logger,
   stop: AbortSignal,
-  { metrics, starting, topics: watched }: Watch,
+  { metrics, starting, topics: watched }: Monitor,
 ): Promise<{ topics: Topics; outside: Outside; close(): Promise<void> }> {
   await using opening = new AsyncDisposableStack()
   const start = { log, stop, health: starting }
@@ -68,8 +68,8 @@ export async function wire(
       }),
       model: async () => ({ judge: metrics.timed('model', (await openModel(config, log, opened)).judge) }),
       modelName: modelName(config),
-      mail: () => metrics.way('mail', mails(channel(config, log, opened), addresses(config))),
-      webhook: url && metrics.way('webhook', webhook({ url, secret })),
+      mail: () => metrics.notifier('mail', mails(channel(config, log, opened), addresses(config))),
+      webhook: url && metrics.notifier('webhook', webhook({ url, secret })),
       forgetWebhook,
       store,
       room: (waiting) => openRoom({ files, reserve: config.DISK_RESERVE_MB, waiting }),
@@ -80,7 +80,7 @@ export async function wire(
 
 async function reachTopics(config: Config, start: Stage): Promise<Topics> {
   let cause: unknown
-  const reached = await eventually(
+  const reached = await retryUntilReady(
     start,
     () =>
       openTopics(config, start.log, { worker: true }).catch((error) => {
@@ -136,7 +136,7 @@ const announce = (log: Logger, setting: string, what: string) => log.warn(`${set
 /** What a stand-in has sent must not be mailed as real: the topics that it was kept in are marked. */
 async function refuseSimulated({ PRODUCER_URL, NODE_ENV, TOPICS_URL }: Config, stage: Stage, topics: Topics) {
   if (!PRODUCER_URL && NODE_ENV !== 'production') return
-  if (!(await eventually(stage, () => topics.noted('simulated')))) return
+  if (!(await retryUntilReady(stage, () => topics.noted('simulated')))) return
   const where = TOPICS_URL.engine === 'sqlite' ? 'move the folder data/ away' : 'name another database or KAFKA_PREFIX'
   const line = `TOPICS_URL: got ${shownPlace(TOPICS_URL)}, which holds simulated payments: ${where}, and the predictions with it`
   if (NODE_ENV === 'production') throw new ConfigError([line])
@@ -150,7 +150,7 @@ async function producer(
   topics: Topics,
 ): Promise<Producer> {
   if (PRODUCER_URL) return producerApi({ url: PRODUCER_URL, headers })
-  await eventually(stage, () => topics.note({ simulated: { at: Date.now() } }))
+  await retryUntilReady(stage, () => topics.note({ simulated: { at: Date.now() } }))
   const { log } = stage
   const { simulatedProducer } = await import('./simulate/producer.ts')
   const { url } = opened.use(await simulatedProducer())
@@ -187,7 +187,7 @@ const modelName = ({ MODEL_NAME, MODEL_URL, PRODUCER_URL, STAGES }: Config) =>
 function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack) {
   if (SMTP_URL) return opened.adopt(smtp(SMTP_URL), (c) => c.close())
   announce(log, 'SMTP_URL', 'mails are written as .eml files into the folder outbox')
-  return outbox('outbox')
+  return mailFolder('outbox')
 }
 
 const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO }: Config) => ({
@@ -197,7 +197,7 @@ const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO 
 })
 
 async function forgetWebhook(stage: Stage, topics: Topics) {
-  await eventually(stage, async () => {
+  await retryUntilReady(stage, async () => {
     const keys = [...(await topics.state('webhook')).keys()]
     if (keys.length > 0) await topics.note(Object.fromEntries(keys.map((key) => [key, null])))
   })

@@ -15,7 +15,7 @@ const MOST = 0.2
 type Counts = [flagged: number, rows: number]
 
 /** What outlives the process, as JSON: less than 400 bytes. */
-export type BreakerState = {
+export type AnomalyState = {
   /** the last predictions, oldest first: 1 for a flagged one, 0 for another */
   recent: string
   /** what came before them, without what came while it was broken */
@@ -34,7 +34,7 @@ export type BreakerState = {
  * usual. Or when a new share, 20 % at most, has held for 10,000 rows: then the model was changed on purpose, and this
  * is usual from now on. A model that flags more than that is broken for as long as it does.
  */
-export function breaker(impossible: number, state: BreakerState = { recent: '', usual: [0, 0] }) {
+export function anomalyDetector(impossible: number, state: AnomalyState = { recent: '', usual: [0, 0] }) {
   const recent = Array.from(state.recent, Number)
   let { usual, broken } = structuredClone(state)
   let flaggedNow = recent.reduce((sum, one) => sum + one, 0)
@@ -83,7 +83,7 @@ export function breaker(impossible: number, state: BreakerState = { recent: '', 
       usual: shareOf(usual),
       chance: chance(shareOf(usual)),
     }),
-    state: (): BreakerState => structuredClone({ recent: recent.join(''), usual, ...(broken && { broken }) }),
+    state: (): AnomalyState => structuredClone({ recent: recent.join(''), usual, ...(broken && { broken }) }),
   }
 }
 

@@ -1,21 +1,21 @@
 import { TakenOver } from '../io/errors.ts'
 import { MINUTE } from '../io/time.ts'
-import { eventually, forever, ofTopics, type Stage, together } from '../run/loop.ts'
+import { ofTopics, retryUntilReady, runLoop, type Stage, supervise } from '../run/loop.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
-import { type BreakerState, breaker } from './anomaly.ts'
-import { blockade } from './circuit-breaker.ts'
+import { type AnomalyState, anomalyDetector } from './anomaly.ts'
+import { circuitBreaker } from './circuit-breaker.ts'
 import { CLOCK, type Clock } from './clock.ts'
 import { openDispatch } from './dispatch.ts'
 import { openLedger } from './ledger.ts'
 import { verdict } from './notice.ts'
-import { deservesMail, type Way } from './notifier.ts'
+import { deservesMail, type Notifier } from './notifier.ts'
 import { alarmRows } from './old-note.ts'
 import { openOutbox } from './outbox.ts'
 import { type Paced, pace } from './pace.ts'
 import { openRows, type Rows } from './rows.ts'
 import { openSchedule } from './schedule.ts'
-import { type Condition, type NotedHealth, patience } from './trouble.ts'
+import { type Condition, type NotedTrouble, troubleRules } from './trouble.ts'
 
 /** records read at once */
 const READ = 500
@@ -23,7 +23,7 @@ const READ = 500
 const GRACE = 5000
 /** the first pause after a failure is 1 to 2 s, the longest 30 to 60 s */
 const FIRST_PAUSE = 2000
-/** ms that a letter is waited for before the next one goes out beside it */
+/** ms that a notification is waited for before the next one goes out beside it */
 const OVERLAP = 1000
 
 export type AlertOptions = {
@@ -31,10 +31,10 @@ export type AlertOptions = {
   topics: Topics
   /** the keys of what is noted begin with this */
   name: string
-  way: Way
-  /** frauds in 60 s that go out each in a letter of its own */
+  notifier: Notifier
+  /** frauds in 60 s that go out each in a notification of its own */
   burst: number
-  /** letters in any 24 h */
+  /** notifications in any 24 h */
   dailyLimit: number
   /** the chance below which a share of frauds is no chance any more; undefined: whatever the model says */
   impossible?: number | undefined
@@ -47,10 +47,10 @@ export type AlertOptions = {
 type Tuning = { firstPause: number; afterStop: number; overlap: number }
 
 /**
- * Tells people of each fraud, at the pace that they can take, and notes each letter when it is decided and again when
- * the other side has taken it over. A letter that fails is tried again for ever. A blocked way (no server, login
- * refused, quota) pauses all of them, and one at a time probes it. A letter that may be the cause itself has a pause of
- * its own, so that the others do not wait behind it. Letters overlap only when one takes its time.
+ * Tells people of each fraud, at the pace that they can take, and notes each notification when it is decided and again when
+ * the other side has taken it over. A notification that fails is tried again for ever. A blocked channel (no server, login
+ * refused, quota) pauses all of them, and one at a time probes it. A notification that may be the cause itself has a pause of
+ * its own, so that the others do not wait behind it. Notifications overlap only when one takes its time.
  */
 export async function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<Tuning> = {}): Promise<void> {
   while (!stage.stop.aborted) {
@@ -74,7 +74,7 @@ function taken(
   stage: Stage,
   { reader, topics, name, start = 'earliest', clock = CLOCK }: AlertOptions,
 ): Promise<Rows | undefined> {
-  return eventually(stage, async () => {
+  return retryUntilReady(stage, async () => {
     await reader.take(stage.stop)
     reader.rewind()
     const { found, owed } = await alarmRows(topics, name)
@@ -87,17 +87,18 @@ function taken(
 async function alarms(
   stage: Stage,
   rows: Rows,
-  { reader, name, way, burst, dailyLimit, impossible, conditions, clock = CLOCK }: AlertOptions,
+  { reader, name, notifier, burst, dailyLimit, impossible, conditions, clock = CLOCK }: AlertOptions,
   { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
   const outbox = openOutbox(rows)
   const paced = pace({ burst, limit: dailyLimit }, (rows.get('pace') as Paced | undefined) ?? { counted: [] })
-  const watched = impossible === undefined ? undefined : breaker(impossible, rows.get('breaker') as BreakerState)
-  const health = patience(rows.get('health') as NotedHealth)
-  const block = blockade(firstPause)
+  const watched =
+    impossible === undefined ? undefined : anomalyDetector(impossible, rows.get('breaker') as AnomalyState)
+  const health = troubleRules(rows.get('health') as NotedTrouble)
+  const circuit = circuitBreaker(firstPause)
   const ledger = openLedger(stage, { reader, rows, name, outbox, clock, keep })
-  const common = { rows, outbox, paced, block, clock }
+  const common = { rows, outbox, paced, circuit, clock }
   const schedule = openSchedule({
     ...common,
     log,
@@ -108,7 +109,7 @@ async function alarms(
     broken: () => watched?.broken() ?? false,
     say: ledger.say,
   })
-  const dispatch = openDispatch(stage, { ...common, ledger, schedule, way, firstPause, afterStop })
+  const dispatch = openDispatch(stage, { ...common, ledger, schedule, notifier, firstPause, afterStop })
 
   function keep() {
     rows.keep('pace', paced.noted())
@@ -117,7 +118,7 @@ async function alarms(
     schedule.keep()
   }
   const reading = (stop: AbortSignal) =>
-    forever(ofTopics({ ...stage, stop }), async () => {
+    runLoop(ofTopics({ ...stage, stop }), async () => {
       while (outbox.full() && !stop.aborted) await clock.sleep(1000, stop)
       const read = await reader.read(READ, stop)
       if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
@@ -136,7 +137,7 @@ async function alarms(
     schedule.tell({ notice })
   }
   const watching = (stop: AbortSignal) =>
-    forever({ log, stop }, async () => {
+    runLoop({ log, stop }, async () => {
       await clock.sleep(MINUTE, stop)
       if (stop.aborted) return
       const found = await conditions!()
@@ -148,5 +149,5 @@ async function alarms(
     })
 
   const { dispatching, resting } = dispatch
-  await together(stage.stop, [reading, dispatching, resting, ...(conditions ? [watching] : [])])
+  await supervise(stage.stop, [reading, dispatching, resting, ...(conditions ? [watching] : [])])
 }

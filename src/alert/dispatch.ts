@@ -2,11 +2,11 @@ import { SendFailure } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
 import { sayFailure } from '../run/failure.ts'
-import { backoff, failed, grace, type Stage, works } from '../run/loop.ts'
-import type { Blockade } from './circuit-breaker.ts'
+import { backoff, drainTimeout, reportFailure, reportSuccess, type Stage } from '../run/loop.ts'
+import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
 import type { Ledger } from './ledger.ts'
-import type { Delivery, Letter, Way } from './notifier.ts'
+import type { Delivery, Notification, Notifier } from './notifier.ts'
 import type { Open, Outbox } from './outbox.ts'
 import type { Pace } from './pace.ts'
 import { openRests } from './rest.ts'
@@ -15,11 +15,11 @@ import type { Schedule } from './schedule.ts'
 
 /** sessions at once: one that is stuck does not hold up the next alarm */
 const SESSIONS = 5
-/** ms that a letter waits to be noted: topics that cannot be written do not silence the alarm */
+/** ms that a notification waits to be noted: topics that cannot be written do not silence the alarm */
 const NOTED_WITHIN = 5000
 /** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
 const REST_PAUSE = 30
-/** the longest pause of a letter that fails for itself: nobody gets a doubtful one a thousand times a day */
+/** the longest pause of a notification that fails for itself: nobody gets a doubtful one a thousand times a day */
 const LONGEST = HOUR
 
 export type DispatchOptions = {
@@ -28,17 +28,17 @@ export type DispatchOptions = {
   ledger: Ledger
   schedule: Schedule
   paced: Pace
-  block: Blockade
-  way: Way
+  circuit: CircuitBreaker
+  notifier: Notifier
   clock: Clock
   firstPause: number
   /** ms that sessions in flight are given after the stop, to hear the answer to what is out */
   afterStop: number
 }
 
-/** Sends letters, over a few sessions at once, and what some recipients are still owed. */
+/** Sends notifications, over a few sessions at once, and what some recipients are still owed. */
 export function openDispatch(stage: Stage, options: DispatchOptions) {
-  const { rows, outbox, ledger, schedule, paced, block, way, clock, firstPause, afterStop } = options
+  const { rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop } = options
   const { log } = stage
   const { settle, say } = ledger
   const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
@@ -52,7 +52,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
       while (!stop.aborted) {
         const chosen = schedule.next(sending.size < SESSIONS)
         if (typeof chosen !== 'number') {
-          block.tries(clock.steady())
+          circuit.tries(clock.steady())
           const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
           sending.add(sent)
         } else {
@@ -62,7 +62,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
       }
       await Promise.all(sending)
     } finally {
-      await Promise.allSettled(sending) // none goes on when another turn begins, or the way is closed
+      await Promise.allSettled(sending) // none goes on when another turn begins, or the channel is closed
     }
   }
   /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
@@ -72,21 +72,21 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     return clock.sleep(Math.min(ms, HOUR), end.signal)
   }
 
-  const post = (letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> =>
+  const post = (notification: Notification, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> =>
     ledger.prove((lost) =>
-      way.send(letter, AbortSignal.any([signal, lost]), only).catch((error) => {
+      notifier.send(notification, AbortSignal.any([signal, lost]), only).catch((error) => {
         if (error instanceof SendFailure) lost.throwIfAborted()
         throw error
       }),
     )
-  async function postRest(letter: Letter, only: readonly string[], stop: AbortSignal): Promise<Delivery> {
-    using late = grace(stop, afterStop)
-    if (!ledger.alone) await settle() // as with any letter
-    return await post(letter, late.signal, only)
+  async function postRest(notification: Notification, only: readonly string[], stop: AbortSignal): Promise<Delivery> {
+    using late = drainTimeout(stop, afterStop)
+    if (!ledger.alone) await settle() // as with any notification
+    return await post(notification, late.signal, only)
   }
 
   async function send(open: Open, stop: AbortSignal): Promise<void> {
-    using late = grace(stop, afterStop)
+    using late = drainTimeout(stop, afterStop)
     Object.assign(open, { sending: true, started: clock.steady() })
     if (!ledger.alone)
       await settle() // who cannot prove that it is its turn does not mail
@@ -95,11 +95,11 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
       await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
     }
     if (stop.aborted && (!open.noted || !ledger.alone)) return
-    const { letter } = open
-    const size = letter.frauds.length
+    const { notification } = open
+    const size = notification.frauds.length
     let delivery: Delivery
     try {
-      delivery = await post(letter, late.signal)
+      delivery = await post(notification, late.signal)
     } catch (error) {
       if (!(error instanceof SendFailure)) throw error
       open.sending = false
@@ -113,40 +113,40 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     }
     const { rejected, deferred, said } = delivery
     log[rejected.length + deferred.length > 0 ? 'warn' : 'info'](said)
-    works(stage.health)
-    if (rejected.length > 0) failed(stage.health, new Error(said), { lasting: false, now: clock.now() })
-    if (block.arrived(open.started)) {
+    reportSuccess(stage.health)
+    if (rejected.length > 0) reportFailure(stage.health, new Error(said), { lasting: false, now: clock.now() })
+    if (circuit.arrived(open.started)) {
       log.info('alarms go out again')
       say(undefined)
     }
     paced.sent(size, clock.now(), open.doubtful)
     outbox.sent(open, clock.now())
-    if (deferred.length > 0) rests.add(letter, deferred)
+    if (deferred.length > 0) rests.add(notification, deferred)
     await settle()
   }
 
   const resting = (stop: AbortSignal) =>
     rests.deliver(
       stop,
-      (letter, only) => postRest(letter, only, stop),
-      () => (block.blocked() ? Math.max(block.until() - clock.steady(), firstPause) : 0),
+      (notification, only) => postRest(notification, only, stop),
+      () => (circuit.blocked() ? Math.max(circuit.until() - clock.steady(), firstPause) : 0),
     )
 
   return { dispatching, resting, wake: () => wake() }
 }
 
-/** What becomes of a letter that was not taken over. */
-function failing({ log, health }: Stage, { outbox, ledger, block, clock, firstPause }: DispatchOptions) {
+/** What becomes of a notification that was not taken over. */
+function failing({ log, health }: Stage, { outbox, ledger, circuit, clock, firstPause }: DispatchOptions) {
   return (open: Open, error: SendFailure) => {
     const { message, scope, delivered, retryAfter } = error
     const [own, sure] = [scope !== 'channel' || delivered === 'maybe', scope === 'message' && delivered === 'no']
     const [now, { of }] = [clock.steady(), open]
-    const others = block.failed(open, open.started, error, now)
+    const others = circuit.failed(open, open.started, error, now)
     const which =
       of.length === 0
-        ? `the notice "${open.letter.notice?.subject}"`
+        ? `the notice "${open.notification.notice?.subject}"`
         : of.length === 1
-          ? `transaction ${open.letter.frauds[0]!.trans_num}`
+          ? `transaction ${open.notification.frauds[0]!.trans_num}`
           : `${of.length} frauds`
     const halved = sure && outbox.refused(open)
     if (own && !sure) open.failures++
@@ -154,10 +154,10 @@ function failing({ log, health }: Stage, { outbox, ledger, block, clock, firstPa
     if (own) open.due = now + Math.max(backoff(open.failures, firstPause, LONGEST), retryAfter)
     if (others === 'known') return // one failure, and one line, for all that were under way
     const blocked = others === 'blocked'
-    if (blocked && own) open.due = Math.max(open.due, block.until() + firstPause) // better probe with another one
-    failed(health, error, { lasting: blocked, now: clock.now() })
+    if (blocked && own) open.due = Math.max(open.due, circuit.until() + firstPause) // better probe with another one
+    reportFailure(health, error, { lasting: blocked, now: clock.now() })
     if (blocked) ledger.say(message)
-    const again = seconds((blocked ? block.until() : open.due) - now)
+    const again = seconds((blocked ? circuit.until() : open.due) - now)
     const next = halved && !blocked ? 'sending it in halves' : `retrying in ${again} s`
     const what = own ? `${which}: ${message}` : message
     sayFailure(log, what, `${outbox.held()} held back, nothing is dropped; ${next}`, what)

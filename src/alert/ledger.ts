@@ -1,12 +1,12 @@
 import { TakenOver } from '../io/errors.ts'
-import { insist, ofTopics, type Stage } from '../run/loop.ts'
+import { ofTopics, retry, type Stage } from '../run/loop.ts'
 import type { Batch, Reader } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import type { Clock } from './clock.ts'
 import type { Outbox, Waits } from './outbox.ts'
 import type { Rows } from './rows.ts'
 
-/** ms between two proofs, while a letter is under way, that it is still this process's turn to mail */
+/** ms between two proofs, while a notification is under way, that it is still this process's turn to mail */
 const PROVE_AGAIN = 1000
 
 export type LedgerOptions = {
@@ -30,7 +30,7 @@ export function openLedger(stage: Stage, { reader, rows, name, outbox, clock, ke
 
   /** Notes where everything is, one call after the other. */
   function settle(): Promise<void> {
-    settling = settling.then(() => insist(ofTopics(stage), commit)).catch(whenLost)
+    settling = settling.then(() => retry(ofTopics(stage), commit)).catch(whenLost)
     return settling
   }
   function whenLost(error: unknown): never {
@@ -43,7 +43,7 @@ export function openLedger(stage: Stage, { reader, rows, name, outbox, clock, ke
     waits = why === undefined ? undefined : { why, since: clock.now() }
     settle().catch(() => {}) // who needs it noted hears of it
   }
-  /** Looks again and again, while a letter is under way, whether it is still this process's turn. */
+  /** Looks again and again, while a notification is under way, whether it is still this process's turn. */
   async function proveAgain(until: AbortSignal) {
     while (!until.aborted) {
       await clock.sleep(PROVE_AGAIN, until)
@@ -71,7 +71,7 @@ export function openLedger(stage: Stage, { reader, rows, name, outbox, clock, ke
   const proof = () => ({ [`${name}/turn`]: clock.now() })
 
   return {
-    /** Can it never be another process's turn? Then a letter need not wait for the topics. */
+    /** Can it never be another process's turn? Then a notification need not wait for the topics. */
     alone: reader.alone ?? false,
     settle,
     say,

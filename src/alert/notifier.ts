@@ -7,15 +7,15 @@ export const deservesMail = (p: Prediction) => p.prediction === 1
 export const mark = (frauds: readonly { model: string | null }[]) =>
   frauds.some((p) => isSimulated(p.model)) ? '[simulated] ' : ''
 
-/** Says something of the whole, before the frauds in the letter or instead of any. */
+/** Says something of the whole, before the frauds in the notification or instead of any. */
 export type Notice = { subject: string; lines: readonly string[] }
 
 /**
  * One message to people, once it is decided: whatever is made of it follows from this alone, to the byte. A fraud is in
- * one letter only. `at` is when it was decided, in ms since 1970, and `by` which version of this program; `under` the key
- * of the letter it belongs to in a thread.
+ * one notification only. `at` is when it was decided, in ms since 1970, and `by` which version of this program; `under` the key
+ * of the notification it belongs to in a thread.
  */
-export type Letter = {
+export type Notification = {
   at: number
   /** oldest first; one alone, without a notice, is a single alarm */
   frauds: readonly Prediction[]
@@ -26,10 +26,10 @@ export type Letter = {
   operators?: boolean
 }
 
-/** Names a letter; that of a single alarm follows from the transaction alone. 32 hex digits. */
-export const letterKey = ({ at, frauds, notice }: Letter) =>
+/** Names a notification; that of a single alarm follows from the transaction alone. 32 hex digits. */
+export const notificationKey = ({ at, frauds, notice }: Notification) =>
   draftKey({ at, of: frauds.map(identity), ...(notice && { notice }) })
-/** The same, of a letter whose frauds are given by their identities. */
+/** The same, of a notification whose frauds are given by their identities. */
 export function draftKey({ at, of, notice }: { at: number; of: readonly string[]; notice?: Notice }): string {
   const alone = of.length === 1 && !notice
   return createHash('sha256')
@@ -39,7 +39,7 @@ export function draftKey({ at, of, notice }: { at: number; of: readonly string[]
 }
 
 /**
- * Who has the letter now, who is refused it for good, and who is put off: these have it not yet, and another `send` to
+ * Who has the notification now, who is refused it for good, and who is put off: these have it not yet, and another `send` to
  * `only` them is due. `said`: all of it in words, for the log.
  */
 export type Delivery = {
@@ -49,13 +49,13 @@ export type Delivery = {
   said: string
 }
 
-/** Where letters go. */
-export type Way = {
+/** Where notifications go. */
+export type Notifier = {
   /**
-   * Resolves once the other side has taken the letter over, for one recipient at least. Rejects with SendFailure when it
-   * has not, or when nobody can know. An aborted signal cuts it short. With `only` the same letter, to the byte, goes to
+   * Resolves once the other side has taken the notification over, for one recipient at least. Rejects with SendFailure when it
+   * has not, or when nobody can know. An aborted signal cuts it short. With `only` the same notification, to the byte, goes to
    * those alone whom a Delivery called deferred; that they are refused, or put off again, resolves too: nobody else waits.
    */
-  send(letter: Letter, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
+  send(notification: Notification, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
   close(): void
 }

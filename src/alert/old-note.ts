@@ -8,8 +8,8 @@ import { type SentRow, short } from './sent.ts'
 const PORTION = 500
 
 /**
- * What earlier releases kept of an alarm: one value, under its name alone. The position waited for the letters then:
- * `ahead` are frauds beyond it that were sent or stand in `carried`, those in `open` letters may be beyond it too.
+ * What earlier releases kept of an alarm: one value, under its name alone. The position waited for the notifications then:
+ * `ahead` are frauds beyond it that were sent or stand in `carried`, those in `open` notifications may be beyond it too.
  */
 type OldNote = Partial<Before> & {
   ahead?: readonly string[]
@@ -51,8 +51,8 @@ async function toRows(
       frauds++
       if (missing.size === 0) break
     }
-  // What somebody has removed from the topic since is in no letter any more: the rest of it waits again.
-  const letters = open.flatMap((draft) => {
+  // What somebody has removed from the topic since is in no notification any more: the rest of it waits again.
+  const notifications = open.flatMap((draft) => {
     if (draft.of.every((name) => waiting.has(name))) return draft
     return draft.notice ? { ...draft, of: [] } : []
   })
@@ -64,7 +64,7 @@ async function toRows(
   }
   if (seen > 0 || old) rows.before = { seen, ...(old && { old }) } satisfies Before
   for (const [name, fraud] of waiting) rows[`outbox/${name}`] = fraud
-  for (const draft of letters) rows[`letter/${draftKey(draft)}`] = draft
+  for (const draft of notifications) rows[`letter/${draftKey(draft)}`] = draft
   for (let i = 0; i < sent.length; i += PORTION)
     rows[`sent/earlier ${i / PORTION}`] = { at: 0, of: sent.slice(i, i + PORTION) } satisfies SentRow
   return rows

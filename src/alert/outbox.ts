@@ -1,26 +1,26 @@
 import { identity, type Prediction } from '../transaction.ts'
 import { VERSION } from '../version.ts'
-import { deservesMail, draftKey, type Letter } from './notifier.ts'
+import { deservesMail, draftKey, type Notification } from './notifier.ts'
 import type { Rows } from './rows.ts'
 import { openSent } from './sent.ts'
 
-/** No more is read while so many frauds wait, or wait and are in letters, about 1 kB each here: the topic keeps the rest. */
+/** No more is read while so many frauds wait, or wait and are in notifications, about 1 kB each here: the topic keeps the rest. */
 const MOST = { waiting: 2000, held: 20_000 }
-/** letters at most that are found out about by halves */
+/** notifications at most that are found out about by halves */
 const HALVES = 500
 
 /** A fraud that is not sent, `n` in order. */
 type Fraud = { n: number; name: string; prediction: Prediction }
-/** What a letter is, apart from its frauds; these by identity. */
-export type Draft = Omit<Letter, 'frauds'> & { of: readonly string[] }
+/** What a notification is, apart from its frauds; these by identity. */
+export type Draft = Omit<Notification, 'frauds'> & { of: readonly string[] }
 /**
- * A letter that is decided and not taken over. `doubtful`: it may have arrived. `started` and `due` (sent last; may be
+ * A notification that is decided and not taken over. `doubtful`: it may have arrived. `started` and `due` (sent last; may be
  * sent again) are ms of a clock that nobody sets back.
  */
 export type Open = {
   key: string
   of: readonly string[]
-  letter: Letter
+  notification: Notification
   noted: boolean
   sending: boolean
   doubtful: boolean
@@ -42,15 +42,15 @@ export type Waits = { why: string; since: number }
 export type Outbox = ReturnType<typeof openOutbox>
 
 /**
- * The frauds that are not sent: each waits, or is in a letter that is decided and not taken over. A fraud is a row
- * `outbox/<identity>`, so one that is seen again is no other one, and a letter a row `letter/<key>`. What changes becomes
- * durable together with the position; so after a crash the rows say where each fraud is, and letters are what they were.
+ * The frauds that are not sent: each waits, or is in a notification that is decided and not taken over. A fraud is a row
+ * `outbox/<identity>`, so one that is seen again is no other one, and a notification a row `letter/<key>`. What changes becomes
+ * durable together with the position; so after a crash the rows say where each fraud is, and notifications are what they were.
  */
 export function openOutbox(rows: Rows) {
   const memory = openSent(rows)
   const before = openBefore(rows)
   const frauds = new Map<string, Fraud>()
-  let waiting: Fraud[] = [] // those in no letter, in order
+  let waiting: Fraud[] = [] // those in no notification, in order
   const opens: Open[] = []
   const total = { frauds: 0, mailed: 0, ...(rows.get('total') as Total | undefined) }
   let n = 0
@@ -63,9 +63,9 @@ export function openOutbox(rows: Rows) {
 
   function add(draft: Draft, first = false): Open {
     const { of, ...rest } = draft
-    const letter = { ...rest, frauds: of.map((name) => frauds.get(name)!.prediction) }
+    const notification = { ...rest, frauds: of.map((name) => frauds.get(name)!.prediction) }
     const fresh = { noted: false, sending: false, doubtful: false, started: 0, failures: 0, due: 0 }
-    const open = { key: draftKey(draft), of, letter, ...fresh }
+    const open = { key: draftKey(draft), of, notification, ...fresh }
     if (first) opens.unshift(open)
     else opens.push(open)
     return open
@@ -75,7 +75,7 @@ export function openOutbox(rows: Rows) {
     rows.set(`letter/${open.key}`, draft)
     return open
   }
-  /** Its frauds that are in no other letter: what an earlier release has noted may have one fraud in several. */
+  /** Its frauds that are in no other notification: what an earlier release has noted may have one fraud in several. */
   function remove(open: Open): Fraud[] {
     opens.splice(opens.indexOf(open), 1)
     rows.set(`letter/${open.key}`, null)
@@ -87,7 +87,7 @@ export function openOutbox(rows: Rows) {
     opens,
     waiting: () => waiting.length,
     first: () => waiting[0]?.prediction,
-    /** frauds that wait or are in letters */
+    /** frauds that wait or are in notifications */
     held: () => frauds.size,
     full: () => waiting.length >= MOST.waiting || frauds.size >= MOST.held,
     /** Takes in what was read, and is noted with the position that passes it; `judge` is told of each transaction once. */
@@ -105,7 +105,7 @@ export function openOutbox(rows: Rows) {
         rows.set(`outbox/${name}`, prediction)
       }
     },
-    /** Puts the first `size` that wait into a letter. */
+    /** Puts the first `size` that wait into a notification. */
     decide(size: number, draft: Omit<Draft, 'of'>): Open {
       return put({ by: VERSION, ...draft, of: waiting.splice(0, size).map(({ name }) => name) })
     },
@@ -120,18 +120,18 @@ export function openOutbox(rows: Rows) {
     },
     /** It is certain that it has not arrived: its frauds wait again, and may go with others. */
     dissolve(open: Open) {
-      if (open.doubtful || open.letter.notice) return
+      if (open.doubtful || open.notification.notice) return
       waiting = [...remove(open), ...waiting].sort((a, b) => a.n - b.n)
     },
     /** It was refused for what is in it: halves find out what, and what is refused alone holds up no others. True if it was halved. */
     refused(open: Open): boolean {
       open.failures++
-      if (open.of.length <= (open.letter.notice ? 0 : 1) || opens.length >= HALVES) return false
+      if (open.of.length <= (open.notification.notice ? 0 : 1) || opens.length >= HALVES) return false
       remove(open)
       for (const part of halves(open)) put(part, true) // before the others: it is not taken into more and more parts at once
       return true
     },
-    /** What has changed besides the frauds and letters. */
+    /** What has changed besides the frauds and notifications. */
     settle() {
       rows.keep('total', total)
       before.settle()
@@ -156,8 +156,8 @@ function openBefore(rows: Rows) {
   }
 }
 
-/** The parts of a letter, the last one first; a notice is one of its own. */
-function halves({ of, letter: { frauds: _, notice, operators, ...bare } }: Open): Draft[] {
+/** The parts of a notification, the last one first; a notice is one of its own. */
+function halves({ of, notification: { frauds: _, notice, operators, ...bare } }: Open): Draft[] {
   const names = [...new Set(of)]
   const half = Math.ceil(names.length / 2)
   const parts: Draft[] = [names.slice(half), names.slice(0, half)].map((of) => ({ ...bare, of }))
@@ -176,12 +176,12 @@ const noted = (rows: Rows) =>
     .sort(([a, p], [b, q]) => p.predicted_at - q.predicted_at || (a < b ? -1 : 1))
 
 export type Whereabouts = ReturnType<typeof whereabouts>
-/** Where each fraud is, for who looks from outside: those that wait, of them those in letters and since when, why they wait. */
+/** Where each fraud is, for who looks from outside: those that wait, of them those in notifications and since when, why they wait. */
 export function whereabouts(rows: Rows) {
-  const letters = rows.under('letter/').map(([, draft]) => draft as Draft)
+  const notifications = rows.under('letter/').map(([, draft]) => draft as Draft)
   return {
     waiting: new Map(noted(rows)),
-    decided: new Map(letters.flatMap(({ at, of }) => of.map((name) => [name, at] as const))),
+    decided: new Map(notifications.flatMap(({ at, of }) => of.map((name) => [name, at] as const))),
     wasSent: openSent(rows).has,
     total: rows.get('total') as Total | undefined,
     waits: rows.get('waits') as Waits | undefined,

@@ -7,7 +7,7 @@ export type Counted = [unit: number, count: number][]
  * At most `limit` in any `span` ms. Counted by the `unit` ms, a minute of a day unless told otherwise: so at most
  * span / unit + 1 numbers, whatever the limit. `counted` is what an earlier process counted.
  */
-export function quota(limit: number, counted: Counted, { span = DAY, unit = MINUTE } = {}) {
+export function rateLimit(limit: number, counted: Counted, { span = DAY, unit = MINUTE } = {}) {
   let units = counted
   /** Forgets what is older than the span. What is said to come later was counted before the clock was set back. */
   function left(now: number): number {

@@ -5,36 +5,38 @@ import { HOUR } from '../io/time.ts'
 import { sayFailure } from '../run/failure.ts'
 import { backoff } from '../run/loop.ts'
 import type { Clock } from './clock.ts'
-import { type Delivery, type Letter, letterKey } from './notifier.ts'
+import { type Delivery, type Notification, notificationKey } from './notifier.ts'
 import { exact } from './outbox.ts'
 import type { Rows } from './rows.ts'
 
 /** ms after which mail servers give a mail up (RFC 5321, 4.5.4.1) */
 const GIVE_UP = 96 * HOUR
-/** letters at most, and frauds in one that is noted, some 700 bytes each: a longer one is forgotten by a restart */
+/** notifications at most, and frauds in one that is noted, some 700 bytes each: a longer one is forgotten by a restart */
 const [MOST, NOTED] = [50, 500]
 
 /** `since`: when the others got it, in ms since 1970. */
-type Row = { letter: Letter; only: readonly string[]; since: number }
-type Rest = Row & { key: string; failures: number; due: number }
+/** As it is stored. */
+type Row = { letter: Notification; only: readonly string[]; since: number }
+type Rest = Omit<Row, 'letter'> & { notification: Notification; key: string; failures: number; due: number }
 type Means = { clock: Clock; log: Logger; pause: number; settle(): Promise<void> }
 
 /**
- * Letters that some recipients have and some are put off with, by greylisting or a full mailbox. The frauds in them are
+ * Notifications that some recipients have and some are put off with, by greylisting or a full mailbox. The frauds in them are
  * mailed; these go on to those alone, as the same mail, after pauses that begin with `pause` ms.
  */
 export function openRests({ under, set }: Rows, { clock, log, pause, settle }: Means) {
   const rests = new Map<string, Rest>()
   let wake = () => {}
   for (const [key, row] of under('rest/') as [string, Row][]) {
-    const frauds = row.letter.frauds.map(exact)
-    rests.set(key, { ...row, letter: { ...row.letter, frauds }, key, failures: 0, due: 0 })
+    const { letter, ...rest } = row
+    const notification = { ...letter, frauds: letter.frauds.map(exact) }
+    rests.set(key, { ...rest, notification, key, failures: 0, due: 0 })
   }
 
   function keep(rest: Rest) {
-    const { key, letter, only, since } = rest
+    const { key, notification, only, since } = rest
     rests.set(key, rest)
-    if (letter.frauds.length <= NOTED) set(`rest/${key}`, { letter, only, since } satisfies Row)
+    if (notification.frauds.length <= NOTED) set(`rest/${key}`, { letter: notification, only, since } satisfies Row)
   }
   function drop({ key }: Rest) {
     rests.delete(key)
@@ -68,24 +70,24 @@ export function openRests({ under, set }: Rows, { clock, log, pause, settle }: M
   }
 
   return {
-    add(letter: Letter, only: readonly string[]) {
-      const rest = { letter, only, since: clock.now(), key: letterKey(letter), failures: 1, due: 0 }
+    add(notification: Notification, only: readonly string[]) {
+      const rest = { notification, only, since: clock.now(), key: notificationKey(notification), failures: 1, due: 0 }
       keep(Object.assign(rest, { due: clock.steady() + backoff(1, pause, HOUR) }))
       const [oldest] = rests.values()
       if (rests.size > MOST) giveUp(oldest!, `as more than ${MOST} wait for such recipients`)
       wake()
     },
-    /** Sends what is due, one at a time, until the stop. `blocked`: ms until the way may be free for these. */
+    /** Sends what is due, one at a time, until the stop. `blocked`: ms until the channel may be free for these. */
     async deliver(
       stop: AbortSignal,
-      send: (letter: Letter, only: readonly string[]) => Promise<Delivery>,
+      send: (notification: Notification, only: readonly string[]) => Promise<Delivery>,
       blocked: () => number,
     ): Promise<void> {
       while (!stop.aborted) {
         const next = [...rests.values()].sort((a, b) => a.due - b.due)[0]
         const wait = next ? Math.max(next.due - clock.steady(), blocked()) : HOUR
         if (next && wait <= 0) {
-          await attempt(next, () => send(next.letter, next.only), stop)
+          await attempt(next, () => send(next.notification, next.only), stop)
           await settle()
           continue
         }

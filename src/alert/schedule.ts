@@ -1,48 +1,48 @@
 import type { Logger } from 'pino'
 import { plural } from '../io/text.ts'
 import { MINUTE } from '../io/time.ts'
-import type { Health } from '../run/loop.ts'
-import type { Blockade } from './circuit-breaker.ts'
+import type { StageStatus } from '../run/loop.ts'
+import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
 import type { Notice } from './notifier.ts'
 import type { Open, Outbox } from './outbox.ts'
 import { FULL, type Pace, type Why } from './pace.ts'
 import type { Rows } from './rows.ts'
 
-/** ms after the next letter of a storm was due, after which what is collected is another storm */
+/** ms after the next notification of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE
 
 export type Told = { notice: Notice; operators?: true }
-/** The letter that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
+/** The notification that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
 type Thread = { key: string; last: number }
 export type ScheduleOptions = {
   rows: Rows
   outbox: Outbox
   paced: Pace
-  block: Blockade
+  circuit: CircuitBreaker
   clock: Clock
   log: Logger
-  health: Health | undefined
+  health: StageStatus | undefined
   burst: number
   dailyLimit: number
-  /** ms that a letter is waited for before the next one goes out beside it */
+  /** ms that a notification is waited for before the next one goes out beside it */
   overlap: number
   /** Does the model look so? */
   broken(): boolean
-  /** Is told why letters wait, and when they do no longer. */
+  /** Is told why notifications wait, and when they do no longer. */
   say(why: string | undefined): void
 }
 export type Schedule = ReturnType<typeof openSchedule>
 
-/** Which letter goes out next, and when. */
+/** Which notification goes out next, and when. */
 export function openSchedule(options: ScheduleOptions) {
-  const { rows, outbox, paced, block, clock, log, health, burst, dailyLimit, overlap, broken, say } = options
+  const { rows, outbox, paced, circuit, clock, log, health, burst, dailyLimit, overlap, broken, say } = options
   const { opens } = outbox
   const notices = [...((rows.get('notices') as Told[] | undefined) ?? [])] // to be sent as soon as the limit lets them
   const threads = openThreads(options)
   const began = clock.now()
   let first = true // nothing was decided yet
-  let held: Why // why letters wait, as far as it was said
+  let held: Why // why notifications wait, as far as it was said
   const { decide } = threads
   const reasons = {
     limit: `${dailyLimit} mails in 24 h (ALERT_DAILY_LIMIT)`,
@@ -51,37 +51,41 @@ export function openSchedule(options: ScheduleOptions) {
     broken: 'the model looks broken, alarms are collected',
   }
 
-  /** Letters that may go out at any moment, and are not counted yet. */
+  /** Notifications that may go out at any moment, and are not counted yet. */
   function flying() {
     const mine = opens.filter(({ sending }) => sending)
-    const singles = mine.filter(({ of, letter }) => of.length === 1 && !letter.notice).length
-    return { letters: mine.length, singles, since: Math.max(0, ...mine.map(({ letter }) => letter.at)) }
+    const singles = mine.filter(({ of, notification }) => of.length === 1 && !notification.notice).length
+    return {
+      notifications: mine.length,
+      singles,
+      since: Math.max(0, ...mine.map(({ notification }) => notification.at)),
+    }
   }
-  /** What a letter that has not been tried yet takes, if one may be decided now. */
+  /** What a notification that has not been tried yet takes, if one may be decided now. */
   function another() {
     const waiting = outbox.waiting()
     const next = waiting > 0 ? paced.next(waiting, clock.now(), flying(), broken()) : undefined
     return next?.wait === 0 ? next : undefined
   }
-  /** The next letter, or the ms until there may be one; so many are under way at most. */
+  /** The next notification, or the ms until there may be one; so many are under way at most. */
   function next(free: boolean): Open | number {
     const [now, steady] = [clock.now(), clock.steady()]
     const waiting = outbox.waiting()
     if (health) health.frauds = outbox.held()
     const hold = Math.max(
-      block.until() - steady,
+      circuit.until() - steady,
       ...opens.map(({ sending, started }) => (sending ? started + overlap - steady : 0)),
     )
     if (!free) return Number.POSITIVE_INFINITY
-    if (hold > 0 && !(block.byRow() && steady - threads.fresh() > MINUTE && another())) return hold
+    if (hold > 0 && !(circuit.byRow() && steady - threads.fresh() > MINUTE && another())) return hold
     if (waiting > 0) {
       const before = first && outbox.first()!.predicted_at < began
-      if (before || (block.blocked() && !block.byRow())) paced.backlog(waiting)
+      if (before || (circuit.blocked() && !circuit.byRow())) paced.backlog(waiting)
       first = false
     }
     const rest = opens.filter(({ sending }) => !sending)
     const due = rest.find((open) => open.due <= steady)
-    const probe = block.blocked() && (!due || due.failures > 0) ? another() : undefined
+    const probe = circuit.blocked() && (!due || due.failures > 0) ? another() : undefined
     if (probe) return decide(probe.size, probe.period) // what failed for itself is none while there is another one
     if (due || notices.length > 0) {
       const wait = paced.wait(now, flying())
@@ -96,7 +100,7 @@ export function openSchedule(options: ScheduleOptions) {
     if (wait > 0) return Math.min(wait, ...rest.map((open) => open.due - steady))
     return decide(size, period)
   }
-  /** Says once why letters wait. */
+  /** Says once why notifications wait. */
   function heldBack(why: Why, wait: number): number {
     const now = clock.now()
     if (health)
@@ -107,7 +111,7 @@ export function openSchedule(options: ScheduleOptions) {
       }
     if (why === held) return wait
     held = why
-    if (!block.blocked()) say(why && reasons[why])
+    if (!circuit.blocked()) say(why && reasons[why])
     if (why) log.warn(`${reasons[why]}: ${outbox.held()} held back, next one in ${Math.ceil(wait / MINUTE)} min`)
     else log.info('alarms go out one by one again')
     return wait
@@ -123,10 +127,10 @@ export function openSchedule(options: ScheduleOptions) {
   }
 }
 
-/** Puts frauds into letters; those that belong together are a thread. */
+/** Puts frauds into notifications; those that belong together are a thread. */
 function openThreads({ rows, outbox, clock, broken }: ScheduleOptions) {
   let thread = rows.get('thread') as Thread | undefined
-  let fresh = Number.NEGATIVE_INFINITY // when a letter was decided last, of the clock that nobody sets back
+  let fresh = Number.NEGATIVE_INFINITY // when a notification was decided last, of the clock that nobody sets back
 
   /** Frauds that come soon after one another, and notices of one matter, are a thread. */
   function decide(size: number, period?: number): Open {

@@ -11,27 +11,27 @@ export type SentRow = { at: number; of: readonly string[] }
 /** 16 of an identity's letters, however long that is */
 export const short = (identity: string) => createHash('sha256').update(identity).digest('base64url').slice(0, 16)
 
-/** What was sent, a row `sent/…` a letter, so that the same transaction is no second alarm when it is seen again. */
+/** What was sent, a row `sent/…` a notification, so that the same transaction is no second alarm when it is seen again. */
 export function openSent({ under, set }: Rows, most = REMEMBERED) {
-  const letters = new Map((under('sent/') as [string, SentRow][]).sort(([, a], [, b]) => a.at - b.at))
-  const names = new Map<string, string>() // of which letter each is
-  for (const [key, { of }] of letters) for (const name of of) names.set(name, key)
+  const notifications = new Map((under('sent/') as [string, SentRow][]).sort(([, a], [, b]) => a.at - b.at))
+  const names = new Map<string, string>() // of which notification each is
+  for (const [key, { of }] of notifications) for (const name of of) names.set(name, key)
 
   function forget(key: string) {
-    for (const name of letters.get(key)!.of) if (names.get(name) === key) names.delete(name)
-    letters.delete(key)
+    for (const name of notifications.get(key)!.of) if (names.get(name) === key) names.delete(name)
+    notifications.delete(key)
     set(`sent/${key}`, null)
   }
   return {
     has: (identity: string) => names.has(short(identity)),
-    add(letter: string, identities: readonly string[], at: number) {
+    add(notification: string, identities: readonly string[], at: number) {
       if (identities.length === 0) return
       const row: SentRow = { at, of: identities.map(short) }
-      letters.delete(letter)
-      letters.set(letter, row)
-      set(`sent/${letter}`, row)
-      for (const name of row.of) names.set(name, letter)
-      while (names.size > most) forget(letters.keys().next().value!)
+      notifications.delete(notification)
+      notifications.set(notification, row)
+      set(`sent/${notification}`, row)
+      for (const name of row.of) names.set(name, notification)
+      while (names.size > most) forget(notifications.keys().next().value!)
     },
   }
 }

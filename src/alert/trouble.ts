@@ -10,10 +10,10 @@ const PATIENCE = 15 * 60_000
  */
 export type Condition = { name: string; wrong: string | undefined; since?: number | undefined; cure: string }
 /** What outlives the process, by the name of the condition; JSON. `fine`: since when it is fine again. */
-export type NotedHealth = { [name: string]: { since: number; told?: boolean; fine?: number } }
+export type NotedTrouble = { [name: string]: { since: number; told?: boolean; fine?: number } }
 
 /** Tells once when something has been wrong for 15 min, and once when it has been fine again for 15 min. */
-export function patience(noted: NotedHealth = {}) {
+export function troubleRules(noted: NotedTrouble = {}) {
   const known = new Map(Object.entries(noted))
 
   function saw({ name, wrong, since, cure }: Condition, now: number): Notice | undefined {
@@ -49,7 +49,7 @@ export function patience(noted: NotedHealth = {}) {
     /** To be called again and again; with what is to be told now. */
     saw: (conditions: readonly Condition[], now: number): Notice[] =>
       conditions.flatMap((condition) => saw(condition, now) ?? []),
-    noted: (): NotedHealth => Object.fromEntries(known),
+    noted: (): NotedTrouble => Object.fromEntries(known),
   }
 }
 

@@ -11,14 +11,14 @@ import type { Store } from '../record/store.ts'
 import type { Prediction } from '../transaction.ts'
 
 /** Where predictions go that are not the worker's own. */
-export type Sink = Pick<Store, 'insert' | 'missing' | 'close'>
+export type Output = Pick<Store, 'insert' | 'missing' | 'close'>
 /** The worker's own places. */
 export type Own = { topics: Place | KafkaCluster; database: Place }
 
 const WANTED = 'a new file.csv, sqlite:<file>, or a new table in the PostgreSQL of DATABASE_URL'
 
 /** Opens what --into names. Throws when it is the worker's own, or cannot be used, before anything is judged. */
-export async function openSink(into: string | undefined, own: Own, log: Logger): Promise<Sink> {
+export async function openOutput(into: string | undefined, own: Own, log: Logger): Promise<Output> {
   if (!into) throw new Error(`--into is missing, wants ${WANTED}`)
   if (/\.csv$/i.test(into)) return csvSink(into)
   if (into.startsWith('sqlite:')) {
@@ -49,7 +49,7 @@ export async function openSink(into: string | undefined, own: Own, log: Logger):
 const real = (path: string) => (existsSync(path) ? realpathSync(path) : resolve(path))
 
 /** A table as CSV, with full card numbers: for its owner alone, as the database is. */
-async function csvSink(path: string): Promise<Sink> {
+async function csvSink(path: string): Promise<Output> {
   const file = await open(path, 'wx', 0o600).catch((error) => {
     if (error.code === 'EEXIST') throw new Error(`--into: ${path} is there already, wants a new file`)
     throw new Error(`--into: cannot write ${path}`, { cause: error })

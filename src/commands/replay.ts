@@ -9,7 +9,7 @@ import type { Model } from '../score/mlflow.ts'
 import { scoreStage } from '../score/score.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type DeadLetter, identity, type Prediction, type Transaction } from '../transaction.ts'
-import type { Sink } from './output.ts'
+import type { Output } from './output.ts'
 import { checkOffsets, rangeReader, readRange } from './range.ts'
 
 /** rows set aside that are listed */
@@ -26,7 +26,7 @@ export type ReplayOptions = {
 } & (
   | { stage: 'record'; store: Store }
   /** `name` is stamped on every prediction */
-  | { stage: 'score'; model: Model; name: string | null; sink: Sink }
+  | { stage: 'score'; model: Model; name: string | null; sink: Output }
 )
 
 /**
@@ -117,7 +117,7 @@ const goOn = (next: string | undefined, passed: number) =>
       : 'begin again, what is there stays as it is' // partitions are read one after the other
 
 /** Counts what was not there before; and leaves the database to others for as long as it has taken it. */
-function counted(sink: Sink) {
+function counted(sink: Output) {
   let written = 0
   return {
     written: () => written,

@@ -1,18 +1,18 @@
-import type { Letter, Way } from '../alert/notifier.ts'
+import type { Notification, Notifier } from '../alert/notifier.ts'
 import type { SmtpServer } from '../config/schemas.ts'
 import type { Config } from '../config/settings.ts'
 import type { SendFailure } from '../io/errors.ts'
-import { mails, outbox, smtp, tryLogin } from '../notify/smtp.ts'
+import { mailFolder, mails, smtp, tryLogin } from '../notify/smtp.ts'
 import { webhook } from '../notify/webhook.ts'
 import { VERSION } from '../version.ts'
 import { type Finding, plainly, type Subject, wrong } from './check.ts'
 
 /** ms of silence after which a mail server is given up */
 const PATIENCE = 10_000
-/** ms until a test letter has to be taken */
+/** ms until a test notification has to be taken */
 const SEND_WITHIN = 60_000
 
-const testLetter = (): Letter => ({
+const testNotification = (): Notification => ({
   at: Date.now(),
   by: VERSION,
   frauds: [],
@@ -41,7 +41,7 @@ export function mail(config: Config, send: boolean): Subject {
       if (!server) {
         const unset = 'SMTP_URL is not set: mails are written as .eml files into the folder outbox'
         if (!send) return [{ state: 'note', text: unset }]
-        return [{ state: 'note', text: unset }, ...(await sent(mails(outbox('outbox'), addresses), signal))]
+        return [{ state: 'note', text: unset }, ...(await sent(mails(mailFolder('outbox'), addresses), signal))]
       }
       const where = `${server.host}:${server.port}`
       const failure = await failureOf(server, patience)
@@ -78,9 +78,14 @@ export function webhookSubject(
   ]
 }
 
-async function sent(way: Way, signal: AbortSignal, setting = 'ALERT_TO and ALERT_FROM', url?: URL): Promise<Finding[]> {
+async function sent(
+  way: Notifier,
+  signal: AbortSignal,
+  setting = 'ALERT_TO and ALERT_FROM',
+  url?: URL,
+): Promise<Finding[]> {
   try {
-    const { rejected, deferred, said } = await way.send(testLetter(), signal)
+    const { rejected, deferred, said } = await way.send(testNotification(), signal)
     if (rejected.length > 0) return [{ state: 'wrong', text: said, cure: `check in ALERT_TO: ${rejected.join(', ')}` }]
     return [{ state: deferred.length > 0 ? 'note' : 'ok', text: said }]
   } catch (error) {

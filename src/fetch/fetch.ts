@@ -1,7 +1,7 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { Outage } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
-import { forever, grace, insist, type Stage } from '../run/loop.ts'
+import { drainTimeout, retry, runLoop, type Stage } from '../run/loop.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { DeadLetter } from '../transaction.ts'
 import { readInParts } from './document.ts'
@@ -49,7 +49,7 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
     calledAt = Date.now()
     if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
 
-    using late = grace(stage.stop, GRACE)
+    using late = drainTimeout(stage.stop, GRACE)
     await keep(await producer.call(late.signal))
   }
   /** In parts, and in between others have their turn: a body may hold millions of rows. */
@@ -61,7 +61,7 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
       const { transactions, letters, unread = [], wholeBody, refused } = part
       if (refused !== undefined) throw new Outage(`the producer answered 200, and no data: ${refused}`)
       if (transactions.length + letters.length > 0)
-        await insist(stage, () => topics.append({ transactions, 'dead-letters': letters }))
+        await retry(stage, () => topics.append({ transactions, 'dead-letters': letters }))
       rows += transactions.length
       aside += part.bad
       first ??= letters[0]
@@ -78,5 +78,5 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
         `${aside > 0 ? `${plural(aside, 'row')} of the producer` : 'the rest of a body'} set aside in dead-letters: ${first.reason}`,
       )
   }
-  await forever(stage, step, untilNext)
+  await runLoop(stage, step, untilNext)
 }

@@ -1,6 +1,6 @@
 import { domainToASCII } from 'node:url'
 import MailComposer from 'nodemailer/lib/mail-composer'
-import { type Letter, letterKey, mark, type Notice } from '../alert/notifier.ts'
+import { mark, type Notice, type Notification, notificationKey } from '../alert/notifier.ts'
 import { lastFour, maskCards } from '../card.ts'
 import { FEATURES } from '../columns.ts'
 import { csvLine, defuse } from '../io/csv.ts'
@@ -9,26 +9,26 @@ import type { Prediction } from '../transaction.ts'
 import { htmlOf, type Page } from './html.ts'
 
 /**
- * A mail as it goes over the wire, to the byte; `from` and `to` are the envelope's bare addresses. `id` names the letter,
+ * A mail as it goes over the wire, to the byte; `from` and `to` are the envelope's bare addresses. `id` names the notification,
  * for a person: first when, then which.
  */
 export type Mail = { id: string; subject: string; from: string; to: readonly string[]; raw: Buffer }
-/** A letter for operators goes to them, any other one to `to`. */
+/** A notification for operators goes to them, any other one to `to`. */
 export type Addresses = { from: string; to: readonly string[]; operators: readonly string[] }
 
 /**
- * The mail that a letter is. It follows from the letter and the addresses alone: made again, wherever, it is the same
+ * The mail that a notification is. It follows from the notification and the addresses alone: made again, wherever, it is the same
  * mail, byte for byte. Cards are shown by their last four digits only.
  */
-export async function compose(letter: Letter, addresses: Addresses): Promise<Mail> {
-  const { notice, under, by, operators } = letter
+export async function compose(notification: Notification, addresses: Addresses): Promise<Mail> {
+  const { notice, under, by, operators } = notification
   const from = mailbox(addresses.from)
   const to = (operators ? addresses.operators : addresses.to).map(mailbox)
-  const key = letterKey(letter)
-  const frauds = letter.frauds.toSorted(newestThenLargest)
+  const key = notificationKey(notification)
+  const frauds = notification.frauds.toSorted(newestThenLargest)
   const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
   const page = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
-  const date = new Date(alone?.event_time ?? letter.at)
+  const date = new Date(alone?.event_time ?? notification.at)
   const domain = domainToASCII(from.address.slice(from.address.lastIndexOf('@') + 1)) || 'client-predict'
   const named = (which: string) => `<${which}@${domain}>`
   const composer = new MailComposer({
@@ -186,7 +186,7 @@ const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) |
 const amount = (p: Prediction) => dollars(p.amt)
 const purchase = (p: Prediction) =>
   maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)
-/** It has 200 characters at most, and is cut only in a letter that would be too large; the CSV has all of it. */
+/** It has 200 characters at most, and is cut only in a notification that would be too large; the CSV has all of it. */
 const transaction = (p: Prediction, most = 400) => say(p.trans_num, Math.max(64, most))
 
 export const oneLine = (text: string) =>

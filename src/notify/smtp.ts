@@ -2,25 +2,25 @@ import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
-import type { Delivery, Way } from '../alert/notifier.ts'
+import type { Delivery, Notifier } from '../alert/notifier.ts'
 import type { SmtpServer } from '../config/schemas.ts'
 import { plainTrust, trustCure } from '../io/certificate.ts'
 import { type Obstacle, Outage, SendFailure } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
-import { eventually, type Stage } from '../run/loop.ts'
+import { retryUntilReady, type Stage } from '../run/loop.ts'
 import { type Addresses, compose, type Mail } from './mail.ts'
 
 /** Where mails go. */
-export type Channel = {
+export type Transport = {
   /** As of a Way. An aborted signal cuts the session. */
   send(mail: Mail, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
   close(): void
 }
 
-/** Letters as mails. */
-export const mails = (channel: Channel, addresses: Addresses): Way => ({
-  async send(letter, signal, only) {
-    const mail = await compose(letter, addresses)
+/** Notifications as mails. */
+export const mails = (channel: Transport, addresses: Addresses): Notifier => ({
+  async send(notification, signal, only) {
+    const mail = await compose(notification, addresses)
     const delivery = await channel.send(mail, signal, only)
     return { ...delivery, said: `${delivery.said}: ${mail.subject}` }
   },
@@ -69,8 +69,8 @@ export async function tryLogin(server: SmtpServer, patience: number): Promise<vo
 }
 
 /** Tries the login until it worked once: that it is refused is to be known before the first fraud. */
-export async function knock(stage: Stage, server: SmtpServer, again = LOGIN_AGAIN): Promise<void> {
-  await eventually(stage, () =>
+export async function checkLogin(stage: Stage, server: SmtpServer, again = LOGIN_AGAIN): Promise<void> {
+  await retryUntilReady(stage, () =>
     tryLogin(server, LOGIN_WITHIN).catch((error: SendFailure) => {
       const wait = error.obstacle === 'login refused' ? again : 0
       const said = `${error.message}; alarms are tried all the same, and so is the login`
@@ -80,7 +80,7 @@ export async function knock(stage: Stage, server: SmtpServer, again = LOGIN_AGAI
 }
 
 /** Mails through an SMTP server. Sessions are kept and used again. */
-export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = FINAL_ANSWER } = {}): Channel {
+export function smtp(server: SmtpServer, { handOver = HAND_OVER, finalAnswer = FINAL_ANSWER } = {}): Transport {
   const idle: Session[] = []
 
   const connect = () =>
@@ -260,7 +260,7 @@ function explain(
 }
 
 /** Mails as files in a folder, for a first run. A file is whole or not there. */
-export function outbox(folder: string): Channel {
+export function mailFolder(folder: string): Transport {
   return {
     async send({ id, to, raw }) {
       const name = join(folder, `${id.replace(/[^\w@.-]/g, '_')}.eml`)

@@ -1,5 +1,5 @@
 import { createHash, createHmac } from 'node:crypto'
-import { type Letter, letterKey, mark, type Way } from '../alert/notifier.ts'
+import { mark, type Notification, type Notifier, notificationKey } from '../alert/notifier.ts'
 import { lastFour, maskCards } from '../card.ts'
 import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../io/errors.ts'
 import { isHtml, request } from '../io/http.ts'
@@ -19,17 +19,17 @@ const MAX_VALUE = 200
 type Options = { url: URL; secret?: string | undefined; deadline?: number }
 
 /**
- * Posts each letter as JSON: `text` for Slack and `content` for Discord say the same, cut to what Discord takes; the
- * other fields are for machines. The body follows from the letter alone, that of a single alarm from its fraud, and
+ * Posts each notification as JSON: `text` for Slack and `content` for Discord say the same, cut to what Discord takes; the
+ * other fields are for machines. The body follows from the notification alone, that of a single alarm from its fraud, and
  * `Idempotency-Key` from the body: a repeat is the same to the byte, and what has changed has another key. With a secret, `X-Signature` is the HMAC-SHA256 of the body in hex. Messages show the host
  * alone: the rest of such a URL is a password. Nobody is named in it: a channel has more readers than a mail.
  */
-export function webhook({ url, secret, deadline = DEADLINE }: Options): Way {
+export function webhook({ url, secret, deadline = DEADLINE }: Options): Notifier {
   const { host } = url
   return {
-    async send(letter, signal) {
+    async send(notification, signal) {
       if (signal.aborted) throw new SendFailure(`stopped before it was posted to ${host}`, { scope: 'channel' })
-      const content = contentOf(letter)
+      const content = contentOf(notification)
       const body = JSON.stringify(content)
       const headers = {
         'idempotency-key': createHash('sha256').update(body).digest('hex').slice(0, 32),
@@ -69,7 +69,7 @@ function unanswered(error: unknown, url: URL): SendFailure {
   return new SendFailure(`no answer from ${where}, it may arrive twice: ${reason(error)}`, { ...UNKNOWN, code })
 }
 
-/** What is wrong and whom it concerns; undefined when the letter has been taken. */
+/** What is wrong and whom it concerns; undefined when the notification has been taken. */
 function failureOf(status: number, html: boolean): [string, Meaning] | undefined {
   if (status < 300)
     return html ? [' with a web page, so it is no webhook: check ALERT_WEBHOOK_URL', BLOCKED] : undefined
@@ -79,16 +79,16 @@ function failureOf(status: number, html: boolean): [string, Meaning] | undefined
   if (status === 404 || status === 405 || status === 410)
     return [': check that ALERT_WEBHOOK_URL is whole, and that its webhook and channel still exist', BLOCKED]
   if (status === 400 || status === 413 || status === 422)
-    return [': it does not take this letter', { scope: 'message' }]
+    return [': it does not take this notification', { scope: 'message' }]
   if (status === 429) return [', its rate limit is reached', BLOCKED]
   return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { scope: 'either' }]
 }
 
-function contentOf(letter: Letter) {
-  const { notice } = letter
-  const alone = notice ? undefined : letter.frauds.length === 1 ? letter.frauds[0] : undefined
-  const frauds = letter.frauds.map(shown)
-  const total = letter.frauds.reduce((sum, { amt }) => sum + amt, 0)
+function contentOf(notification: Notification) {
+  const { notice } = notification
+  const alone = notice ? undefined : notification.frauds.length === 1 ? notification.frauds[0] : undefined
+  const frauds = notification.frauds.map(shown)
+  const total = notification.frauds.reduce((sum, { amt }) => sum + amt, 0)
   const subject = cut(notice ? say(notice.subject) : subjectOf(frauds, total), MAX_VALUE)
   const said = notice?.lines.map((line) => say(line, MAX_LINE)) ?? []
   const lines = fitting(subject, [...said, ...frauds.map(lineOf)])
@@ -100,9 +100,9 @@ function contentOf(letter: Letter) {
     unfurl_media: false,
     content: lines.map(forDiscord).join('\n'),
     allowed_mentions: { parse: [] },
-    id: letterKey(letter),
+    id: notificationKey(notification),
     // One that was refused for certain is decided anew, at another time, and is the same alarm.
-    at: new Date(alone?.predicted_at ?? letter.at).toISOString(),
+    at: new Date(alone?.predicted_at ?? notification.at).toISOString(),
     kind: notice ? 'notice' : alone ? 'alarm' : 'digest',
     subject,
     frauds: frauds.slice(0, MAX_FRAUDS),

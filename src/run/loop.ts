@@ -10,12 +10,12 @@ import { sayFailure } from './failure.ts'
  * held back, since when, and until when. `last`: the last failure, also when it is over. `topics`: as far as it is about
  * reading and noting, where that is apart from the work.
  */
-export type Health = {
+export type StageStatus = {
   since?: number
   failing?: { since: number; reason: string } | undefined
   last?: { at: number; reason: string }
   held?: { why: string; since: number; until: number } | undefined
-  topics?: Health
+  topics?: StageStatus
   /** frauds that wait for their alarm or are under way, as far as the stage has read */
   frauds?: number
   /** Is told of each failure that is tried again. */
@@ -25,7 +25,7 @@ export type Health = {
 const LASTED = 60_000
 
 /** What every stage is given. `stop` is aborted when the worker is asked to stop. */
-export type Stage = { log: Logger; stop: AbortSignal; health?: Health }
+export type Stage = { log: Logger; stop: AbortSignal; health?: StageStatus }
 
 /**
  * The pause after so many failures in a row, in ms: doubled each time from `first` up to `most`, half of it left to
@@ -40,14 +40,14 @@ export function backoff(failures: number, first = 250, most = 60_000): number {
  * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
  * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
  */
-export async function forever(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+export async function runLoop(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
   const { log, stop } = stage
   let [failures, since, said] = [0, 0, false]
   while (!stop.aborted) {
     const began = performance.now()
     try {
       await step()
-      works(stage.health)
+      reportSuccess(stage.health)
       if (said && failures > 1)
         log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
       failures = 0
@@ -65,14 +65,14 @@ export async function forever(stage: Stage, step: () => Promise<void>, atLeast =
  * Tries until it works, e.g. to open what everything else needs; undefined, at once, when stopped meanwhile. Throws what is `final`:
  * what trying again cannot heal.
  */
-export async function eventually<T>(
+export async function retryUntilReady<T>(
   stage: Stage,
   action: () => Promise<T>,
   final: (error: unknown) => boolean = () => false,
 ): Promise<T | undefined> {
   const done = new AbortController()
   let outcome: (() => T) | undefined
-  await forever({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
+  await runLoop({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
     try {
       const result = await orAborted(stage.stop, action())
       outcome = () => result
@@ -88,12 +88,12 @@ export async function eventually<T>(
 }
 
 /** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
-export async function insist(stage: Stage, action: () => Promise<void>): Promise<void> {
+export async function retry(stage: Stage, action: () => Promise<void>): Promise<void> {
   const { log, stop } = stage
   for (let failures = 1; ; failures++) {
     try {
       await action()
-      if (failures > 1) works(stage.health)
+      if (failures > 1) reportSuccess(stage.health)
       return
     } catch (error) {
       if (stop.aborted) {
@@ -106,13 +106,17 @@ export async function insist(stage: Stage, action: () => Promise<void>): Promise
 }
 
 /** `lasting: false`: one piece of work failed, and the rest goes on. */
-export function failed(health: Health | undefined, error: unknown, { lasting = true, now = Date.now() } = {}) {
+export function reportFailure(
+  health: StageStatus | undefined,
+  error: unknown,
+  { lasting = true, now = Date.now() } = {},
+) {
   if (!health) return
   health.last = { at: now, reason: reason(error) }
   if (lasting) health.failing = { since: health.failing?.since ?? now, reason: reason(error) }
   health.retrying?.(error)
 }
-export function works(health: Health | undefined) {
+export function reportSuccess(health: StageStatus | undefined) {
   if (health?.failing) Object.assign(health, { failing: undefined, since: Date.now() })
 }
 /** A stage of which only reading and noting count: they say nothing of its work, nor that of them. */
@@ -124,7 +128,7 @@ export function ofTopics({ log, stop, health }: Stage): Stage {
 /** Is true if the failure was said. */
 async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0): Promise<boolean> {
   if (isBug(error) || error instanceof TakenOver) throw error
-  failed(health, error)
+  reportFailure(health, error)
   const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
   const said = sayFailure(log, reason(error), `retrying in ${seconds(wait)} s`)
   await sleep(wait, undefined, { signal: stop }).catch(() => {})
@@ -153,24 +157,24 @@ export function consume<T>(
 ) {
   let least = 1
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
-  return forever(stage, async () => {
+  return runLoop(stage, async () => {
     const batch = await reader.read(Math.max(limit(), least), stage.stop).catch((error) => {
-      if (!stage.stop.aborted) failed(reading, error)
+      if (!stage.stop.aborted) reportFailure(reading, error)
       throw error
     })
-    works(reading)
+    reportSuccess(reading)
     try {
       await work(batch)
       least = 1
-      works(health)
+      reportSuccess(health)
     } catch (error) {
       least = error instanceof Outage && error.alone ? 2 : 1
       reader.rewind()
       if (!(error instanceof TakenOver)) {
-        failed(health, error)
+        reportFailure(health, error)
         throw error
       }
-      works(health) // what was wrong before is the other process's to find out
+      reportSuccess(health) // what was wrong before is the other process's to find out
       stage.log.info(`${error.message}; it has what was in hand here`)
     }
   })
@@ -180,7 +184,7 @@ export function consume<T>(
  * Runs loops side by side until all have ended. The first that fails stops the others, and its error is thrown; when
  * they were stopped already only a bug still is.
  */
-export async function together(stop: AbortSignal, loops: ((stop: AbortSignal) => Promise<void>)[]): Promise<void> {
+export async function supervise(stop: AbortSignal, loops: ((stop: AbortSignal) => Promise<void>)[]): Promise<void> {
   const failure = new AbortController()
   const either = AbortSignal.any([stop, failure.signal])
   const run = (loop: (stop: AbortSignal) => Promise<void>) =>
@@ -192,7 +196,7 @@ export async function together(stop: AbortSignal, loops: ((stop: AbortSignal) =>
 }
 
 /** A signal that is aborted `ms` after the given one: time to finish what is in flight. Free it when done. */
-export function grace(signal: AbortSignal, ms: number): { signal: AbortSignal; [Symbol.dispose](): void } {
+export function drainTimeout(signal: AbortSignal, ms: number): { signal: AbortSignal; [Symbol.dispose](): void } {
   const late = new AbortController()
   let timer: NodeJS.Timeout | undefined
   const start = () => {

@@ -3,7 +3,7 @@ import { openLetters } from '../commands/dead-letters.ts'
 import type { StageName } from '../config/settings.ts'
 import { plural } from '../io/text.ts'
 import { MINUTE } from '../io/time.ts'
-import type { Health } from '../run/loop.ts'
+import type { StageStatus } from '../run/loop.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
 
 /** ms after the last dead letter during which that still counts as trouble */
@@ -12,7 +12,7 @@ const RECENT = 30 * MINUTE
 export type ConditionOptions = {
   topics: Topics
   /** of the stages that this process runs */
-  health: Partial<Record<StageName, Health>>
+  health: Partial<Record<StageName, StageStatus>>
   readers: { [stage: string]: Reader<unknown> }
   lagMinutes: number
   now?: () => number

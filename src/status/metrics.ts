@@ -1,5 +1,5 @@
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
-import type { Way } from '../alert/notifier.ts'
+import type { Notifier } from '../alert/notifier.ts'
 import { causeOf, Refusal } from '../io/errors.ts'
 import type { Store } from '../record/store.ts'
 import type { Batch, Reader, ReaderName, Records, TopicName, Topics, Writes } from '../topic/topic.ts'
@@ -32,8 +32,8 @@ export function openMetrics() {
   const scored = counter('scored', 'Transactions that the model has judged')
   const flagged = counter('flagged', 'Transactions that the model takes for fraud')
   const recorded = counter('recorded', 'Predictions durable in the database')
-  const mailed = counter('mailed', 'Frauds in letters that were taken over', ['way'])
-  const letters = counter('letters', 'Letters that were taken over', ['way', 'kind'])
+  const mailed = counter('mailed', 'Frauds in notifications that were taken over', ['channel'])
+  const notifications = counter('notifications', 'Notifications that were taken over', ['channel', 'kind'])
   const setAside = counter('set_aside', 'Records put into dead-letters', ['stage'])
   const retries = counter('retries', 'Failures that are tried again', ['stage', 'cause'])
   const calls = new Histogram({
@@ -56,7 +56,7 @@ export function openMetrics() {
     1,
   )
   for (const stage of ['fetch', 'score', 'record']) setAside.inc({ stage }, 0) // what is not there yet cannot rise
-  mailed.inc({ way: 'mail' }, 0)
+  mailed.inc({ channel: 'mail' }, 0)
 
   const aged = (stage: string, records: readonly Transaction[]) => {
     for (const { fetched_at } of records) age.observe({ stage }, Math.max(0, Date.now() - fetched_at) / 1000)
@@ -114,15 +114,15 @@ export function openMetrics() {
         return { ...reader, read: async (limit, signal) => countedBatch(name, await reader.read(limit, signal)) }
       },
     }),
-    way: (name: 'mail' | 'webhook', way: Way): Way => ({
-      ...way,
-      send: timed(name, async (letter, signal, only) => {
-        const delivery = await way.send(letter, signal, only)
+    notifier: (name: 'mail' | 'webhook', notifier: Notifier): Notifier => ({
+      ...notifier,
+      send: timed(name, async (notification, signal, only) => {
+        const delivery = await notifier.send(notification, signal, only)
         if (only) return delivery // counted when the others got it
-        const kind = letter.notice ? 'notice' : letter.frauds.length > 1 ? 'digest' : 'alarm'
-        letters.inc({ way: name, kind })
-        mailed.inc({ way: name }, letter.frauds.length)
-        if (name === 'mail') aged('alert', letter.frauds)
+        const kind = notification.notice ? 'notice' : notification.frauds.length > 1 ? 'digest' : 'alarm'
+        notifications.inc({ channel: name, kind })
+        mailed.inc({ channel: name }, notification.frauds.length)
+        if (name === 'mail') aged('alert', notification.frauds)
         return delivery
       }),
     }),
@@ -130,7 +130,7 @@ export function openMetrics() {
     async totals(): Promise<Totals> {
       const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }) =>
         (await metric.get()).values.reduce((all, { value }) => all + value, 0)
-      const byMail = (await mailed.get()).values.find(({ labels }) => labels.way === 'mail')?.value ?? 0
+      const byMail = (await mailed.get()).values.find(({ labels }) => labels.channel === 'mail')?.value ?? 0
       return {
         fetched: await sum(fetched),
         scored: await sum(scored),

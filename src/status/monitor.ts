@@ -1,18 +1,18 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import { STAGES, type StageName } from '../config/settings.ts'
-import { type Health, works } from '../run/loop.ts'
+import { reportSuccess, type StageStatus } from '../run/loop.ts'
 import type { Reader, Topics, Turn } from '../topic/topic.ts'
 import { openMetrics } from './metrics.ts'
 
-export type Watched = StageName | 'webhook'
+export type Monitored = StageName | 'webhook'
 export type State = 'starting' | 'working' | 'failing' | 'holding back' | 'standing by' | 'elsewhere'
 /**
  * How a stage is; `since` and times in ms since 1970. `waiting`: records before it, the oldest for `oldest` seconds;
  * `frauds`: those of them, and in letters under way, that are for people, where this process knows.
  */
 export type Row = {
-  stage: Watched
+  stage: Monitored
   state: State
   since: number
   why?: string
@@ -23,7 +23,7 @@ export type Row = {
 }
 /** `ready`: no stage of this process is starting or failing. */
 export type Report = { ready: boolean; at: number; rows: Row[] }
-export type Watch = ReturnType<typeof openWatch>
+export type Monitor = ReturnType<typeof openMonitor>
 
 /** ms for which what waits is not counted anew, however often it is asked for */
 const COUNTED = 1000
@@ -42,16 +42,16 @@ const HELD: Record<string, string> = {
 }
 
 /** Keeps an eye on the stages of this process, and on what waits for those of others. */
-export function openWatch(mine: readonly StageName[], now = Date.now) {
+export function openMonitor(mine: readonly StageName[], now = Date.now) {
   const metrics = openMetrics()
   const began = now()
-  const fresh = (name: string): Health => ({
+  const fresh = (name: string): StageStatus => ({
     since: began,
     retrying: (error) => void metrics.retried(name, error),
   })
   const health = Object.fromEntries([...STAGES, 'webhook'].map((name) => [name, fresh(name)])) as Record<
-    Watched,
-    Health
+    Monitored,
+    StageStatus
   >
   const starting = fresh('start')
   let open = false // the topics
@@ -80,10 +80,10 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
   function look(name: string) {
     if (!turns[name]?.standsBy()) return standing.delete(name)
     if (!standing.has(name)) standing.set(name, now())
-    works(health[name as Watched])
-    return works(health[name as Watched].topics)
+    reportSuccess(health[name as Monitored])
+    return reportSuccess(health[name as Monitored].topics)
   }
-  function stateOf(name: Watched): Pick<Row, 'state' | 'since' | 'why'> {
+  function stateOf(name: Monitored): Pick<Row, 'state' | 'since' | 'why'> {
     look(name)
     const { failing, topics, held, since = began } = health[name]
     if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
@@ -96,7 +96,7 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
     if (held) return { state: 'holding back', since: held.since, why: HELD[held.why] ?? held.why }
     return { state: 'working', since }
   }
-  async function row(name: Watched): Promise<Row> {
+  async function row(name: Monitored): Promise<Row> {
     const reader = readers[name]
     const [mine, topics] = [health[name].last, health[name].topics?.last]
     const last = (topics?.at ?? 0) > (mine?.at ?? 0) ? topics : mine
@@ -132,7 +132,7 @@ export function openWatch(mine: readonly StageName[], now = Date.now) {
       }
     },
     async report(): Promise<Report> {
-      const names: Watched[] = readers.webhook ? [...STAGES, 'webhook'] : [...STAGES]
+      const names: Monitored[] = readers.webhook ? [...STAGES, 'webhook'] : [...STAGES]
       const rows = await Promise.all(names.map(row))
       const ready = rows.every(({ state }) => state !== 'starting' && state !== 'failing')
       return { ready, at: now(), rows }

@@ -7,7 +7,7 @@ import { maskCards } from '../card.ts'
 import { isLoopback } from '../config/dsn.ts'
 import { isBug, reason } from '../io/errors.ts'
 import { VERSION } from '../version.ts'
-import type { Watch } from './monitor.ts'
+import type { Monitor } from './monitor.ts'
 import { pageOf, STYLE_HASH } from './page.ts'
 
 /** ms between attempts to listen, as when another process has the port */
@@ -28,7 +28,7 @@ export type StatusOptions = {
   /** without it only this machine may ask, by a name of its own */
   token?: string | undefined
   log: Logger
-  watch: Watch
+  watch: Monitor
   /** what the page says of the settings */
   about: readonly (readonly [name: string, value: string])[]
   again?: number

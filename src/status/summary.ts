@@ -3,11 +3,11 @@ import type { Logger } from 'pino'
 import { plural } from '../io/text.ts'
 import { MINUTE, span } from '../io/time.ts'
 import type { Totals } from './metrics.ts'
-import type { Row, Watch, Watched } from './monitor.ts'
+import type { Monitor, Monitored, Row } from './monitor.ts'
 
 /** ms after which the first line comes, and between two of them */
 const [FIRST, EVERY] = [10_000, MINUTE]
-const COUNTS: readonly (readonly [keyof Totals, Watched])[] = [
+const COUNTS: readonly (readonly [keyof Totals, Monitored])[] = [
   ['fetched', 'fetch'],
   ['scored', 'score'],
   ['flagged', 'score'],
@@ -21,8 +21,8 @@ const COUNTS: readonly (readonly [keyof Totals, Watched])[] = [
  */
 export async function summarize(
   log: Logger,
-  { metrics, report }: Watch,
-  mine: readonly Watched[],
+  { metrics, report }: Monitor,
+  mine: readonly Monitored[],
   stop: AbortSignal,
   [first, every] = [FIRST, EVERY],
 ): Promise<void> {

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
-import { type BreakerState, breaker, tail } from '../../src/alert/anomaly.ts'
+import { type AnomalyState, anomalyDetector, tail } from '../../src/alert/anomaly.ts'
 import { seeded } from '../../src/simulate/random.ts'
 
 const IMPOSSIBLE = 1e-12
-type Breaker = ReturnType<typeof breaker>
+type Breaker = ReturnType<typeof anomalyDetector>
 
 /** A model that flags this share: what its predictions changed, and at which row, from 1 on. */
-function model(seed: number, b: Breaker = breaker(IMPOSSIBLE)) {
+function model(seed: number, b: Breaker = anomalyDetector(IMPOSSIBLE)) {
   const random = seeded(seed)
   return {
     b,
@@ -79,7 +79,7 @@ test('never fires at the start either, whatever the share is', () => {
 })
 
 test('fires at the 20th prediction when everything was flagged from the start, and not earlier', () => {
-  const b = breaker(IMPOSSIBLE)
+  const b = anomalyDetector(IMPOSSIBLE)
   expect(flaggedUntilBroken(b)).toBe(20)
   expect(b.broken()).toBe(true)
   expect(b.figures()).toEqual({ flagged: 20, of: 20, usual: 0.2, chance: expect.closeTo(0.2 ** 20, 25) })
@@ -127,7 +127,7 @@ test('does not fire on a single cluster of frauds: 5 on end among 200, even wher
 
 test('fires the earlier the less impossible it has to be', () => {
   const rows = [1e-4, 1e-12, 1e-40].map((impossible) => {
-    const { b, flags } = model(3, breaker(impossible))
+    const { b, flags } = model(3, anomalyDetector(impossible))
     flags(0, 12_000)
     return flaggedUntilBroken(b)
   })
@@ -136,7 +136,7 @@ test('fires the earlier the less impossible it has to be', () => {
 })
 
 test('counts the last 200 predictions, and takes those before them for usual', () => {
-  const b = breaker(IMPOSSIBLE)
+  const b = anomalyDetector(IMPOSSIBLE)
   for (let i = 0; i < 1000; i++) b.saw(i % 100 === 50)
   expect(b.figures()).toEqual({ flagged: 2, of: 200, usual: 28 / 900, chance: tail(2, 200, 28 / 900) })
 })
@@ -252,15 +252,15 @@ test('a share that is about to break again is not made usual', () => {
 test('goes on with its state at any point, through JSON, as if never interrupted', () => {
   const random = seeded(12)
   const shares = [0.004, 0.004, 1, 0.1, 0.1, 0.004]
-  const whole = breaker(IMPOSSIBLE)
-  let parts = breaker(IMPOSSIBLE)
+  const whole = anomalyDetector(IMPOSSIBLE)
+  let parts = anomalyDetector(IMPOSSIBLE)
   let changes = 0
   for (let row = 0; row < 36_000; row++) {
     const flagged = random.uniform() < shares[Math.floor(row / 6000)]!
     if (random.uniform() < 0.02 || row < 300) {
       const text = JSON.stringify(parts.state())
       expect(text.length).toBeLessThan(400)
-      parts = breaker(IMPOSSIBLE, JSON.parse(text) as BreakerState)
+      parts = anomalyDetector(IMPOSSIBLE, JSON.parse(text) as AnomalyState)
     }
     const change = whole.saw(flagged)
     if (change) changes++
@@ -279,7 +279,7 @@ test('a state that was given out or taken in does not change afterwards', () => 
   flags(1, 300)
   const state = b.state()
   const before = structuredClone(state)
-  const other = breaker(IMPOSSIBLE, state)
+  const other = anomalyDetector(IMPOSSIBLE, state)
   for (let i = 0; i < 500; i++) {
     b.saw(false)
     other.saw(false)

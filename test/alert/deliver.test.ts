@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
-import type { Way } from '../../src/alert/notifier.ts'
+import type { Notifier } from '../../src/alert/notifier.ts'
 import { SendFailure, TakenOver } from '../../src/io/errors.ts'
 import { mails, smtp } from '../../src/notify/smtp.ts'
 import { orAborted } from '../../src/run/loop.ts'
@@ -24,7 +24,7 @@ type Options = {
   afterStop?: number
   overlap?: number
   wrap?: (topics: Topics) => Topics
-  way?: Way
+  notifier?: Notifier
   to?: string[]
 }
 
@@ -61,18 +61,18 @@ function worker(opened: Topics, fake: Fake, options: Options = {}) {
   const topics = wrap(opened)
   const reader = topics.reader('predictions', 'alert')
   const addresses = { from: 'fraud@example.com', to, operators: ['ops@example.com'] }
-  const way = options.way ?? mails(smtp(fake.server), addresses)
+  const notifier = options.notifier ?? mails(smtp(fake.server), addresses)
   let gone = false
   const ended = alertStage(
     { log, stop: stop.signal },
-    { reader, topics, name: 'alert', way, burst: 1_000_000, dailyLimit: limit },
+    { reader, topics, name: 'alert', notifier, burst: 1_000_000, dailyLimit: limit },
     { firstPause, afterStop, overlap },
   )
   ended.catch(() => {})
   const end = async () => {
     stop.abort(new Error('stopped'))
     await ended.finally(async () => {
-      way.close()
+      notifier.close()
       if (!gone) await opened.close()
       gone = true
     })
@@ -283,9 +283,11 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     const mailer = `X-Mailer: client-predict ${VERSION}`
     expect(w.fake.seen[0]!.raw.toString()).toContain(`\r\n${mailer}\r\n`)
     await w.withTopics(async (topics) => {
-      const letters = [...(await topics.state('alert/letter/'))] as [string, object][]
-      expect(letters.map(([, letter]) => letter)).toMatchObject([{ by: VERSION }])
-      await topics.note(Object.fromEntries(letters.map(([key, letter]) => [key, { ...letter, by: '0.0.1' }])))
+      const notifications = [...(await topics.state('alert/letter/'))] as [string, object][]
+      expect(notifications.map(([, notification]) => notification)).toMatchObject([{ by: VERSION }])
+      await topics.note(
+        Object.fromEntries(notifications.map(([key, notification]) => [key, { ...notification, by: '0.0.1' }])),
+      )
     })
     w.fake.answer = () => undefined
     await using second = await w.worker()
@@ -704,7 +706,7 @@ describe('a turn that another process takes over', () => {
   test('has nothing sent again here: who cannot prove that it is its turn does not mail', async () => {
     await using w = await world(frauds(3))
     let [gone, tries, after] = [false, 0, 0]
-    const way: Way = {
+    const notifier: Notifier = {
       async send() {
         if (gone) after++
         if (++tries === 3) gone = true
@@ -712,7 +714,7 @@ describe('a turn that another process takes over', () => {
       },
       close() {},
     }
-    await using only = await w.worker({ wrap: shared(() => gone), way })
+    await using only = await w.worker({ wrap: shared(() => gone), notifier })
     await waitFor('the takeover', () => only.text().includes('another process has taken over'))
     await sleep(500)
     expect([tries, after]).toEqual([3, 0])
@@ -721,7 +723,7 @@ describe('a turn that another process takes over', () => {
   test('has what is under way here cut short', async () => {
     await using w = await world(frauds(1))
     let [gone, cut, tries] = [false, false, 0]
-    const way: Way = {
+    const notifier: Notifier = {
       async send(_, signal) {
         tries++
         gone = true
@@ -731,7 +733,7 @@ describe('a turn that another process takes over', () => {
       },
       close() {},
     }
-    await using only = await w.worker({ wrap: shared(() => gone), way })
+    await using only = await w.worker({ wrap: shared(() => gone), notifier })
     await waitFor('the cut', () => cut)
     await waitFor('the takeover', () => only.text().includes('another process has taken over'))
     expect(tries).toBe(1)
@@ -758,8 +760,10 @@ describe('a turn that another process takes over', () => {
               return reader.note(notes)
             // The other process has mailed the first, the second and, out of order, the fourth.
             const gone = [1, 2, 4].map((n) => [`alert/outbox/${identity(fraud(n))}`, null])
-            const letters = [...(await topics.state('alert/letter/')).keys()].map((key) => [key, null])
-            await reader.note(Object.fromEntries([...gone, ...letters, ['alert/total', { frauds: 4, mailed: 3 }]]))
+            const notifications = [...(await topics.state('alert/letter/')).keys()].map((key) => [key, null])
+            await reader.note(
+              Object.fromEntries([...gone, ...notifications, ['alert/total', { frauds: 4, mailed: 3 }]]),
+            )
             fresh = true
             throw new TakenOver('alert')
           },
@@ -806,13 +810,13 @@ describe('a turn that another process takes over', () => {
 
 test('a mistake in the program ends it', async () => {
   await using w = await world(frauds(1))
-  const way: Way = {
+  const notifier: Notifier = {
     send: async () => {
       throw new TypeError('not a function')
     },
     close() {},
   }
-  const only = await w.worker({ way })
+  const only = await w.worker({ notifier })
   await expect(only.ended).rejects.toThrow('not a function')
   await only[Symbol.asyncDispose]().catch(() => {})
 })

@@ -6,7 +6,7 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 const NOW = Date.UTC(2026, 4, 5, 12, 0, 30)
-const NONE: Flying = { letters: 0, singles: 0, since: 0 }
+const NONE: Flying = { notifications: 0, singles: 0, since: 0 }
 const FRESH: Paced = { counted: [] }
 type Sent = { at: number; size: number }
 
@@ -47,7 +47,7 @@ describe('frauds', () => {
     expect(storm({}, times, { ms: HOUR }).sent).toEqual(times.map((at) => ({ at, size: 1 })))
   })
 
-  test('of a storm: the first five at once, then one letter a minute with all that came', () => {
+  test('of a storm: the first five at once, then one notification a minute with all that came', () => {
     const { sent, waiting } = storm({}, every(SECOND, 5 * MINUTE), { ms: 6 * MINUTE })
     expect(sent.slice(0, 5)).toEqual([0, 1, 2, 3, 4].map((s) => ({ at: s * SECOND, size: 1 })))
     expect(sent.slice(5).map(({ at }) => at / SECOND)).toEqual([64, 124, 184, 244, 304])
@@ -73,7 +73,7 @@ describe('frauds', () => {
     ])
   })
 
-  test(`are ${FULL} in a letter at most; a full one waits its minute too`, () => {
+  test(`are ${FULL} in a notification at most; a full one waits its minute too`, () => {
     const { sent } = storm({ burst: 0 }, every(10, MINUTE), { ms: 10 * MINUTE })
     expect(sent.map(({ size }) => size)).toEqual([1, 2000, 2000, 1999])
     expect(sent.map(({ at }) => at / MINUTE)).toEqual([0, 1, 2, 3])
@@ -89,11 +89,14 @@ describe('frauds', () => {
 
   test('under way count, before they are sent', () => {
     const paced = pace({ burst: 5, limit: 10 }, FRESH)
-    expect(paced.next(1, NOW, { letters: 4, singles: 4, since: NOW }, false)).toMatchObject({ wait: 0, size: 1 })
-    expect(paced.next(3, NOW, { letters: 5, singles: 5, since: NOW }, false)).toMatchObject({ wait: MINUTE, size: 3 })
-    expect(paced.next(1, NOW, { letters: 9, singles: 0, since: NOW }, false).wait).toBe(Number.POSITIVE_INFINITY)
-    expect(paced.wait(NOW, { letters: 9, singles: 0, since: NOW })).toBe(0)
-    expect(paced.wait(NOW, { letters: 10, singles: 0, since: NOW })).toBe(Number.POSITIVE_INFINITY)
+    expect(paced.next(1, NOW, { notifications: 4, singles: 4, since: NOW }, false)).toMatchObject({ wait: 0, size: 1 })
+    expect(paced.next(3, NOW, { notifications: 5, singles: 5, since: NOW }, false)).toMatchObject({
+      wait: MINUTE,
+      size: 3,
+    })
+    expect(paced.next(1, NOW, { notifications: 9, singles: 0, since: NOW }, false).wait).toBe(Number.POSITIVE_INFINITY)
+    expect(paced.wait(NOW, { notifications: 9, singles: 0, since: NOW })).toBe(0)
+    expect(paced.wait(NOW, { notifications: 10, singles: 0, since: NOW })).toBe(Number.POSITIVE_INFINITY)
   })
 
   test('wait no longer than a minute because the clock was set back', () => {
@@ -116,7 +119,7 @@ describe('of a broken model', () => {
     ])
   })
 
-  test('a full letter waits for a minute only', () => {
+  test('a full notification waits for a minute only', () => {
     const { sent } = storm({}, every(10, 2 * MINUTE), { ms: 10 * MINUTE, broken: 0 })
     expect(sent.map(({ at, size }) => [Math.floor(at / MINUTE), size])).toEqual([
       [0, 1],
@@ -139,7 +142,7 @@ describe('of a broken model', () => {
 })
 
 describe('the limit', () => {
-  test('is never passed in any 24 h, in three days of storm, and lets letters through to the end', () => {
+  test('is never passed in any 24 h, in three days of storm, and lets notifications through to the end', () => {
     const { sent } = storm({ limit: 50 }, every(30 * SECOND, 3 * DAY), { ms: 3 * DAY })
     expect(most24h(sent)).toBeLessThanOrEqual(49) // one is kept for a notice
     const gaps = sent.slice(1).map(({ at }, i) => at - sent[i]!.at)
@@ -158,7 +161,7 @@ describe('the limit', () => {
     expect(scarce[0]).toBeGreaterThan(2 * HOUR)
   })
 
-  test('keeps one letter for a notice, and sends that at once', () => {
+  test('keeps one notification for a notice, and sends that at once', () => {
     const { paced } = storm({ limit: 5, burst: 100 }, every(MINUTE, 10 * DAY), { ms: 3 * DAY })
     const now = NOW + 3 * DAY
     expect(paced.wait(now, NONE)).toBe(0)
@@ -195,7 +198,7 @@ describe('a backlog', () => {
     [6, 6],
     [300, 300],
     [FULL + 1, FULL],
-  ] as const)('of %i begins at once, with %i in the first letter', ([waiting, size]) => {
+  ] as const)('of %i begins at once, with %i in the first notification', ([waiting, size]) => {
     const paced = pace({ burst: 5, limit: 450 }, FRESH)
     paced.backlog(waiting)
     expect(paced.next(waiting, NOW, NONE, false)).toMatchObject({ wait: 0, size })
@@ -210,7 +213,7 @@ describe('a backlog', () => {
     expect(paced.next(1, NOW + 2 * MINUTE, NONE, false)).toEqual({ wait: 0, size: 1, why: undefined })
   })
 
-  test('comes within a minute of the letter before it no earlier: a restart does not hurry a storm', () => {
+  test('comes within a minute of the notification before it no earlier: a restart does not hurry a storm', () => {
     const paced = pace({ burst: 5, limit: 450 }, { counted: [], last: NOW - 10 * SECOND })
     paced.backlog(6)
     expect(paced.next(6, NOW, NONE, false)).toMatchObject({ wait: 50 * SECOND, size: 6 })

@@ -1,17 +1,17 @@
 import { expect, test } from 'vitest'
-import { type Counted, quota } from '../../src/alert/rate-limit.ts'
+import { type Counted, rateLimit } from '../../src/alert/rate-limit.ts'
 
 const MINUTE = 60_000
 const DAY = 1440 * MINUTE
 const NOW = Date.UTC(2026, 4, 5, 12, 0, 30)
 const counting = (limit: number, times: number[], counted: Counted = []) => {
-  const daily = quota(limit, counted)
+  const daily = rateLimit(limit, counted)
   for (const time of times) daily.count(time)
   return daily
 }
 
 test('lets the limit through, and not one more', () => {
-  const daily = quota(3, [])
+  const daily = rateLimit(3, [])
   for (const left of [3, 2, 1]) {
     expect([daily.left(NOW), daily.wait(NOW)]).toEqual([left, 0])
     daily.count(NOW)
@@ -22,7 +22,7 @@ test('lets the limit through, and not one more', () => {
 
 test('never has more than the limit in any 24 h, and wastes less than two minutes of them', () => {
   const limit = 5
-  const daily = quota(limit, [])
+  const daily = rateLimit(limit, [])
   const sent: number[] = []
   for (let now = NOW; sent.length < 40; now += Math.max(1, daily.wait(now))) {
     if (daily.wait(now) > 0) continue
@@ -46,8 +46,8 @@ test('says how long to wait: until the oldest mail is a day old', () => {
 test('goes on with what an earlier process counted, through JSON', () => {
   const earlier = counting(3, [NOW - 5 * MINUTE, NOW - 1, NOW])
   const counted = JSON.parse(JSON.stringify(earlier.counted()))
-  expect(quota(3, counted).wait(NOW)).toBe(earlier.wait(NOW))
-  expect(quota(4, counted).left(NOW)).toBe(1)
+  expect(rateLimit(3, counted).wait(NOW)).toBe(earlier.wait(NOW))
+  expect(rateLimit(4, counted).left(NOW)).toBe(1)
 })
 
 test('a lower limit than before waits, and does not go below nothing', () => {
@@ -57,7 +57,7 @@ test('a lower limit than before waits, and does not go below nothing', () => {
 })
 
 test('keeps one number a minute, for a day', () => {
-  const daily = quota(1e9, [])
+  const daily = rateLimit(1e9, [])
   for (let now = NOW; now < NOW + 2 * DAY; now += 20_000) daily.count(now)
   daily.wait(NOW + 2 * DAY)
   expect(daily.counted().length).toBeLessThanOrEqual(1441)

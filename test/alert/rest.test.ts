@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Delivery, Letter } from '../../src/alert/notifier.ts'
+import type { Delivery, Notification } from '../../src/alert/notifier.ts'
 import { openRests } from '../../src/alert/rest.ts'
 import { openRows } from '../../src/alert/rows.ts'
 import { SendFailure } from '../../src/io/errors.ts'
@@ -7,7 +7,7 @@ import { parse, stringify } from '../../src/io/json.ts'
 import { LONG_CARD, listeningLog, prediction } from '../rows.ts'
 
 const HOUR = 3_600_000
-const letter = (n: number, count = 1): Letter => ({
+const notification = (n: number, count = 1): Notification => ({
   at: n,
   frauds: Array.from({ length: count }, (_, i) => prediction(1000 * n + i, { prediction: 1, cc_num: LONG_CARD })),
 })
@@ -34,7 +34,11 @@ function world(noted = new Map<string, unknown>()) {
     changes: rows.changes,
     lines: () => lines.map(({ level, msg }) => `${level} ${msg}`),
     now: () => time,
-    async pass(ms: number, send: (letter: Letter, only: readonly string[]) => Promise<Delivery>, blocked = () => 0) {
+    async pass(
+      ms: number,
+      send: (notification: Notification, only: readonly string[]) => Promise<Delivery>,
+      blocked = () => 0,
+    ) {
       until = time + ms
       await rests.deliver(stop.signal, send, blocked)
     },
@@ -43,7 +47,7 @@ function world(noted = new Map<string, unknown>()) {
 
 test('who is always put off is tried after a minute, at least once an hour, and given up after four days', async () => {
   const w = world()
-  w.add(letter(1), ['b@x'])
+  w.add(notification(1), ['b@x'])
   const tries: number[] = []
   await w.pass(200 * HOUR, async (_, only) => {
     expect(only).toEqual(['b@x'])
@@ -60,9 +64,9 @@ test('who is always put off is tried after a minute, at least once an hour, and 
   expect(w.changes().notes).toEqual({ [Object.keys(w.changes().notes)[0]!]: null })
 })
 
-test('an outage costs no letter, and nothing is sent while the way is blocked', async () => {
+test('an outage costs no notification, and nothing is sent while the way is blocked', async () => {
   const w = world()
-  w.add(letter(1), ['b@x', 'c@x'])
+  w.add(notification(1), ['b@x', 'c@x'])
   const sent: (readonly string[])[] = []
   await w.pass(
     30 * HOUR,
@@ -80,25 +84,25 @@ test('an outage costs no letter, and nothing is sent while the way is blocked', 
 
 test('is noted to the digit, with what is still open, but not when it is too long', async () => {
   const w = world()
-  w.add(letter(1, 2), ['b@x'])
-  w.add(letter(2, 501), ['b@x'])
+  w.add(notification(1, 2), ['b@x'])
+  w.add(notification(2, 501), ['b@x'])
   const { notes, kept } = w.changes()
   expect(Object.keys(notes)).toHaveLength(1)
   kept()
   expect(w.changes().notes).toEqual({})
   const again = world(new Map(Object.entries(parse(stringify(notes)) as Record<string, unknown>)))
-  const sent: Letter[] = []
-  await again.pass(HOUR, async (letter) => {
-    sent.push(letter)
+  const sent: Notification[] = []
+  await again.pass(HOUR, async (notification) => {
+    sent.push(notification)
     return { accepted: ['b@x'], rejected: [], deferred: [], said: 'mailed to b@x' }
   })
-  expect(sent).toEqual([letter(1, 2)])
+  expect(sent).toEqual([notification(1, 2)])
   expect(Object.values(again.changes().notes)).toEqual([null])
 })
 
 test('no more than fifty are kept: the oldest goes', () => {
   const w = world()
-  for (let n = 1; n <= 60; n++) w.add(letter(n), ['b@x'])
+  for (let n = 1; n <= 60; n++) w.add(notification(n), ['b@x'])
   const rows = Object.values(w.changes().notes)
   expect(rows.filter((row) => row === null)).toHaveLength(10)
   expect(w.lines().filter((line) => line.includes('more than 50 wait'))).toHaveLength(10)

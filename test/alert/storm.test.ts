@@ -1,13 +1,13 @@
 import { isDeepStrictEqual } from 'node:util'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { type AlertOptions, alertStage } from '../../src/alert/deliver.ts'
-import { type Delivery, type Letter, letterKey, type Way } from '../../src/alert/notifier.ts'
+import { type Delivery, type Notification, type Notifier, notificationKey } from '../../src/alert/notifier.ts'
 import { whereabouts } from '../../src/alert/outbox.ts'
 import { openRows } from '../../src/alert/rows.ts'
 import type { Condition } from '../../src/alert/trouble.ts'
 import { SendFailure } from '../../src/io/errors.ts'
 import { stringify } from '../../src/io/json.ts'
-import type { Health } from '../../src/run/loop.ts'
+import type { StageStatus } from '../../src/run/loop.ts'
 import { seeded } from '../../src/simulate/random.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Notes, Topics } from '../../src/topic/topic.ts'
@@ -22,10 +22,10 @@ const MINUTE = 60 * SECOND
 const HOUR = 60 * MINUTE
 const DAY = 24 * HOUR
 
-/** What becomes of a letter: it arrives or not, and the way says so, says otherwise, or does not know. */
+/** What becomes of a notification: it arrives or not, and the way says so, says otherwise, or does not know. */
 type Failing = ConstructorParameters<typeof SendFailure>[1]
 type Fate = { arrives?: boolean; error?: Failing; takes?: number }
-type Arrival = { letter: Letter; key: string; steady: number; size: number; notice: string | undefined }
+type Arrival = { notification: Notification; key: string; steady: number; size: number; notice: string | undefined }
 
 /** People, and the way to them. What is under way arrives although the sender has died. */
 function post(time: VirtualClock) {
@@ -33,19 +33,19 @@ function post(time: VirtualClock) {
   const it = {
     arrivals,
     tries: 0,
-    fate: (_: Letter): Fate => ({}),
-    async send(letter: Letter, signal: AbortSignal): Promise<Delivery> {
+    fate: (_: Notification): Fate => ({}),
+    async send(notification: Notification, signal: AbortSignal): Promise<Delivery> {
       it.tries++
-      const { error, arrives = error === undefined, takes = 50 } = it.fate(letter)
+      const { error, arrives = error === undefined, takes = 50 } = it.fate(notification)
       await time.sleep(takes / 2, signal)
       if (signal.aborted) throw new SendFailure('stopped', { scope: 'channel', delivered: 'maybe' })
       if (arrives)
         arrivals.push({
-          letter,
-          key: letterKey(letter),
+          notification,
+          key: notificationKey(notification),
           steady: time.steady(),
-          size: letter.frauds.length,
-          notice: letter.notice?.subject,
+          size: notification.frauds.length,
+          notice: notification.notice?.subject,
         })
       await time.sleep(takes / 2, signal)
       if (error) throw new SendFailure('refused', error)
@@ -70,7 +70,7 @@ async function world(options: Options = {}) {
   let count = 0
   let worker: { life: Life; stop: AbortController; ended: Promise<void> } | undefined
   const { log, lines, text } = listeningLog()
-  const health: Health = {}
+  const health: StageStatus = {}
 
   async function gone() {
     worker = undefined
@@ -95,7 +95,7 @@ async function world(options: Options = {}) {
     async start(more: Options = {}) {
       const life = { dead: false }
       const stop = new AbortController()
-      const given = { name: 'alert', way: people, burst: 5, dailyLimit: 450, ...options, ...more }
+      const given = { name: 'alert', notifier: people, burst: 5, dailyLimit: 450, ...options, ...more }
       const ended = alertStage(
         { log, stop: stop.signal, health },
         alive(life, topics, time, { ...given, ...(it.conditions && { conditions: it.conditions }) }),
@@ -191,7 +191,7 @@ function alive(
   const name = options.name as 'alert' | 'webhook'
   const reader = topics.reader('predictions', name)
   const { waiting, total } = booksOf(time, name)
-  const { way, conditions } = options
+  const { notifier, conditions } = options
   return {
     ...options,
     topics: {
@@ -213,7 +213,7 @@ function alive(
           }
         }),
     },
-    way: { send: (letter, signal) => living(() => way.send(letter, signal)), close() {} },
+    notifier: { send: (notification, signal) => living(() => notifier.send(notification, signal)), close() {} },
     ...(conditions && { conditions: () => living(conditions) }),
     clock: {
       now: time.now,
@@ -225,8 +225,9 @@ function alive(
 
 type World = Awaited<ReturnType<typeof world>>
 const number = (p: Prediction) => Number.parseInt(p.trans_num, 16)
-const contents = (arrivals: readonly Arrival[]) => arrivals.map(({ letter }) => letter.frauds.map(number))
-const about = (letter: Letter, ...numbers: number[]) => letter.frauds.some((p) => numbers.includes(number(p)))
+const contents = (arrivals: readonly Arrival[]) => arrivals.map(({ notification }) => notification.frauds.map(number))
+const about = (notification: Notification, ...numbers: number[]) =>
+  notification.frauds.some((p) => numbers.includes(number(p)))
 /** One fraud every `gap` ms for so long. */
 async function steadily(w: World, ms: number, gap: number) {
   for (let gone = 0; gone < ms; gone += gap) {
@@ -241,14 +242,14 @@ const most24h = (arrivals: readonly { steady: number }[]) =>
   )
 
 describe('a storm', () => {
-  test('begins with five letters at once; the rest is in one a minute, below the first', async () => {
+  test('begins with five notifications at once; the rest is in one a minute, below the first', async () => {
     await using w = await world()
     await w.start()
     const began = w.time.steady()
     await w.append(1, 30)
     await w.time.pass(2 * SECOND)
     expect(contents(w.arrivals)).toEqual([[1], [2], [3], [4], [5]])
-    expect(w.arrivals.map(({ letter }) => letter.under)).toEqual([
+    expect(w.arrivals.map(({ notification }) => notification.under)).toEqual([
       undefined,
       undefined,
       undefined,
@@ -259,7 +260,7 @@ describe('a storm', () => {
     await w.time.pass(2 * MINUTE)
     const rest = w.arrivals.slice(5)
     expect(rest.map(({ steady }) => Math.round((steady - began) / MINUTE))).toEqual([1, 2, 3])
-    expect(rest.map(({ letter }) => letter.under)).toEqual(rest.map(() => w.arrivals[0]!.key))
+    expect(rest.map(({ notification }) => notification.under)).toEqual(rest.map(() => w.arrivals[0]!.key))
     expect(contents(rest).flat()).toEqual(Array.from({ length: 61 }, (_, i) => i + 6))
     expect(w.text()).toContain('more than 5 frauds in 60 s (ALERT_BURST), alarms are collected: 25 held back')
   })
@@ -268,7 +269,7 @@ describe('a storm', () => {
     await using w = await world()
     await w.start()
     await w.append(1, 10)
-    await w.time.pass(MINUTE + 10 * SECOND) // five, and one letter with the rest
+    await w.time.pass(MINUTE + 10 * SECOND) // five, and one notification with the rest
     await w.append(1, 3)
     await w.time.pass(10 * MINUTE)
     for (let i = 0; i < 3; i++) {
@@ -276,7 +277,11 @@ describe('a storm', () => {
       await w.time.pass(5 * MINUTE)
     }
     expect(contents(w.arrivals).slice(-3)).toEqual([[14], [15], [16]])
-    expect(w.arrivals.slice(-3).map(({ letter }) => letter.under)).toEqual([undefined, undefined, undefined])
+    expect(w.arrivals.slice(-3).map(({ notification }) => notification.under)).toEqual([
+      undefined,
+      undefined,
+      undefined,
+    ])
   })
 
   test('is shown while it lasts: why, since when, until when', async () => {
@@ -296,10 +301,10 @@ describe('a storm', () => {
     await w.start()
     await steadily(w, 20 * MINUTE, 20 * SECOND)
     expect(contents(w.arrivals)).toEqual(Array.from({ length: 60 }, (_, i) => [i + 1]))
-    expect(w.arrivals.filter(({ letter }) => letter.under)).toEqual([])
+    expect(w.arrivals.filter(({ notification }) => notification.under)).toEqual([])
   })
 
-  test('has 2,000 in a letter at most, and none is left out', async () => {
+  test('has 2,000 in a notification at most, and none is left out', async () => {
     await using w = await world()
     await w.start()
     await w.append(1, 5000)
@@ -324,7 +329,7 @@ describe('a storm', () => {
     expect(await w.lag()).toBe(0)
   })
 
-  test('that was there before the start, or came while the way was down, begins with all of it in one letter at once', async () => {
+  test('that was there before the start, or came while the way was down, begins with all of it in one notification at once', async () => {
     await using w = await world()
     await w.append(1, 30)
     await w.time.pass(HOUR)
@@ -343,7 +348,7 @@ describe('a storm', () => {
     expect(contents(w.arrivals).map(({ length }) => length)).toEqual([30, 1, 40])
   })
 
-  test('is none that few frauds before the start are: each has a letter of its own at once', async () => {
+  test('is none that few frauds before the start are: each has a notification of its own at once', async () => {
     await using w = await world()
     await w.append(1, 5)
     await w.time.pass(HOUR)
@@ -370,7 +375,7 @@ describe('a storm', () => {
   test('is not ended by a single alarm that is sent again late', async () => {
     await using w = await world()
     let down = true
-    w.people.fate = (letter) => (down && about(letter, 1) ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (down && about(notification, 1) ? { error: { scope: 'message' } } : {})
     await w.start()
     for (let minute = 0; minute < 10; minute++) {
       if (minute === 4) down = false
@@ -398,7 +403,7 @@ describe('a storm', () => {
     const before = w.arrivals.length
     await w.start()
     await minute()
-    expect(w.arrivals.slice(before).map(({ letter }) => letter.under)).toEqual(
+    expect(w.arrivals.slice(before).map(({ notification }) => notification.under)).toEqual(
       w.arrivals.slice(before).map(() => w.arrivals[0]!.key),
     )
   })
@@ -411,7 +416,7 @@ describe('a storm', () => {
     await w.append(1)
     await w.time.pass(MINUTE)
     expect(w.arrivals.at(-1)!.size).toBe(1)
-    expect(w.arrivals.at(-1)!.letter.under).toBeUndefined()
+    expect(w.arrivals.at(-1)!.notification.under).toBeUndefined()
   })
 
   test('is not shown any more when nothing is held back', async () => {
@@ -423,10 +428,10 @@ describe('a storm', () => {
   })
 })
 
-describe('a letter that is refused for what is in it', () => {
+describe('a notification that is refused for what is in it', () => {
   test('is taken apart until the one fraud that is to blame is alone; the others arrive', async () => {
     await using w = await world({ burst: 0 })
-    w.people.fate = (letter) => (about(letter, 13) ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (about(notification, 13) ? { error: { scope: 'message' } } : {})
     await w.append(1, 100)
     await w.start()
     await w.time.pass(HOUR)
@@ -456,7 +461,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('for ever slows down no others', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5) ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (about(notification, 1, 2, 3, 4, 5) ? { error: { scope: 'message' } } : {})
     await w.start()
     await w.append(1, 5)
     await w.time.pass(HOUR)
@@ -472,7 +477,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('holds no part of the limit', async () => {
     await using w = await world({ dailyLimit: 6 })
-    w.people.fate = (letter) => (about(letter, 1, 2, 3, 4, 5, 6) ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (about(notification, 1, 2, 3, 4, 5, 6) ? { error: { scope: 'message' } } : {})
     await w.start()
     for (let i = 0; i < 6; i++) {
       await w.append(1)
@@ -485,7 +490,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('may be taken into more pieces than the limit has left', async () => {
     await using w = await world({ dailyLimit: 20, burst: 0 })
-    w.people.fate = (letter) => (letter.frauds.length > 2 ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (notification.frauds.length > 2 ? { error: { scope: 'message' } } : {})
     await w.append(1, 100)
     await w.start()
     await w.time.pass(2 * DAY)
@@ -494,7 +499,7 @@ describe('a letter that is refused for what is in it', () => {
 
   test('because it is too large gets through in small ones', async () => {
     await using w = await world({ dailyLimit: 1e6 })
-    w.people.fate = (letter) => (letter.frauds.length > 10 ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (notification.frauds.length > 10 ? { error: { scope: 'message' } } : {})
     await w.append(1, 3000)
     await w.start()
     await w.time.pass(12 * HOUR)
@@ -548,7 +553,7 @@ describe('the limit', () => {
     expect(w.health.held?.why).toBe('scarce')
   })
 
-  test('of five keeps one letter for a notice, which is sent at once', async () => {
+  test('of five keeps one notification for a notice, which is sent at once', async () => {
     await using w = await world({ dailyLimit: 5 })
     w.conditions = async () => [
       { name: 'the model', wrong: w.time.steady() - began > 2 * HOUR ? 'it is down' : undefined, cure: 'Look.' },
@@ -570,9 +575,10 @@ describe('the limit', () => {
     expect(contents(w.arrivals).flat()).toHaveLength(24)
   })
 
-  test('counts a letter of which nobody knows whether it has arrived', async () => {
+  test('counts a notification of which nobody knows whether it has arrived', async () => {
     await using w = await world({ dailyLimit: 4, burst: 100 })
-    w.people.fate = (letter) => (about(letter, 1, 2) ? { error: { scope: 'message', delivered: 'maybe' } } : {})
+    w.people.fate = (notification) =>
+      about(notification, 1, 2) ? { error: { scope: 'message', delivered: 'maybe' } } : {}
     await w.start()
     await w.append(1, 2)
     await w.time.pass(SECOND)
@@ -581,12 +587,12 @@ describe('the limit', () => {
     expect(w.people.tries).toBe(4)
   })
 
-  test('counts letters of an earlier process that are under way again', async () => {
+  test('counts notifications of an earlier process that are under way again', async () => {
     await using w = await world({ dailyLimit: 4, burst: 100 })
     w.people.fate = () => ({ takes: 60_000 })
     await w.append(1, 4)
     await w.start()
-    await w.time.pass(10 * SECOND) // four letters are under way, and arrive after all or not
+    await w.time.pass(10 * SECOND) // four notifications are under way, and arrive after all or not
     w.people.arrivals.length = 0
     await w.kill()
     w.people.fate = () => ({ takes: 30_000 })
@@ -619,7 +625,7 @@ describe('the limit', () => {
     expect(w.arrivals).toHaveLength(4)
   })
 
-  test('counts an uncertain letter after a restart too', async () => {
+  test('counts an uncertain notification after a restart too', async () => {
     await using w = await world({ dailyLimit: 1 })
     w.people.fate = () => ({ error: { scope: 'message', delivered: 'maybe' }, arrives: true })
     for (let i = 0; i < 3; i++) {
@@ -644,12 +650,14 @@ describe('a model that flags everything', () => {
     const [notice, ...more] = w.arrivals.filter((a) => a.notice)
     expect(more).toEqual([])
     expect(notice!.notice).toMatch(/^The model looks broken: [\d.]+ % taken for fraud$/)
-    expect(notice!.letter.notice!.lines[0]).toMatch(/^The model rf\/7 took \d+ of the last 200 transactions for fraud/)
+    expect(notice!.notification.notice!.lines[0]).toMatch(
+      /^The model rf\/7 took \d+ of the last 200 transactions for fraud/,
+    )
     expect(notice!.size).toBeGreaterThan(0)
-    expect(notice!.letter.operators).toBeUndefined()
+    expect(notice!.notification.operators).toBeUndefined()
     const after = w.arrivals.slice(w.arrivals.indexOf(notice!))
     expect(after.map(({ steady }) => Math.round((steady - notice!.steady) / MINUTE))).toEqual([0, 15, 30, 45, 60])
-    expect(after.slice(1).map(({ letter }) => letter.under)).toEqual(after.slice(1).map(() => notice!.key))
+    expect(after.slice(1).map(({ notification }) => notification.under)).toEqual(after.slice(1).map(() => notice!.key))
     const all = contents(w.arrivals).flat()
     expect(new Set(all).size).toBe(all.length)
   })
@@ -717,7 +725,7 @@ describe('a model that flags everything', () => {
     expect(w.arrivals.map(({ size }) => size)).toEqual([1, 1, 1, 1, 1, 495])
   })
 
-  test('at 200 a second is sent a full letter a minute: nothing waits for 15', async () => {
+  test('at 200 a second is sent a full notification a minute: nothing waits for 15', async () => {
     await using w = await world({ impossible: 1e-12 })
     await w.start()
     for (let i = 0; i < 30; i++) {
@@ -753,7 +761,7 @@ describe('what is wrong with the worker', () => {
       [near(25), 'client-predict: trouble with the model since 2026-05-05 12:10 UTC'],
       [near(75), 'client-predict: the model is well again since 2026-05-05 13:00 UTC'],
     ])
-    expect(w.arrivals.map(({ letter }) => [letter.operators, letter.frauds])).toEqual([
+    expect(w.arrivals.map(({ notification }) => [notification.operators, notification.frauds])).toEqual([
       [true, []],
       [true, []],
     ])
@@ -832,10 +840,10 @@ describe('the clock', () => {
       },
     ],
     [
-      'some letters are refused',
+      'some notifications are refused',
       2500,
       (w) => {
-        w.people.fate = (letter) => (about(letter, 1, 2, 3) ? { error: { scope: 'message' } } : {})
+        w.people.fate = (notification) => (about(notification, 1, 2, 3) ? { error: { scope: 'message' } } : {})
         return w.append(1, 10)
       },
     ],
@@ -851,11 +859,11 @@ describe('the clock', () => {
   })
 })
 
-describe('a letter of which nobody knows whether it has arrived', () => {
+describe('a notification of which nobody knows whether it has arrived', () => {
   test('does not stop the alarms behind it, nor a worker that starts then', async () => {
     await using w = await world({ dailyLimit: 1e6 })
     let down = true
-    w.people.fate = (letter) => (down && about(letter, 1) ? { takes: 10 * DAY } : {})
+    w.people.fate = (notification) => (down && about(notification, 1) ? { takes: 10 * DAY } : {})
     await w.start()
     for (let minute = 0; minute < 30; minute++) {
       await w.append(1, 600)
@@ -882,8 +890,8 @@ describe('a letter of which nobody knows whether it has arrived', () => {
     await w.time.pass(10 * MINUTE)
     w.people.fate = () => ({})
     await w.time.pass(2 * HOUR)
-    const [first, again, ...more] = w.arrivals.filter(({ letter }) => about(letter, 1))
-    expect(again!.letter).toEqual(first!.letter)
+    const [first, again, ...more] = w.arrivals.filter(({ notification }) => about(notification, 1))
+    expect(again!.notification).toEqual(first!.notification)
     expect(more).toEqual([])
     expect(new Set(contents(w.arrivals).flat()).size).toBe(20)
     expect(contents(w.arrivals).flat()).toHaveLength(30)
@@ -914,15 +922,15 @@ describe('a letter of which nobody knows whether it has arrived', () => {
       .note({ alert: { ahead: [], open: [{ at, of }], seen: 3000, counted: [[Math.floor(at / MINUTE), 3]] } })
     await w.start()
     await w.time.pass(2 * DAY)
-    const key = letterKey({ at, frauds: rows.slice(2500) })
+    const key = notificationKey({ at, frauds: rows.slice(2500) })
     expect(w.arrivals.map(({ size }) => size).toSorted()).toEqual([2000, 500, 500])
     expect(w.arrivals.map((arrival) => arrival.key)).toContain(key)
   })
 
   test('again and again does not hold up what is collected', async () => {
     await using w = await world()
-    w.people.fate = (letter) =>
-      about(letter, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
+    w.people.fate = (notification) =>
+      about(notification, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
     await w.start()
     await w.append(1, 10)
     for (let i = 0; i < 60; i++) {
@@ -934,8 +942,8 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('again and again does not use up the day', async () => {
     await using w = await world()
-    w.people.fate = (letter) =>
-      about(letter, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
+    w.people.fate = (notification) =>
+      about(notification, 1) ? { error: { scope: 'message', delivered: 'maybe' }, arrives: false } : {}
     await w.start()
     await w.append(1)
     await w.time.pass(DAY)
@@ -947,7 +955,8 @@ describe('a letter of which nobody knows whether it has arrived', () => {
 
   test('costs the notes what changes and no more, however many others wait', async () => {
     await using w = await world({ dailyLimit: 1e6, burst: 1e6 })
-    w.people.fate = (letter) => (about(letter, 1) ? { error: { scope: 'message', delivered: 'no' } } : { takes: 20 })
+    w.people.fate = (notification) =>
+      about(notification, 1) ? { error: { scope: 'message', delivered: 'no' } } : { takes: 20 }
     const { reader } = w.topics()
     let [written, most] = [0, 0]
     const note = (notes: Notes = {}) => {
@@ -974,7 +983,7 @@ describe('a letter of which nobody knows whether it has arrived', () => {
   })
 })
 
-test('a letter of an earlier release goes as it was, though not all of it was passed, or without what was removed', async () => {
+test('a notification of an earlier release goes as it was, though not all of it was passed, or without what was removed', async () => {
   await using w = await world()
   const [first, second] = await w.append(1, 2)
   const of = [identity(row(1, 1, w.time.now())), identity(row(2, 1, w.time.now())), 'removed@0']
@@ -989,7 +998,7 @@ test('a letter of an earlier release goes as it was, though not all of it was pa
   await w.start()
   await w.time.pass(MINUTE)
   expect(contents(w.arrivals)).toEqual([[1], [], [2]])
-  expect(w.arrivals.map(({ notice, letter }) => [notice, letter.at])).toEqual([
+  expect(w.arrivals.map(({ notice, notification }) => [notice, notification.at])).toEqual([
     [undefined, 2],
     ['look', 3],
     [undefined, expect.any(Number)],
@@ -1044,7 +1053,7 @@ describe('the totals', () => {
     await using w = await world()
     await w.start()
     for (const end of [w.kill, w.stop]) {
-      w.people.fate = (letter) => (about(letter, 1, 12) ? { error: { scope: 'message' } } : {})
+      w.people.fate = (notification) => (about(notification, 1, 12) ? { error: { scope: 'message' } } : {})
       await w.append(0, 10)
       await w.append(1, 10)
       await w.time.pass(10 * MINUTE)
@@ -1073,7 +1082,7 @@ describe('the totals', () => {
 
   test('count a transaction that comes again once, and it is mailed once', async () => {
     await using w = await world()
-    w.people.fate = (letter) => (about(letter, 1) ? { error: { scope: 'message' } } : {})
+    w.people.fate = (notification) => (about(notification, 1) ? { error: { scope: 'message' } } : {})
     const rows = [1, 2, 2].map((n) => row(n, 1, w.time.now()))
     await w.topics().append({ predictions: rows })
     await w.start()
@@ -1100,7 +1109,7 @@ describe('the totals', () => {
     expect(await w.lag()).toBe(0)
   })
 
-  test('end a letter that an earlier release had under way, in which one fraud stands twice', async () => {
+  test('end a notification that an earlier release had under way, in which one fraud stands twice', async () => {
     await using w = await world({ burst: 0 })
     const rows = [1, 2, 2, 3].map((n) => row(n, 1, w.time.now()))
     await w.topics().append({ predictions: rows })
@@ -1113,7 +1122,7 @@ describe('the totals', () => {
     expect([await totals(w), await w.lag()]).toEqual([{ frauds: 3, mailed: 3 }, 0])
   })
 
-  test('end a letter that was under way at a stop or a kill, whose frauds came again, before it and after', async () => {
+  test('end a notification that was under way at a stop or a kill, whose frauds came again, before it and after', async () => {
     for (const end of ['stop', 'kill'] as const) {
       await using w = await world({ burst: 0 })
       w.people.fate = () => ({ takes: 10 * DAY })
@@ -1174,7 +1183,7 @@ const FAILURES = [
 type Figures = {
   rows: number
   frauds: number
-  letters: number
+  notifications: number
   tries: number
   crashes: number
   stops: number
@@ -1206,12 +1215,12 @@ async function account(seed: number, rows: number): Promise<Figures> {
   const frauds = new Map<string, Prediction>()
   const bad = new Set<string>()
 
-  /** Deaf to a letter once, it is deaf to it as long as it is not mended; what it has taken it takes again. */
-  const fate = (letter: Letter): Fate => {
+  /** Deaf to a notification once, it is deaf to it as long as it is not mended; what it has taken it takes again. */
+  const fate = (notification: Notification): Fate => {
     const takes = chance(0.02) ? random.integer(100, 20_000) : random.integer(2, 400)
     if (healed) return { takes }
     if (time.steady() < downUntil) return { error: { scope: 'channel' }, takes }
-    if (letter.frauds.length > tooMany || letter.frauds.some((p) => bad.has(identity(p))))
+    if (notification.frauds.length > tooMany || notification.frauds.some((p) => bad.has(identity(p))))
       return { error: { scope: 'message' }, takes }
     if (!chance(flaky)) return { takes }
     const error: Failing = random.pick(FAILURES)
@@ -1222,11 +1231,11 @@ async function account(seed: number, rows: number): Promise<Figures> {
   const names = ['alert', 'webhook'] as const
   const people = { alert: post(time), webhook: post(time) }
   for (const name of names) people[name].fate = fate
-  /** Letters that have arrived or may have, and whether a note says so. */
+  /** Notifications that have arrived or may have, and whether a note says so. */
   const counted: { steady: number; noted: boolean }[] = []
   let unnoted: { steady: number; noted: boolean }[] = []
-  const counting: Way = {
-    async send(letter, signal) {
+  const counting: Notifier = {
+    async send(notification, signal) {
       const mine = life!
       const heard = () => {
         if (mine.dead) return // it could not note it
@@ -1235,7 +1244,7 @@ async function account(seed: number, rows: number): Promise<Figures> {
         counted.push(entry)
       }
       try {
-        const answer = await people.alert.send(letter, signal)
+        const answer = await people.alert.send(notification, signal)
         heard()
         return answer
       } catch (error) {
@@ -1270,11 +1279,11 @@ async function account(seed: number, rows: number): Promise<Figures> {
     }
     life = mine
     const common = { burst, impossible }
-    const alerts = alive(mine, topics, time, { ...common, name: 'alert', way: counting, dailyLimit })
+    const alerts = alive(mine, topics, time, { ...common, name: 'alert', notifier: counting, dailyLimit })
     const posts = alive(mine, topics, time, {
       ...common,
       name: 'webhook',
-      way: people.webhook,
+      notifier: people.webhook,
       dailyLimit: 1e9,
       start: 'latest',
     })
@@ -1294,7 +1303,7 @@ async function account(seed: number, rows: number): Promise<Figures> {
   start()
   await time.still()
 
-  /** Frauds that the producer sends once more, most of them soon: they are in letters that are under way. */
+  /** Frauds that the producer sends once more, most of them soon: they are in notifications that are under way. */
   function again(many: number): Prediction[] {
     const known = [...frauds.values()]
     const one = () => known[Math.max(0, known.length - 1 - Math.floor(random.uniform() ** 4 * known.length))]!
@@ -1372,18 +1381,18 @@ async function account(seed: number, rows: number): Promise<Figures> {
 
   for (const name of names) {
     const keys = new Map<string, string>()
-    const letters = new Map<string, Letter>()
-    for (const { letter, key } of people[name].arrivals) {
-      const first = letters.get(key)
-      if (!first) letters.set(key, letter)
-      else if (!isDeepStrictEqual(first, letter)) throw new Error(`${said}: ${name}: two contents of ${key}`)
-      if (letter.frauds.length > 2000) throw new Error(`${said}: ${name}: ${letter.frauds.length} in one`)
-      for (const p of letter.frauds) {
+    const notifications = new Map<string, Notification>()
+    for (const { notification, key } of people[name].arrivals) {
+      const first = notifications.get(key)
+      if (!first) notifications.set(key, notification)
+      else if (!isDeepStrictEqual(first, notification)) throw new Error(`${said}: ${name}: two contents of ${key}`)
+      if (notification.frauds.length > 2000) throw new Error(`${said}: ${name}: ${notification.frauds.length} in one`)
+      for (const p of notification.frauds) {
         const id = identity(p)
         if (!frauds.has(id)) throw new Error(`${said}: ${name}: ${id} is none`)
         if (stringify(frauds.get(id)) !== stringify(p)) throw new Error(`${said}: ${name}: ${id} has changed`)
         const other = keys.get(id)
-        if (other !== undefined && other !== key) throw new Error(`${said}: ${name}: ${id} is in two letters`)
+        if (other !== undefined && other !== key) throw new Error(`${said}: ${name}: ${id} is in two notifications`)
         keys.set(id, key)
       }
     }
@@ -1393,19 +1402,21 @@ async function account(seed: number, rows: number): Promise<Figures> {
     expect(waiting.size, `${said}: ${name}`).toBe(0)
     expect(total, `${said}: ${name}`).toEqual({ frauds: frauds.size, mailed: frauds.size })
   }
-  // A letter whose count was never noted, as the process died first, may be one too many: five for each death at most.
+  // A notification whose count was never noted, as the process died first, may be one too many: five for each death at most.
   const strict = counted.filter(({ noted }) => noted)
   for (const [i, { steady }] of strict.entries()) {
     const before = strict[i - dailyLimit]
     if (before && steady - before.steady < DAY)
-      throw new Error(`${said}: ${dailyLimit + 1} letters within ${((steady - before.steady) / HOUR).toFixed(1)} h`)
+      throw new Error(
+        `${said}: ${dailyLimit + 1} notifications within ${((steady - before.steady) / HOUR).toFixed(1)} h`,
+      )
   }
   if (most > 900_000) throw new Error(`${said}: a note of ${most}`)
   await topics.close()
   return {
     rows: fed,
     frauds: frauds.size,
-    letters: people.alert.arrivals.length + people.webhook.arrivals.length,
+    notifications: people.alert.arrivals.length + people.webhook.arrivals.length,
     tries: people.alert.tries + people.webhook.tries,
     crashes,
     stops,
@@ -1420,7 +1431,7 @@ const seeds = (STORM_SEEDS ?? '1-10').split(',').flatMap((part) => {
   const [from, to = from] = part.split('-').map(Number)
   return Array.from({ length: to! - from! + 1 }, (_, i) => from! + i)
 })
-test.for(seeds)('each fraud is in exactly one letter, whatever happens: seed %i', async (seed) => {
+test.for(seeds)('each fraud is in exactly one notification, whatever happens: seed %i', async (seed) => {
   const began = performance.now()
   const figures = await account(seed, Number(STORM_ROWS))
   if (STORM_SEEDS) console.log(seed, JSON.stringify(figures), Math.round(performance.now() - began))

@@ -1,12 +1,12 @@
 import { expect, test } from 'vitest'
-import { type Condition, type NotedHealth, patience } from '../../src/alert/trouble.ts'
+import { type Condition, type NotedTrouble, troubleRules } from '../../src/alert/trouble.ts'
 
 const MINUTE = 60_000
 const NOW = Date.UTC(2026, 4, 5, 12, 0, 30)
 const CURE = 'Look at MODEL_URL.'
 
-/** What is told when it is looked at every minute; one letter a minute: `x` is wrong, `.` is fine. */
-function told(minutes: string, { p = patience(), from = 0 } = {}) {
+/** What is told when it is looked at every minute; one notification a minute: `x` is wrong, `.` is fine. */
+function told(minutes: string, { p = troubleRules(), from = 0 } = {}) {
   const notices: [minute: number, what: 'trouble' | 'well'][] = []
   for (const [i, sign] of [...minutes].entries()) {
     const condition = { name: 'the model', wrong: sign === 'x' ? 'it does not answer' : undefined, cure: CURE }
@@ -15,7 +15,8 @@ function told(minutes: string, { p = patience(), from = 0 } = {}) {
   }
   return notices
 }
-const again = (p: ReturnType<typeof patience>) => patience(JSON.parse(JSON.stringify(p.noted())) as NotedHealth)
+const again = (p: ReturnType<typeof troubleRules>) =>
+  troubleRules(JSON.parse(JSON.stringify(p.noted())) as NotedTrouble)
 const model = (wrong?: string, since?: number): Condition => ({ name: 'the model', wrong, since, cure: CURE })
 
 test('an outage is told once, after 15 minutes, and its end once, after 15 minutes', () => {
@@ -43,7 +44,7 @@ test('the next outage is told again', () => {
 })
 
 test('says since when, what, what to do, and how long it was', () => {
-  const p = patience()
+  const p = troubleRules()
   p.saw([model('it does not answer')], NOW)
   expect(p.saw([model('it answers 503')], NOW + 15 * MINUTE)).toEqual([
     {
@@ -65,21 +66,21 @@ test('says since when, what, what to do, and how long it was', () => {
 })
 
 test('what has been wrong for longer than anybody has looked is told at once', () => {
-  const p = patience()
+  const p = troubleRules()
   const [notice] = p.saw([model('late', NOW - 20 * MINUTE)], NOW)
   expect(notice?.subject).toContain('since 2026-05-05 11:40 UTC')
   expect(p.saw([model('late', NOW - 5 * MINUTE)], NOW + MINUTE)).toEqual([])
 })
 
 test('a time to come is not believed', () => {
-  const p = patience()
+  const p = troubleRules()
   p.saw([model('late', NOW + 60 * MINUTE)], NOW)
   expect(p.saw([model('late')], NOW + 15 * MINUTE)).toHaveLength(1)
 })
 
 test.for([5, 14, 15, 25, 34])('a restart in minute %i changes nothing', (minute) => {
   const all = `${'x'.repeat(20)}${'.'.repeat(30)}`
-  const p = patience()
+  const p = troubleRules()
   const before = told(all.slice(0, minute), { p })
   expect([...before, ...told(all.slice(minute), { p: again(p), from: minute })]).toEqual([
     [15, 'trouble'],
@@ -88,7 +89,7 @@ test.for([5, 14, 15, 25, 34])('a restart in minute %i changes nothing', (minute)
 })
 
 test('each condition has its own patience', () => {
-  const p = patience()
+  const p = troubleRules()
   const saw = (minute: number, ...wrong: string[]) =>
     p
       .saw(
@@ -104,7 +105,7 @@ test('each condition has its own patience', () => {
 })
 
 test('a clock that was set back neither tells early nor silences', () => {
-  const p = patience()
+  const p = troubleRules()
   p.saw([model('no')], NOW)
   const back = NOW - 120 * MINUTE
   expect(p.saw([model('no')], back)).toEqual([])
@@ -116,7 +117,7 @@ test('a clock that was set back neither tells early nor silences', () => {
 })
 
 test('what is fine leaves nothing behind', () => {
-  const p = patience()
+  const p = troubleRules()
   told(`${'x'.repeat(20)}${'.'.repeat(20)}`, { p })
   p.saw([model('no')], NOW + 60 * MINUTE)
   p.saw([model()], NOW + 61 * MINUTE)

@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
 import { FEATURES } from '../../src/columns.ts'
-import { openSink } from '../../src/commands/output.ts'
+import { openOutput } from '../../src/commands/output.ts'
 import { readRange } from '../../src/commands/range.ts'
 import { type ReplayOptions, replay } from '../../src/commands/replay.ts'
 import { Refusal } from '../../src/io/errors.ts'
@@ -65,14 +65,14 @@ async function place(writes: Writes) {
     async score(into: string, more: Partial<ReplayOptions> = {}) {
       await using server = await fakeModel()
       const model = mlflow({ url: server.url, headers: {}, features: FEATURES, unixTimeUnit: 's', threshold: 0.5 })
-      const sink = await openSink(into, own, log)
+      const sink = await openOutput(into, own, log)
       try {
         return await replay({ ...common, stage: 'score', model, name: 'new/1', sink, ...more } as ReplayOptions)
       } finally {
         await sink.close()
       }
     },
-    sink: (into: string | undefined) => openSink(into, own, log),
+    sink: (into: string | undefined) => openOutput(into, own, log),
     async [Symbol.asyncDispose]() {
       await topics.close()
       await store.close()
@@ -354,9 +354,9 @@ describe('where it goes', () => {
     const url = new URL('postgres://127.0.0.1:1/db')
     const own = { ...at.own, database: { engine: 'postgres' as const, url } }
     for (const table of ['predictions', 'client_predict_schema'])
-      await expect(openSink(table, own, at.log)).rejects.toThrow("is the worker's own, wants another table")
-    await expect(openSink('lab; DROP TABLE x', own, at.log)).rejects.toThrow(wanted)
-    await expect(openSink('lab', own, at.log)).rejects.toThrow('the table lab cannot be used')
+      await expect(openOutput(table, own, at.log)).rejects.toThrow("is the worker's own, wants another table")
+    await expect(openOutput('lab; DROP TABLE x', own, at.log)).rejects.toThrow(wanted)
+    await expect(openOutput('lab', own, at.log)).rejects.toThrow('the table lab cannot be used')
   })
   test('is reached by a link too', async () => {
     await using at = await place({})

@@ -3,7 +3,7 @@ import { promisify } from 'node:util'
 import fc from 'fast-check'
 import { type ParsedMail, simpleParser } from 'mailparser'
 import { describe, expect, test } from 'vitest'
-import { deservesMail, type Letter, letterKey } from '../../src/alert/notifier.ts'
+import { deservesMail, type Notification, notificationKey } from '../../src/alert/notifier.ts'
 import { FEATURES } from '../../src/columns.ts'
 import { stringify } from '../../src/io/json.ts'
 import { compose } from '../../src/notify/mail.ts'
@@ -24,7 +24,7 @@ const NOTICE = {
 
 const fraud = (changes: Partial<Prediction> = {}, n = 7) =>
   prediction(n, { prediction: 1, score: 0.987, trans_num: `trans-${n}.`, ...changes })
-const alone = (changes: Partial<Prediction> = {}): Letter => ({ at: AT, frauds: [fraud(changes)] })
+const alone = (changes: Partial<Prediction> = {}): Notification => ({ at: AT, frauds: [fraud(changes)] })
 /** Twelve seconds apart, five a minute, each 1 dollar more. */
 const many = (count: number, changes: Partial<Prediction> = {}): Prediction[] =>
   Array.from({ length: count }, (_, n) => fraud({ ...clock(AT - 600_000 + n * 12_000), ...changes }, n))
@@ -32,8 +32,8 @@ const clock = (event_time: number) => ({
   event_time,
   trans_date_trans_time: new Date(event_time).toISOString().slice(0, 19).replace('T', ' '),
 })
-const mailOf = (letter: Letter) => compose(letter, ADDRESSES)
-const read = async (letter: Letter) => simpleParser((await mailOf(letter)).raw)
+const mailOf = (notification: Notification) => compose(notification, ADDRESSES)
+const read = async (notification: Notification) => simpleParser((await mailOf(notification)).raw)
 const readAlone = (changes: Partial<Prediction> = {}) => read(alone(changes))
 const readMany = (...frauds: Partial<Prediction>[]) =>
   read({ at: AT, frauds: frauds.map((changes, n) => fraud(changes, n)) })
@@ -41,8 +41,8 @@ const htmlOf = (mail: ParsedMail) => String(mail.html)
 const csvOf = (mail: ParsedMail) => mail.attachments[0]!.content.toString()
 const headersOf = (mail: ParsedMail) => mail.headerLines.map(({ key }) => key)
 /** All that a person or a program may see of a mail, decoded and raw. */
-async function everything(letter: Letter): Promise<string> {
-  const mail = await mailOf(letter)
+async function everything(notification: Notification): Promise<string> {
+  const mail = await mailOf(notification)
   const { subject, text, html, headerLines, attachments } = await simpleParser(mail.raw)
   const seen = [mail.id, mail.subject, mail.raw.toString(), subject, text, html, ...headerLines.map(({ line }) => line)]
   for (const { content, filename } of attachments) seen.push(content.toString(), filename)
@@ -90,9 +90,9 @@ describe('the subject', () => {
     expect((await readMany(...frauds.slice(0, 2))).subject).toMatch(/largest \$1,200\.00 at Acme \(misc_net\)$/)
   })
   test('of a notice is the one given', async () => {
-    const letter = { at: AT, frauds: many(3), notice: NOTICE }
-    expect((await read(letter)).subject).toBe(NOTICE.subject)
-    expect((await mailOf(letter)).subject).toBe(NOTICE.subject)
+    const notification = { at: AT, frauds: many(3), notice: NOTICE }
+    expect((await read(notification)).subject).toBe(NOTICE.subject)
+    expect((await mailOf(notification)).subject).toBe(NOTICE.subject)
   })
   test('keeps names in any script', async () => {
     const { subject } = await readAlone({ merchant: 'fraud_Ünsal Gıda 日本 🛒', category: 'épicerie' })
@@ -104,19 +104,21 @@ describe('the subject', () => {
     expect((await readMany({ model: 'simulated' }, {})).subject).toMatch(/^\[simulated\] Fraud alert: 2 payments, /)
   })
   test.for([
-    ['of a single alarm', (changes: Partial<Prediction>): Letter => alone(changes)],
-    ['of a digest', (changes: Partial<Prediction>): Letter => ({ at: AT, frauds: many(2, changes) })],
+    ['of a single alarm', (changes: Partial<Prediction>): Notification => alone(changes)],
+    ['of a digest', (changes: Partial<Prediction>): Notification => ({ at: AT, frauds: many(2, changes) })],
     [
       'of a notice',
-      ({ merchant }: Partial<Prediction>): Letter => ({
+      ({ merchant }: Partial<Prediction>): Notification => ({
         at: AT,
         frauds: [],
         notice: { ...NOTICE, subject: merchant! },
       }),
     ],
-  ] as const)('%s fits into a header line, however long the names are', async ([, letter]) => {
+  ] as const)('%s fits into a header line, however long the names are', async ([, notification]) => {
     for (const sign of ['x', '日', '🛒']) {
-      const { raw, subject } = await mailOf(letter({ merchant: sign.repeat(10_000), category: sign.repeat(3000) }))
+      const { raw, subject } = await mailOf(
+        notification({ merchant: sign.repeat(10_000), category: sign.repeat(3000) }),
+      )
       const lines = raw.toString('latin1').split('\r\n')
       expect(Math.max(...lines.map((line) => line.length))).toBeLessThan(998)
       expect(subject.length).toBeLessThan(300)
@@ -372,8 +374,8 @@ describe('the CSV', () => {
 describe('no card number leaves', () => {
   test.for([60_400_000_001n, 4_000_123_456_789_012n, LONG_CARD])('card %i is nowhere in a mail', async (cc_num) => {
     const digits = String(cc_num)
-    for (const letter of [alone({ cc_num }), { at: AT, frauds: [fraud(), fraud({ cc_num }, 8)] }]) {
-      const seen = (await everything(letter)).replace(/[\s=]+/g, '')
+    for (const notification of [alone({ cc_num }), { at: AT, frauds: [fraud(), fraud({ cc_num }, 8)] }]) {
+      const seen = (await everything(notification)).replace(/[\s=]+/g, '')
       expect(seen).not.toContain(digits)
       expect(seen).not.toContain(digits.slice(0, -1))
       expect(seen).not.toContain(digits.slice(1))
@@ -382,9 +384,9 @@ describe('no card number leaves', () => {
   })
   test('when a text of the row repeats it', async () => {
     const texts = { merchant: `fraud_Card ${LONG_CARD}`, street: `${LONG_CARD} Main Street`, job: `${LONG_CARD}` }
-    const letter = alone({ cc_num: LONG_CARD, ...texts, trans_num: `t${LONG_CARD}`, model: `m${LONG_CARD}` })
-    expect(await everything(letter)).not.toContain(String(LONG_CARD))
-    const mail = await read(letter)
+    const notification = alone({ cc_num: LONG_CARD, ...texts, trans_num: `t${LONG_CARD}`, model: `m${LONG_CARD}` })
+    expect(await everything(notification)).not.toContain(String(LONG_CARD))
+    const mail = await read(notification)
     expect(mail.subject).toContain('Card …4184')
     expect(csvOf(mail)).toContain('…4184 Main Street')
     expect(mail.text).toMatch(/Transaction: +t…4184$/m)
@@ -408,19 +410,19 @@ describe('no card number leaves', () => {
     ['next to another card', `${LONG_CARD}${LONG_CARD}`],
     ['within more digits', `77${LONG_CARD}77`],
   ] as const)('%s', async ([, written]) => {
-    for (const letter of [
+    for (const notification of [
       alone({ cc_num: LONG_CARD, merchant: written, street: written }),
       { at: AT, frauds: [fraud({ merchant: written, street: written }), fraud({ cc_num: LONG_CARD }, 8)] },
     ])
-      expect((await everything(letter)).replace(/[^\p{L}\p{N}]/gu, '')).not.toContain(String(LONG_CARD))
+      expect((await everything(notification)).replace(/[^\p{L}\p{N}]/gu, '')).not.toContain(String(LONG_CARD))
   })
   test('not in part either, where a long text is cut', async () => {
     const merchant = `${'x'.repeat(87)}${LONG_CARD}`
-    for (const letter of [
+    for (const notification of [
       alone({ cc_num: LONG_CARD, merchant }),
       { at: AT, frauds: many(2, { cc_num: LONG_CARD, merchant }) },
     ])
-      expect(await everything(letter)).not.toContain(String(LONG_CARD).slice(0, 8))
+      expect(await everything(notification)).not.toContain(String(LONG_CARD).slice(0, 8))
   })
   test('other digits stay', async () => {
     const trans_num = '2703186189652095a1b70c0e5e6c8d4f'
@@ -458,7 +460,7 @@ describe('values from outside', () => {
     }
   })
   test('whatever they are, the HTML keeps its tags', async () => {
-    const tags = async (letter: Letter) => htmlOf(await read(letter)).match(/<[^>]*>|["']/g)
+    const tags = async (notification: Notification) => htmlOf(await read(notification)).match(/<[^>]*>|["']/g)
     const text = fc
       .oneof(fc.string({ unit: 'grapheme' }), fc.constantFrom('<b>', '"', "'>", '&lt;', '</table>'))
       .map((text) => `a${text}`)
@@ -476,17 +478,17 @@ describe('values from outside', () => {
 })
 
 describe('the HTML', () => {
-  const letters: [string, Letter][] = [
+  const notifications: [string, Notification][] = [
     ['a single alarm', alone()],
     ['a digest', { at: AT, frauds: many(12) }],
     ['a notice', { at: AT, frauds: many(3), notice: NOTICE }],
     ['a notice without payments', { at: AT, frauds: [], notice: NOTICE }],
   ]
-  test.for(letters)('of %s fetches nothing and leads nowhere', async ([, letter]) => {
-    expect(htmlOf(await read(letter))).not.toMatch(/http|src=|href|url\(|@import|<img|<link|<script|<a /i)
+  test.for(notifications)('of %s fetches nothing and leads nowhere', async ([, notification]) => {
+    expect(htmlOf(await read(notification))).not.toMatch(/http|src=|href|url\(|@import|<img|<link|<script|<a /i)
   })
-  test.for(letters)('of %s leaves colours to the program, for dark mode', async ([, letter]) => {
-    const html = htmlOf(await read(letter))
+  test.for(notifications)('of %s leaves colours to the program, for dark mode', async ([, notification]) => {
+    const html = htmlOf(await read(notification))
     expect(html).toContain('<meta name="color-scheme" content="light dark">')
     expect(html).toContain(':root{color-scheme:light dark}')
     expect(html).not.toMatch(/background|bgcolor|[;" {]color:/)
@@ -506,41 +508,41 @@ describe('the headers', () => {
     'x-auto-response-suppress': 'OOF, AutoReply',
   }
   const header = (mail: ParsedMail, name: string) => mail.headerLines.find(({ key }) => key === name)?.line
-  const letters: [string, Letter][] = [
+  const notifications: [string, Notification][] = [
     ['a single alarm', alone()],
     ['a digest', { at: AT, frauds: many(2) }],
     ['a notice', { at: AT, frauds: [], notice: NOTICE }],
   ]
-  test('say which version has decided on the letter', async () => {
+  test('say which version has decided on the notification', async () => {
     expect(header(await read({ ...alone(), by: '1.2.3' }), 'x-mailer')).toBe('X-Mailer: client-predict 1.2.3')
     expect(header(await read(alone()), 'x-mailer')).toBeUndefined() // by one that did not say so, and its repeats neither
   })
-  test.for(letters)('of %s keep automatic replies away and name the list', async ([, letter]) => {
-    const mail = await read(letter)
+  test.for(notifications)('of %s keep automatic replies away and name the list', async ([, notification]) => {
+    const mail = await read(notification)
     for (const [name, value] of Object.entries(HEADERS)) expect(header(mail, name)?.replace(/^.*?: /, '')).toBe(value)
     expect(header(mail, 'list-id')).toBe('List-ID: <fraud-alerts.bank.example>')
   })
-  test('of a letter for operators name them and another list', async () => {
-    const letter = { at: AT, frauds: [], notice: NOTICE, operators: true }
-    const mail = await read(letter)
-    expect((await mailOf(letter)).to).toEqual(['ops@bank.example'])
+  test('of a notification for operators name them and another list', async () => {
+    const notification = { at: AT, frauds: [], notice: NOTICE, operators: true }
+    const mail = await read(notification)
+    expect((await mailOf(notification)).to).toEqual(['ops@bank.example'])
     expect([mail.to].flat()[0]?.text).toBe('ops@bank.example')
     expect(header(mail, 'list-id')).toBe('List-ID: <fraud-operators.bank.example>')
   })
-  test('of a letter in a thread name the first one of it', async () => {
+  test('of a notification in a thread name the first one of it', async () => {
     const first = alone()
     const { messageId, inReplyTo, references } = await read(first)
     expect([inReplyTo, references]).toEqual([undefined, undefined])
-    const second = await read({ at: AT, frauds: many(2), under: letterKey(first) })
+    const second = await read({ at: AT, frauds: many(2), under: notificationKey(first) })
     expect([second.inReplyTo, second.references]).toEqual([messageId, messageId])
     expect(second.messageId).not.toBe(messageId)
   })
-  test('have the Message-ID of the letter, and the time of the payment or of the decision', async () => {
+  test('have the Message-ID of the notification, and the time of the payment or of the decision', async () => {
     const single = alone()
     const digest = { at: AT, frauds: many(2) }
     const notice = { at: AT, frauds: [fraud()], notice: NOTICE }
-    for (const letter of [single, digest, notice])
-      expect((await read(letter)).messageId).toBe(`<${letterKey(letter)}@bank.example>`)
+    for (const notification of [single, digest, notice])
+      expect((await read(notification)).messageId).toBe(`<${notificationKey(notification)}@bank.example>`)
     expect((await read(single)).date?.getTime()).toBe(Math.floor(fraud().event_time / 1000) * 1000)
     expect((await read(digest)).date?.getTime()).toBe(AT)
     expect((await read(notice)).date?.getTime()).toBe(AT)
@@ -577,8 +579,8 @@ describe('the headers', () => {
     expect(header(mail, 'list-id')).toBe(`List-ID: <fraud-alerts.${domain}>`)
   })
   test('are addressed to everybody, and every line ends as the wire wants it', async () => {
-    for (const letter of [alone(), { at: AT, frauds: many(12), notice: NOTICE }]) {
-      const mail = await mailOf(letter)
+    for (const notification of [alone(), { at: AT, frauds: many(12), notice: NOTICE }]) {
+      const mail = await mailOf(notification)
       const { from, to } = await simpleParser(mail.raw)
       expect(from?.text).toBe('"Fraud desk" <fraud@bank.example>')
       expect([to].flat()[0]?.value.map(({ address }) => address)).toEqual([
@@ -591,14 +593,14 @@ describe('the headers', () => {
   })
 })
 
-test('the name for people says when, and differs from letter to letter', async () => {
-  const letters: Letter[] = [
+test('the name for people says when, and differs from notification to notification', async () => {
+  const notifications: Notification[] = [
     alone(),
     { at: AT, frauds: many(2) },
     { at: AT, frauds: many(3) },
     { at: AT, frauds: [], notice: NOTICE },
   ]
-  const ids = await Promise.all(letters.map(async (letter) => (await mailOf(letter)).id))
+  const ids = await Promise.all(notifications.map(async (notification) => (await mailOf(notification)).id))
   expect(ids[0]).toBe('2026-01-02T03:04:12.678Z_trans-7.')
   for (const id of ids.slice(1)) expect(id).toMatch(/^2026-01-02T03:30:00\.000Z_\w+$/)
   expect(new Set(ids).size).toBe(4)
@@ -607,16 +609,16 @@ test('the name for people says when, and differs from letter to letter', async (
 describe('composed again it is the same mail, to the byte', () => {
   const subject = fraud({ cc_num: LONG_CARD, merchant: 'fraud_日本, "x"', amt: 1234.5 })
   const frauds = [...many(5), subject, ...many(5, { merchant: 'Ünsal', amt: 1234.5 })]
-  const letters: [string, Letter][] = [
+  const notifications: [string, Notification][] = [
     ['a single alarm', { at: AT, frauds: [subject] }],
-    ['a digest', { at: AT, frauds, under: letterKey(alone()) }],
+    ['a digest', { at: AT, frauds, under: notificationKey(alone()) }],
     ['a notice', { at: AT, frauds, notice: NOTICE, operators: true }],
   ]
 
-  test.for(letters)('%s in the same process, and the letter is left as it is', async ([, letter]) => {
-    const copy = structuredClone(letter)
-    const { raw } = await mailOf(letter)
-    expect(letter).toEqual(copy)
+  test.for(notifications)('%s in the same process, and the notification is left as it is', async ([, notification]) => {
+    const copy = structuredClone(notification)
+    const { raw } = await mailOf(notification)
+    expect(notification).toEqual(copy)
     expect((await mailOf(copy)).raw).toEqual(raw)
   })
 
@@ -626,23 +628,23 @@ describe('composed again it is the same mail, to the byte', () => {
     try {
       await topics.append({ predictions: [subject] })
       const { records } = await topics.reader('predictions', 'alert').read(1, new AbortController().signal)
-      expect((await mailOf({ at: AT, frauds: records })).raw).toEqual((await mailOf(letters[0]![1])).raw)
+      expect((await mailOf({ at: AT, frauds: records })).raw).toEqual((await mailOf(notifications[0]![1])).raw)
     } finally {
       await topics.close()
     }
   })
 
-  test.for(letters)('%s in another process, in another place and language', async ([, letter]) => {
+  test.for(notifications)('%s in another process, in another place and language', async ([, notification]) => {
     const script = `
       const { compose } = await import('${new URL('../../src/notify/mail.ts', import.meta.url)}')
       const { parse } = await import('${new URL('../../src/io/json.ts', import.meta.url)}')
-      const { letter, addresses } = parse(process.argv[1])
-      process.stdout.write((await compose(letter, addresses)).raw.toString('base64'))`
+      const { notification, addresses } = parse(process.argv[1])
+      process.stdout.write((await compose(notification, addresses)).raw.toString('base64'))`
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      ['--input-type=module', '--eval', script, stringify({ letter, addresses: ADDRESSES })],
+      ['--input-type=module', '--eval', script, stringify({ notification, addresses: ADDRESSES })],
       { env: { ...process.env, TZ: 'Asia/Kolkata', LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' } },
     )
-    expect(Buffer.from(stdout, 'base64')).toEqual((await mailOf(letter)).raw)
+    expect(Buffer.from(stdout, 'base64')).toEqual((await mailOf(notification)).raw)
   })
 })

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { simpleParser } from 'mailparser'
 import { describe, expect, test } from 'vitest'
-import type { Letter } from '../../src/alert/notifier.ts'
+import type { Notification } from '../../src/alert/notifier.ts'
 import { describeLetter } from '../../src/commands/dead-letters.ts'
 import { scrub } from '../../src/io/log.ts'
 import { compose } from '../../src/notify/mail.ts'
@@ -30,14 +30,14 @@ const TEXTS = [
 ] as const
 const never = new AbortController().signal
 
-/** Everything that leaves for a letter, each part decoded: mail, post, log line, and a dead letter's listing. */
-async function outputs(letter: Letter): Promise<Record<string, string>> {
+/** Everything that leaves for a notification, each part decoded: mail, post, log line, and a dead letter's listing. */
+async function outputs(notification: Notification): Promise<Record<string, string>> {
   await using hook = await httpServer((_received, response) => response.end('ok'))
-  const { said } = await webhook({ url: hook.url }).send(letter, never)
+  const { said } = await webhook({ url: hook.url }).send(notification, never)
   const { text: body, request } = hook.received[0]!
-  const { id, subject, raw } = await compose({ ...letter, by: '1.2.3' }, ADDRESSES)
+  const { id, subject, raw } = await compose({ ...notification, by: '1.2.3' }, ADDRESSES)
   const mail = await simpleParser(raw)
-  const [record] = letter.frauds
+  const [record] = notification.frauds
   return {
     headers: mail.headerLines.map(({ line }) => line).join('\n'),
     subject: `${mail.subject}\n${subject}`,
@@ -183,9 +183,9 @@ describe('whatever stands in a row', () => {
       const changes = Object.fromEntries(columns.map((name, i) => [name, odd[(first + i) % odd.length]]))
       const frauds = [prediction(1, { prediction: 1, ...changes } as Partial<Prediction>)]
       if (first % 2) frauds.push(prediction(2))
-      const letter = { at: 0, frauds }
-      const { raw, subject } = await compose(letter, ADDRESSES)
-      expect((await compose(structuredClone(letter), ADDRESSES)).raw.equals(raw)).toBe(true)
+      const notification = { at: 0, frauds }
+      const { raw, subject } = await compose(notification, ADDRESSES)
+      expect((await compose(structuredClone(notification), ADDRESSES)).raw.equals(raw)).toBe(true)
       const mail = await simpleParser(raw)
       expect(mail.headerLines.map(({ key }) => key)).toEqual(plain)
       expect([mail.bcc, mail.cc]).toEqual([undefined, undefined])

@@ -95,12 +95,15 @@ async function world({ frauds = COUNT, to = WHO, ill, remote = false, shown, liv
       const topics = await open()
       const stop = new AbortController()
       const addresses = { from: 'fraud@example.com', to, operators: ['ops@example.com'] }
-      const way = mails(smtp(server, { ...(handOver && { handOver }), ...(finalAnswer && { finalAnswer }) }), addresses)
+      const notifier = mails(
+        smtp(server, { ...(handOver && { handOver }), ...(finalAnswer && { finalAnswer }) }),
+        addresses,
+      )
       let skipped = 0
       const clock = {
         now: () => Date.now() + skipped,
         steady: () => performance.now(),
-        /** looks again soon, in case time was skipped; the topics are given all of the time to note a letter */
+        /** looks again soon, in case time was skipped; the topics are given all of the time to note a notification */
         sleep: (ms: number, signal?: AbortSignal) =>
           new Promise<void>((resolve) => {
             const done = () => {
@@ -114,7 +117,7 @@ async function world({ frauds = COUNT, to = WHO, ill, remote = false, shown, liv
       const reader = topics.reader('predictions', 'alert')
       const ended = alertStage(
         { log, stop: stop.signal },
-        { reader, topics, name: 'alert', way, burst, dailyLimit: 1_000_000, clock },
+        { reader, topics, name: 'alert', notifier, burst, dailyLimit: 1_000_000, clock },
         { firstPause, overlap, afterStop: 50 },
       )
       ended.catch(() => {})
@@ -122,7 +125,7 @@ async function world({ frauds = COUNT, to = WHO, ill, remote = false, shown, liv
       const end = async () => {
         stop.abort(new Error('stopped'))
         await ended.finally(async () => {
-          way.close()
+          notifier.close()
           if (opened) await topics.close()
           opened = false
         })

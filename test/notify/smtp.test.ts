@@ -8,8 +8,8 @@ import type { Delivery } from '../../src/alert/notifier.ts'
 import type { SmtpServer } from '../../src/config/schemas.ts'
 import { SendFailure } from '../../src/io/errors.ts'
 import { compose, type Mail } from '../../src/notify/mail.ts'
-import { type Channel, knock, outbox, smtp } from '../../src/notify/smtp.ts'
-import type { Health } from '../../src/run/loop.ts'
+import { checkLogin, mailFolder, smtp, type Transport } from '../../src/notify/smtp.ts'
+import type { StageStatus } from '../../src/run/loop.ts'
 import { freePort, listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
 import { type Asked, drip, hang, hangUp, type Reply, reset, scriptedSmtp } from './smtp-server.ts'
 
@@ -29,7 +29,7 @@ const failure = async (sent: Promise<Delivery>) => {
   return error
 }
 /** A channel that is closed in the end. */
-const channel = (server: SmtpServer, options: Parameters<typeof smtp>[1] = {}): Channel & Disposable => {
+const channel = (server: SmtpServer, options: Parameters<typeof smtp>[1] = {}): Transport & Disposable => {
   const opened = smtp(server, options)
   return { ...opened, [Symbol.dispose]: () => opened.close() }
 }
@@ -496,9 +496,9 @@ describe('before the first fraud', () => {
         return verb === 'AUTH' && login ? login : undefined
       })
       const stop = new AbortController()
-      const health: Health = {}
+      const health: StageStatus = {}
       const server = { ...fake.server, user: 'desk', pass: 'sesame' }
-      const knocking = knock({ log, stop: stop.signal, health }, server, 60_000)
+      const knocking = checkLogin({ log, stop: stop.signal, health }, server, 60_000)
       await waitFor('a try', () => lines.length > 0)
       expect(lines[0]!.msg).toMatch(
         /^the mail server .*; alarms are tried all the same, and so is the login; retrying in /,
@@ -520,9 +520,9 @@ describe('before the first fraud', () => {
   test('a mail server that is not there yet is found within seconds', async () => {
     const { log, lines } = listeningLog()
     const port = await freePort()
-    const health: Health = {}
+    const health: StageStatus = {}
     const server = { host: '127.0.0.1', port, secure: false, loopback: true }
-    const knocking = knock({ log, stop: new AbortController().signal, health }, server)
+    const knocking = checkLogin({ log, stop: new AbortController().signal, health }, server)
     await waitFor('three tries', () => lines.length === 3)
     expect(health.failing?.reason).toMatch(/^cannot reach the mail server: .*ECONNREFUSED/)
     const later = createServer((socket) => {
@@ -539,7 +539,7 @@ describe('before the first fraud', () => {
 describe('the outbox', () => {
   test('holds each mail as a file, named by when and which', async () => {
     await using dir = await tempDir()
-    const folder = outbox(dir.file('deep/outbox'))
+    const folder = mailFolder(dir.file('deep/outbox'))
     const mail = await alarm(1)
     const name = dir.file('deep/outbox/2026-01-02T03_04_06.678Z_trans-1.eml')
     expect((await folder.send(mail, never)).said).toBe(`written to ${name}`)
@@ -552,7 +552,7 @@ describe('the outbox', () => {
     await using dir = await tempDir()
     const mail: Mail = { ...(await alarm(1)), id: 'large', raw: Buffer.alloc(48 * 1024 * 1024) }
     let [written, looks] = [false, 0]
-    const sent = outbox(dir.path)
+    const sent = mailFolder(dir.path)
       .send(mail, never)
       .finally(() => {
         written = true
@@ -575,17 +575,17 @@ describe('the outbox', () => {
       { at: 0, frauds: [prediction(1, { trans_num: '../../etc/pass\0wd' })] },
       { from: 'a@b', to: ['c@d'], operators: [] },
     )
-    await outbox(dir.file('out')).send(mail, never)
+    await mailFolder(dir.file('out')).send(mail, never)
     expect(await readdir(dir.path)).toEqual(['out'])
     expect(await readdir(dir.file('out'))).toEqual(['2026-01-02T03_04_06.678Z_.._.._etc_pass_wd.eml'])
   })
   test('that cannot be written blocks the way, and names the file', async () => {
     await using dir = await tempDir()
     await writeFile(dir.file('outbox'), 'in the way')
-    const { scope, delivered, message } = await failure(outbox(dir.file('outbox')).send(await alarm(1), never))
+    const { scope, delivered, message } = await failure(mailFolder(dir.file('outbox')).send(await alarm(1), never))
     expect({ scope, delivered }).toEqual({ scope: 'channel', delivered: 'no' })
     expect(message).toMatch(/^cannot write .*\.eml: /)
     await mkdir(dir.file('out/2026-01-02T03_04_06.678Z_trans-1.eml/x'), { recursive: true })
-    await failure(outbox(dir.file('out')).send(await alarm(1), never))
+    await failure(mailFolder(dir.file('out')).send(await alarm(1), never))
   })
 })

@@ -4,7 +4,7 @@ import type { IncomingHttpHeaders, ServerResponse } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import { expect, test, vi } from 'vitest'
-import { type Letter, letterKey } from '../../src/alert/notifier.ts'
+import { type Notification, notificationKey } from '../../src/alert/notifier.ts'
 import { SendFailure } from '../../src/io/errors.ts'
 import { webhook } from '../../src/notify/webhook.ts'
 import type { Prediction } from '../../src/transaction.ts'
@@ -16,7 +16,10 @@ const never = new AbortController().signal
 
 const fraud = (n = 7, changes: Partial<Prediction> = {}) =>
   prediction(n, { prediction: 1, score: 0.987, cc_num: LONG_CARD, ...changes })
-const letter = (frauds: readonly Prediction[] = [fraud()], changes: Partial<Letter> = {}): Letter => ({
+const notification = (
+  frauds: readonly Prediction[] = [fraud()],
+  changes: Partial<Notification> = {},
+): Notification => ({
   at: AT,
   frauds,
   ...changes,
@@ -35,12 +38,12 @@ async function hook(answering: Answering = {}, options: { secret?: string; deadl
     response.end(answering.text ?? 'ok')
   })
   const url = new URL(PATH, server.url)
-  const way = webhook({ url, ...options })
+  const notifier = webhook({ url, ...options })
   return {
     ...server,
     host: server.url.host,
-    send: (sent: Letter = letter(), signal = never) => way.send(sent, signal),
-    close: way.close,
+    send: (sent: Notification = notification(), signal = never) => notifier.send(sent, signal),
+    close: notifier.close,
   }
 }
 
@@ -51,8 +54,8 @@ type Body = {
   frauds: Record<string, unknown>[]
   [field: string]: unknown
 }
-/** What a letter looks like at the other side. */
-async function posted(sent: Letter): Promise<Body & { raw: string; headers: IncomingHttpHeaders }> {
+/** What a notification looks like at the other side. */
+async function posted(sent: Notification): Promise<Body & { raw: string; headers: IncomingHttpHeaders }> {
   await using h = await hook()
   await h.send(sent)
   const { text: raw, request } = h.received[0]!
@@ -75,7 +78,7 @@ const meaningOf = ({ scope, delivered, retryAfter }: SendFailure) => ({ scope, d
 const BLOCKED = { scope: 'channel', delivered: 'no', retryAfter: 0 }
 const UNKNOWN = { scope: 'either', delivered: 'maybe', retryAfter: 0 }
 
-test('posts a letter as JSON to the whole URL, and says to which host', async () => {
+test('posts a notification as JSON to the whole URL, and says to which host', async () => {
   await using h = await hook()
   expect((await h.send()).said).toMatch(new RegExp(`^posted to ${h.host}: Fraud alert: \\$`))
   const [{ request, text }, ...more] = h.received as [(typeof h.received)[0]]
@@ -96,7 +99,7 @@ test.for([200, 201, 202, 204])('takes %d for taken over', async (status) => {
 })
 
 test('says all of a single alarm: for Slack, for Discord and for machines', async () => {
-  const { headers: _, raw: __, ...body } = await posted(letter())
+  const { headers: _, raw: __, ...body } = await posted(notification())
   expect(body).toEqual({
     text:
       'Fraud alert: $17.00 at Kutch, Hermiston and Farrell (gas_transport)\n' +
@@ -109,7 +112,7 @@ test('says all of a single alarm: for Slack, for Discord and for machines', asyn
       'Fraud alert\\: $17.00 at Kutch, Hermiston and Farrell \\(gas\\_transport\\)\n' +
       '2026-01-02 03:04:12 UTC · $17.00 at Kutch, Hermiston and Farrell \\(gas\\_transport\\) · card ends in 4184 · score 98.7 % · trans-7',
     allowed_mentions: { parse: [] },
-    id: letterKey(letter()),
+    id: notificationKey(notification()),
     at: '2026-01-02T03:04:13.578Z',
     kind: 'alarm',
     subject: 'Fraud alert: $17.00 at Kutch, Hermiston and Farrell (gas_transport)',
@@ -130,7 +133,7 @@ test('says all of a single alarm: for Slack, for Discord and for machines', asyn
 })
 
 test('says what several frauds come to, a line for each', async () => {
-  const { text, kind, subject, frauds } = await posted(letter(many(3, { amt: 1234.5 })))
+  const { text, kind, subject, frauds } = await posted(notification(many(3, { amt: 1234.5 })))
   expect(kind).toBe('digest')
   expect(subject).toBe('3 fraud alerts, $3,703.50 in all')
   expect(text.split('\n').map((line) => line.slice(0, 40))).toEqual([
@@ -142,24 +145,28 @@ test('says what several frauds come to, a line for each', async () => {
   expect(frauds.map(({ trans_num }) => trans_num)).toEqual(['trans-0', 'trans-1', 'trans-2'])
 })
 
-test('says a notice before the frauds in the letter, or instead of any', async () => {
+test('says a notice before the frauds in the notification, or instead of any', async () => {
   const notice = { subject: 'The model looks broken', lines: ['187 of the last 200', 'are flagged'] }
-  const alone = await posted(letter([], { notice }))
+  const alone = await posted(notification([], { notice }))
   expect(alone).toMatchObject({ kind: 'notice', subject: notice.subject, frauds: [] })
   expect(alone.text).toBe('The model looks broken\n187 of the last 200\nare flagged')
-  const both = await posted(letter([fraud()], { notice }))
+  const both = await posted(notification([fraud()], { notice }))
   expect(both.kind).toBe('notice')
   expect(both.text.split('\n')).toHaveLength(4)
   expect(both.text.startsWith(alone.text)).toBe(true)
 })
 
 test('marks what is simulated', async () => {
-  expect((await posted(letter([fraud(7, { model: 'simulated' })]))).subject).toMatch(/^\[simulated\] Fraud alert: /)
-  expect((await posted(letter([...many(2), fraud(9, { model: 'simulated' })]))).subject).toMatch(/^\[simulated\] 3 /)
+  expect((await posted(notification([fraud(7, { model: 'simulated' })]))).subject).toMatch(
+    /^\[simulated\] Fraud alert: /,
+  )
+  expect((await posted(notification([...many(2), fraud(9, { model: 'simulated' })]))).subject).toMatch(
+    /^\[simulated\] 3 /,
+  )
 })
 
 test('goes without what the producer and the model left out', async () => {
-  const { text, frauds } = await posted(letter([fraud(7, NOTHING)]))
+  const { text, frauds } = await posted(notification([fraud(7, NOTHING)]))
   expect(text.split('\n')[1]).toBe(
     '2026-01-02 03:04:12 UTC · $17.00 at unknown merchant (unknown category) · card ends in 4184 · trans-7',
   )
@@ -167,7 +174,7 @@ test('goes without what the producer and the model left out', async () => {
 })
 
 test('is the same to the byte when it is sent again, later, by another process', async () => {
-  const sent = letter(many(30))
+  const sent = notification(many(30))
   const first = await posted(sent)
   await sleep(20)
   const second = await posted(structuredClone(sent))
@@ -176,28 +183,30 @@ test('is the same to the byte when it is sent again, later, by another process',
 })
 
 test('a single alarm that was refused and is decided anew is the same to the byte', async () => {
-  const first = await posted(letter())
-  const second = await posted(letter([fraud()], { at: AT + 600_000, under: letterKey(letter(many(2))) }))
+  const first = await posted(notification())
+  const second = await posted(
+    notification([fraud()], { at: AT + 600_000, under: notificationKey(notification(many(2))) }),
+  )
   expect(second.raw).toBe(first.raw)
   expect(second.headers['idempotency-key']).toBe(first.headers['idempotency-key'])
 })
 
-test.for<[what: string, changed: Letter]>([
-  ['another time', letter(many(2), { at: AT + 1 })],
-  ['one fraud more', letter(many(3))],
-  ['another order', letter(many(2).toReversed())],
-  ['another amount', letter([fraud(0, { amt: 1 }), fraud(1)])],
-  ['another model', letter(many(2, { model: 'rf/8' }))],
-  ['a notice', letter(many(2), { notice: { subject: 's', lines: ['a'] } })],
+test.for<[what: string, changed: Notification]>([
+  ['another time', notification(many(2), { at: AT + 1 })],
+  ['one fraud more', notification(many(3))],
+  ['another order', notification(many(2).toReversed())],
+  ['another amount', notification([fraud(0, { amt: 1 }), fraud(1)])],
+  ['another model', notification(many(2, { model: 'rf/8' }))],
+  ['a notice', notification(many(2), { notice: { subject: 's', lines: ['a'] } })],
 ])('%s is another key', async ([, changed]) => {
-  const [{ raw, headers }, other] = [await posted(letter(many(2))), await posted(changed)]
+  const [{ raw, headers }, other] = [await posted(notification(many(2))), await posted(changed)]
   expect(other.raw).not.toBe(raw)
   expect(other.headers['idempotency-key']).not.toBe(headers['idempotency-key'])
 })
 
 test('signs the bytes of the body', async () => {
   await using h = await hook({}, { secret: 'Schlüssel' })
-  await h.send(letter([fraud(7, { merchant: 'fraud_Süß & 日本 🥨' })]))
+  await h.send(notification([fraud(7, { merchant: 'fraud_Süß & 日本 🥨' })]))
   const { request, text } = h.received[0]!
   expect(text).toContain('Süß')
   const expected = createHmac('sha256', 'Schlüssel').update(Buffer.from(text, 'utf8')).digest('hex')
@@ -213,7 +222,7 @@ test.for<[what: string, merchant: string]>([
   ['characters that are doubled', `fraud_${'*_'.repeat(300)}`],
   ['very long ones', `fraud_${'x'.repeat(100_000)}`],
 ])('is cut to 2,000 characters and says how many frauds are missing: %s', async ([, merchant]) => {
-  const { content, text, frauds } = await posted(letter(many(60, { merchant, category: merchant })))
+  const { content, text, frauds } = await posted(notification(many(60, { merchant, category: merchant })))
   const lines = content.split('\n')
   expect(points(content)).toBeLessThanOrEqual(2000)
   expect(lines.length).toBeGreaterThan(2)
@@ -226,29 +235,29 @@ test.for<[what: string, merchant: string]>([
 })
 
 test('shows all lines when they fit, with nothing more', async () => {
-  const { content } = await posted(letter(many(5)))
+  const { content } = await posted(notification(many(5)))
   expect(content.split('\n')).toHaveLength(6)
   expect(content).not.toContain('more')
 })
 
 test('cuts a notice, too', async () => {
   const notice = { subject: 's'.repeat(5000), lines: ['l'.repeat(5000), ...Array(300).fill('a line')] }
-  const { content, subject } = await posted(letter([], { notice }))
+  const { content, subject } = await posted(notification([], { notice }))
   expect(points(content)).toBeLessThanOrEqual(2000)
   expect(points(subject)).toBe(200)
   expect(content.split('\n')[1]).toBe(`${'l'.repeat(499)}…`)
   expect(content).toMatch(/… and \d+ more$/)
-  const doubled = await posted(letter([], { notice: { subject: '*'.repeat(200), lines: Array(1000).fill('*') } }))
+  const doubled = await posted(notification([], { notice: { subject: '*'.repeat(200), lines: Array(1000).fill('*') } }))
   expect(points(doubled.content)).toBeLessThanOrEqual(2000)
 })
 
 test('cuts between characters', async () => {
-  const { frauds } = await posted(letter([fraud(7, { merchant: `fraud_x${'🥨'.repeat(300)}` })]))
+  const { frauds } = await posted(notification([fraud(7, { merchant: `fraud_x${'🥨'.repeat(300)}` })]))
   expect(frauds[0]!.merchant).toBe(`x${'🥨'.repeat(198)}…`)
 })
 
 test('names at most 2,000 frauds, of sizes that stay bounded', async () => {
-  const { frauds, subject, raw } = await posted(letter(many(2001, { merchant: 'x'.repeat(10_000) })))
+  const { frauds, subject, raw } = await posted(notification(many(2001, { merchant: 'x'.repeat(10_000) })))
   expect(frauds).toHaveLength(2000)
   expect(subject).toMatch(/^2001 fraud alerts/)
   expect(raw.length).toBeLessThan(2_000_000)
@@ -265,18 +274,18 @@ test.for([
   const text = `fraud_Pay ${number} now`
   const notice = { subject: `about ${CARD}`, lines: [`see ${CARD.replace(/(.{4})(?=.)/g, '$1 ')}`] }
   const frauds = [fraud(1, { merchant: text, category: text, model: text, trans_num: text, first: text, street: text })]
-  for (const sent of [letter(frauds), letter(frauds, { notice }), letter([...frauds, ...many(2)])]) {
+  for (const sent of [notification(frauds), notification(frauds, { notice }), notification([...frauds, ...many(2)])]) {
     const { raw } = await posted(sent)
     expect(raw.replace(/[^\da-z]/gi, '').replaceAll('u200b', '')).not.toContain(CARD)
     expect(raw).toContain('4184')
   }
-  const { frauds: shown } = await posted(letter(frauds))
+  const { frauds: shown } = await posted(notification(frauds))
   expect(shown[0]).toMatchObject({ trans_num: 'fraud_Pay …4184 now', model: 'fraud_Pay …4184 now' })
 })
 
 test("another card's number is no more shown than one's own", async () => {
   const { raw, frauds } = await posted(
-    letter([
+    notification([
       fraud(7, {
         merchant: 'M 4000123412341234',
         category: 'C 4000 1234 1234 1234',
@@ -290,13 +299,13 @@ test("another card's number is no more shown than one's own", async () => {
 })
 
 test('names no card holder', async () => {
-  const { raw } = await posted(letter(many(3)))
+  const { raw } = await posted(notification(many(3)))
   expect(raw).not.toMatch(/Ada|O'Neil|Main Street|Springfield|62701|1980-02-29|Engineer/)
 })
 
 test('a merchant can call nobody', async () => {
   const merchant = 'fraud_@everyone <!channel> <@U024BE7LR> @here <@&123> <#C1|general> & co'
-  const { text, content, allowed_mentions } = await posted(letter([fraud(7, { merchant })]))
+  const { text, content, allowed_mentions } = await posted(notification([fraud(7, { merchant })]))
   expect(text).not.toMatch(/[<>]|@\w|&(?!amp;|lt;|gt;)/)
   expect(text).toContain('&lt;!channel&gt; &lt;@\u200bU024BE7LR&gt;')
   expect(text).toContain('&lt;#C1|general&gt; &amp; co')
@@ -307,7 +316,7 @@ test('a merchant can call nobody', async () => {
 test('a merchant cannot write Markdown, links, or lines of its own', async () => {
   const merchant =
     'fraud_*a* _b_ ~~c~~ `d` ||e|| [bank](https://evil.example) :white_check_mark: \\* \n# All clear\r\n> x\u2028y \u202egnp \u0000'
-  const { text, content, mrkdwn, parse } = await posted(letter([fraud(7, { merchant })]))
+  const { text, content, mrkdwn, parse } = await posted(notification([fraud(7, { merchant })]))
   expect([mrkdwn, parse]).toEqual([false, 'none'])
   expect(text.split('\n')).toHaveLength(2)
   // biome-ignore lint/suspicious/noControlCharactersInRegex: this is what must not be there
@@ -319,7 +328,7 @@ test('a merchant cannot write Markdown, links, or lines of its own', async () =>
 })
 
 test('a lone half of a character does not spoil the JSON', async () => {
-  const { raw, frauds } = await posted(letter([fraud(7, { merchant: 'fraud_a\ud83e' })]))
+  const { raw, frauds } = await posted(notification([fraud(7, { merchant: 'fraud_a\ud83e' })]))
   expect(raw).not.toContain('\\ud83e')
   expect(frauds[0]!.merchant).toBe('a\ufffd')
 })
@@ -328,11 +337,11 @@ test.for<[what: string, answer: Answer, message: string, meaning: Partial<typeof
   [
     '400',
     { status: 400, text: 'invalid_payload' },
-    'answered 400 (invalid_payload): it does not take this letter',
+    'answered 400 (invalid_payload): it does not take this notification',
     { scope: 'message' },
   ],
-  ['413', { status: 413 }, 'answered 413: it does not take this letter', { scope: 'message' }],
-  ['422', { status: 422 }, 'answered 422: it does not take this letter', { scope: 'message' }],
+  ['413', { status: 413 }, 'answered 413: it does not take this notification', { scope: 'message' }],
+  ['422', { status: 422 }, 'answered 422: it does not take this notification', { scope: 'message' }],
   [
     '401',
     { status: 401 },
@@ -442,7 +451,7 @@ test.for<[what: string, answering: (response: ServerResponse) => unknown]>([
 
 test('cannot have arrived where nobody listens', async () => {
   const url = new URL(PATH, `http://127.0.0.1:${await freePort()}`)
-  const error = await failure(webhook({ url }).send(letter(), never))
+  const error = await failure(webhook({ url }).send(notification(), never))
   expect(error.message).toBe(`cannot reach ${url.host}: connect ECONNREFUSED ${url.host}`)
   expect(meaningOf(error)).toEqual(BLOCKED)
 })
@@ -464,14 +473,14 @@ test('cannot have arrived where nobody listens at any of several addresses', asy
     ),
   )
   const url = new URL(PATH, `http://several.test:${await freePort()}`)
-  const error = await failure(webhook({ url }).send(letter(), never))
+  const error = await failure(webhook({ url }).send(notification(), never))
   expect(error.message).toMatch(/^cannot reach several\.test:\d+: connect ECONNREFUSED /)
   expect(meaningOf(error)).toEqual(BLOCKED)
 })
 
 test('cannot have arrived where the host has no address', async () => {
   using _ = nameServer((found) => found(new Error('getaddrinfo ENOTFOUND nowhere.test')))
-  const error = await failure(webhook({ url: new URL(PATH, 'http://nowhere.test') }).send(letter(), never))
+  const error = await failure(webhook({ url: new URL(PATH, 'http://nowhere.test') }).send(notification(), never))
   expect(error.message).toBe('cannot reach nowhere.test: getaddrinfo ENOTFOUND nowhere.test')
   expect(meaningOf(error)).toEqual(BLOCKED)
 })
@@ -479,7 +488,7 @@ test('cannot have arrived where the host has no address', async () => {
 test('cannot have arrived where TLS fails', async () => {
   await using h = await hook()
   const url = new URL(PATH, h.url.href.replace('http:', 'https:'))
-  const error = await failure(webhook({ url }).send(letter(), never))
+  const error = await failure(webhook({ url }).send(notification(), never))
   expect(error.message).toMatch(/^cannot reach 127\.0\.0\.1:\d+: ./)
   expect(meaningOf(error)).toEqual(BLOCKED)
 })
@@ -488,7 +497,7 @@ test('an aborted signal cuts it short', async () => {
   const stop = new AbortController()
   await using h = await hook(() => stop.abort(new Error('stopped')))
   const began = performance.now()
-  const error = await failure(h.send(letter(), stop.signal))
+  const error = await failure(h.send(notification(), stop.signal))
   expect(performance.now() - began).toBeLessThan(2000)
   expect(error.message).toBe(`stopped while it was posted to ${h.host}`)
   expect(meaningOf(error)).toEqual({ scope: 'either', delivered: 'maybe', retryAfter: 0 })
@@ -496,7 +505,7 @@ test('an aborted signal cuts it short', async () => {
 
 test('posts nothing once the signal is aborted', async () => {
   await using h = await hook()
-  const error = await failure(h.send(letter(), AbortSignal.abort()))
+  const error = await failure(h.send(notification(), AbortSignal.abort()))
   expect(error.message).toBe(`stopped before it was posted to ${h.host}`)
   expect(error.delivered).toBe('no')
   expect(h.received).toEqual([])
@@ -507,15 +516,15 @@ test('a password in the URL is used and not shown', async () => {
   const url = new URL(PATH, h.url)
   url.username = 'user'
   url.password = 'hush'
-  const error = await failure(webhook({ url }).send(letter(), never))
+  const error = await failure(webhook({ url }).send(notification(), never))
   expect(error.message).toContain(`${h.host} answered 404`)
   expect(h.received[0]!.request.headers.authorization).toBe(`Basic ${btoa('user:hush')}`)
 })
 
-test('several letters at once do not disturb each other', async () => {
+test('several notifications at once do not disturb each other', async () => {
   await using h = await hook()
-  const letters = many(20).map((one) => letter([one]))
-  await Promise.all(letters.map((one) => h.send(one)))
+  const notifications = many(20).map((one) => notification([one]))
+  await Promise.all(notifications.map((one) => h.send(one)))
   const ids = h.received.map(({ text }) => (JSON.parse(text) as Body).id)
-  expect(ids.sort()).toEqual(letters.map(letterKey).sort())
+  expect(ids.sort()).toEqual(notifications.map(notificationKey).sort())
 })

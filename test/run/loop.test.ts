@@ -5,14 +5,14 @@ import { seconds } from '../../src/io/text.ts'
 import {
   backoff,
   consume,
-  eventually,
-  failed,
-  forever,
-  grace,
-  type Health,
-  insist,
+  drainTimeout,
   orAborted,
-  together,
+  reportFailure,
+  retry,
+  retryUntilReady,
+  runLoop,
+  type StageStatus,
+  supervise,
 } from '../../src/run/loop.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
@@ -124,7 +124,7 @@ describe('forever', () => {
     const { stage: given, stop, warnings } = stage()
     const step = failing(1)
     const begun = performance.now()
-    await forever(
+    await runLoop(
       given,
       async () => {
         await step()
@@ -139,7 +139,7 @@ describe('forever', () => {
   test('repeats its step until stopped', async () => {
     const { stage: given, stop, lines } = stage()
     let steps = 0
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       if (++steps === 5) stop()
       if (steps > 100) throw bug()
     })
@@ -151,16 +151,16 @@ describe('forever', () => {
     const { stage: given, stop } = stage()
     stop()
     const step = failing(0)
-    await forever(given, step)
+    await runLoop(given, step)
     expect(step.calls).toEqual([])
   })
 
   test('tells since when it has failed, and why at last, until it works', async () => {
     const { stage: given, stop } = stage()
-    const health: Health = {}
+    const health: StageStatus = {}
     const seen: unknown[] = []
     const before = Date.now()
-    await forever({ ...given, health }, async () => {
+    await runLoop({ ...given, health }, async () => {
       seen.push(health.failing)
       if (seen.length < 3) throw new Error(`down ${seen.length}`)
       if (seen.length === 4) stop()
@@ -177,10 +177,10 @@ describe('forever', () => {
   test('keeps its last failure in mind, says since when it works again, and tells of each failure that is tried again', async () => {
     const { stage: given, stop } = stage()
     const told: unknown[] = []
-    const health: Health = { since: 1, retrying: (error) => void told.push(reason(error)) }
+    const health: StageStatus = { since: 1, retrying: (error) => void told.push(reason(error)) }
     const before = Date.now()
-    const states: Health[] = []
-    await forever({ ...given, health }, async () => {
+    const states: StageStatus[] = []
+    await runLoop({ ...given, health }, async () => {
       states.push({ ...health })
       if (states.length === 2 || states.length === 3) throw new Error(`down ${states.length}`)
       if (states.length === 5) stop()
@@ -197,7 +197,7 @@ describe('forever', () => {
     vi.spyOn(performance, 'now').mockImplementation(() => now)
     onTestFinished(() => void vi.restoreAllMocks())
     let [now, steps] = [0, 0]
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       if (++steps === 5) return stop()
       if (steps === 4) now += 60_001
       throw new Error('down')
@@ -214,7 +214,7 @@ describe('forever', () => {
   test('says a failure in full once, what happens next with it, and when it works again', async () => {
     const { stage: given, stop, lines } = stage()
     const step = failing(2)
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       await step()
       if (step.calls.length === 4) stop()
     })
@@ -234,7 +234,7 @@ describe('forever', () => {
     vi.spyOn(Date, 'now').mockImplementation(() => now)
     vi.spyOn(Math, 'random').mockReturnValue(0)
     onTestFinished(() => void vi.restoreAllMocks())
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       now += 20_000
       if (++steps === 6) return stop()
       throw steps === 3 ? new Error('other') : down()
@@ -249,7 +249,7 @@ describe('forever', () => {
   test('counts failures in a row only', async () => {
     const { stage: given, stop, warnings, failures, lines } = stage()
     let n = 0
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       if (++n === 6) stop()
       if (n % 2 === 1) throw down()
     })
@@ -263,7 +263,7 @@ describe('forever', () => {
   test('waits at least as long as the outage says', async () => {
     const { stage: given, stop, warnings } = stage()
     const step = failing(1, () => new Outage('the model answered 503', { wait: 600 }))
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       await step()
       stop()
     })
@@ -273,7 +273,7 @@ describe('forever', () => {
 
   test('ends at once when stopped in a pause', async () => {
     const { stage: given, stop, warnings } = stage()
-    const ended = forever(given, async () => {
+    const ended = runLoop(given, async () => {
       throw new Outage('the model answered 429', { wait: 3_600_000 })
     })
     await waitFor('the pause', () => warnings().length)
@@ -285,7 +285,7 @@ describe('forever', () => {
 
   test('says nothing of a step that the stop has cut off', async () => {
     const { stage: given, stop, lines } = stage()
-    await forever(given, async () => {
+    await runLoop(given, async () => {
       stop()
       given.stop.throwIfAborted()
     })
@@ -295,7 +295,7 @@ describe('forever', () => {
   test('throws a bug instead of trying again', async () => {
     const { stage: given, lines } = stage()
     const step = failing(9, bug)
-    await expect(forever(given, step)).rejects.toThrow(TypeError)
+    await expect(runLoop(given, step)).rejects.toThrow(TypeError)
     expect(step.calls).toHaveLength(1)
     expect(lines).toEqual([])
   })
@@ -305,7 +305,7 @@ describe('eventually', () => {
   test('tries until it works, says so, and resolves with what it got', async () => {
     const { stage: given, lines } = stage()
     const action = failing(2)
-    expect(await eventually(given, () => action().then(() => 'opened'))).toBe('opened')
+    expect(await retryUntilReady(given, () => action().then(() => 'opened'))).toBe('opened')
     expect(action.calls).toHaveLength(3)
     expect(lines.map(({ msg }) => msg.replace(/[\d.]+ s$/, ''))).toEqual([
       'cannot reach the model: connect ECONNREFUSED; retrying in ',
@@ -316,7 +316,7 @@ describe('eventually', () => {
 
   test('resolves with nothing when it is stopped meanwhile', async () => {
     const { stage: given, stop, warnings } = stage()
-    const opening = eventually(given, failing(99))
+    const opening = retryUntilReady(given, failing(99))
     await waitFor('the pause', () => warnings().length)
     stop()
     await settledWithin(1000, opening)
@@ -326,8 +326,8 @@ describe('eventually', () => {
   test('throws at once what trying again cannot heal', async () => {
     const { stage: given, warnings } = stage()
     const action = failing(9)
-    await expect(eventually(given, action, (error) => error instanceof Error)).rejects.toThrow('model')
-    await expect(eventually(given, failing(9, bug))).rejects.toThrow(TypeError)
+    await expect(retryUntilReady(given, action, (error) => error instanceof Error)).rejects.toThrow('model')
+    await expect(retryUntilReady(given, failing(9, bug))).rejects.toThrow(TypeError)
     expect(action.calls).toHaveLength(1)
     expect(warnings()).toEqual([])
   })
@@ -337,7 +337,7 @@ describe('insist', () => {
   test('tries until it is done, and says so', async () => {
     const { stage: given, failures } = stage()
     const action = failing(2)
-    await insist(given, action)
+    await retry(given, action)
     expect(action.calls).toHaveLength(3)
     expect(failures()).toHaveLength(2)
     expect(failures()[1]).toMatch(/^cannot reach the model: connect ECONNREFUSED; retrying in 0\.[2-5] s$/)
@@ -345,11 +345,11 @@ describe('insist', () => {
 
   test('fails while it tries, and works when it is done; what failed before it goes on to', async () => {
     const { stage: given } = stage()
-    const health: Health = {}
-    await insist({ ...given, health }, failing(1))
+    const health: StageStatus = {}
+    await retry({ ...given, health }, failing(1))
     expect(health).toMatchObject({ failing: undefined, last: { reason: expect.stringContaining('cannot reach') } })
-    failed(health, new Error('something else'))
-    await insist({ ...given, health }, failing(0))
+    reportFailure(health, new Error('something else'))
+    await retry({ ...given, health }, failing(0))
     expect(health.failing?.reason).toBe('something else')
   })
 
@@ -357,7 +357,7 @@ describe('insist', () => {
     const { stage: given, stop, lines } = stage()
     stop()
     const action = failing(0)
-    await insist(given, action)
+    await retry(given, action)
     expect(action.calls).toHaveLength(1)
     expect(lines).toEqual([])
   })
@@ -365,7 +365,7 @@ describe('insist', () => {
   test('gives up when it fails and is stopped, and says that', async () => {
     const { stage: given, stop, lines } = stage()
     stop()
-    await expect(insist(given, failing(9))).rejects.toThrow('cannot reach the model')
+    await expect(retry(given, failing(9))).rejects.toThrow('cannot reach the model')
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
       ['error', 'cannot reach the model: connect ECONNREFUSED; gave up, as the worker is stopping'],
     ])
@@ -374,7 +374,7 @@ describe('insist', () => {
   test('is stopped in a pause: tries one last time at once', async () => {
     const { stage: given, stop, warnings } = stage()
     const action = failing(1, () => new Outage('the disk is full', { wait: 3_600_000 }))
-    const done = insist(given, action)
+    const done = retry(given, action)
     await waitFor('the pause', () => warnings().length)
     stop()
     await settledWithin(1000, done)
@@ -384,7 +384,7 @@ describe('insist', () => {
   test.for([bug, () => new TakenOver('alert')])('throws a bug, or a turn that is over, at once: %s', async (error) => {
     const { stage: given } = stage()
     const action = failing(9, error)
-    await expect(insist(given, action)).rejects.toThrow(error() as Error)
+    await expect(retry(given, action)).rejects.toThrow(error() as Error)
     expect(action.calls).toHaveLength(1)
   })
 })
@@ -438,7 +438,7 @@ describe('consume', () => {
 
   test('tells that its work fails, until it is done', async () => {
     await using world = await consuming()
-    const health: Health = {}
+    const health: StageStatus = {}
     const seen: (string | undefined)[] = []
     await consume(
       { ...world.stage, health },
@@ -474,7 +474,7 @@ describe('consume', () => {
 
   test('that can read again says so, though the work still fails; the stop is no failure', async () => {
     await using world = await consuming()
-    const health: Health = {}
+    const health: StageStatus = {}
     let reads = 0
     const flaky: typeof world.reader.read = async (limit, signal) => {
       if (++reads === 1) throw new Error('the topics are away')
@@ -575,7 +575,7 @@ describe('together', () => {
 
   test('resolves when all loops have ended', async () => {
     const ended: number[] = []
-    await together(never, [
+    await supervise(never, [
       async () => void ended.push(1),
       async () => {
         await new Promise(setImmediate)
@@ -587,7 +587,7 @@ describe('together', () => {
 
   test('stops all loops when it is stopped', async () => {
     const stopping = new AbortController()
-    const running = together(stopping.signal, [until, until])
+    const running = supervise(stopping.signal, [until, until])
     stopping.abort(new Error('stopped'))
     await running
   })
@@ -595,7 +595,7 @@ describe('together', () => {
   test('stops the others when one fails, waits for them, and throws its error', async () => {
     let ended = false
     const failed = down()
-    const running = together(never, [
+    const running = supervise(never, [
       async () => {
         throw failed
       },
@@ -621,8 +621,8 @@ describe('together', () => {
       throw error()
     }
     const [quiet, loud] = [
-      together(stopping.signal, [ending(down)]),
-      together(stopping.signal, [ending(down), ending(bug)]),
+      supervise(stopping.signal, [ending(down)]),
+      supervise(stopping.signal, [ending(down), ending(bug)]),
     ]
     stopping.abort(new Error('stopped'))
     await quiet
@@ -633,7 +633,7 @@ describe('together', () => {
 describe('grace', () => {
   test('is aborted with the same reason, some time after the signal', async () => {
     const stopping = new AbortController()
-    using late = grace(stopping.signal, 150)
+    using late = drainTimeout(stopping.signal, 150)
     const reason = new Error('stopped')
     const begun = performance.now()
     stopping.abort(reason)
@@ -644,18 +644,18 @@ describe('grace', () => {
   })
 
   test('is given to what begins after the signal too', async () => {
-    using late = grace(AbortSignal.abort(new Error('stopped')), 150)
+    using late = drainTimeout(AbortSignal.abort(new Error('stopped')), 150)
     expect(late.signal.aborted).toBe(false)
     await waitFor('the end of the grace', () => late.signal.aborted)
   })
 
   test('leaves nothing behind when it is freed', async () => {
     const stopping = new AbortController()
-    const unused = grace(stopping.signal, 20)
+    const unused = drainTimeout(stopping.signal, 20)
     unused[Symbol.dispose]()
     expect(getEventListeners(stopping.signal, 'abort')).toEqual([])
-    const used = grace(stopping.signal, 20)
-    using other = grace(stopping.signal, 60)
+    const used = drainTimeout(stopping.signal, 20)
+    using other = drainTimeout(stopping.signal, 60)
     stopping.abort(new Error('stopped'))
     used[Symbol.dispose]()
     await waitFor('the other one', () => other.signal.aborted)

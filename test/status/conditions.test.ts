@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { Health } from '../../src/run/loop.ts'
+import type { StageStatus } from '../../src/run/loop.ts'
 import { conditions } from '../../src/status/conditions.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { prediction, tempDir, transaction } from '../rows.ts'
@@ -12,7 +12,7 @@ async function place() {
   let now = Date.UTC(2026, 0, 2)
   const topics = await sqliteTopics({ path: dir.file('topics.db'), now: () => now })
   const [score, record] = [topics.reader('transactions', 'score'), topics.reader('predictions', 'record')]
-  const health: { fetch: Health; score: Health; record: Health } = { fetch: {}, score: {}, record: {} }
+  const health: { fetch: StageStatus; score: StageStatus; record: StageStatus } = { fetch: {}, score: {}, record: {} }
   const ask = conditions({ topics, health, readers: { score, record }, lagMinutes: 10, now: () => now })
   return {
     topics,

@@ -50,32 +50,32 @@ describe('calls', () => {
   })
 })
 
-describe('letters', () => {
+describe('notifications', () => {
   const delivery = { accepted: ['a'], rejected: [], deferred: ['b'], said: 'sent' }
-  const way = (send = async () => delivery) => ({ send, close() {} })
+  const notifier = (send = async () => delivery) => ({ send, close() {} })
   test('are counted by kind once they are taken over, and the frauds in them', async () => {
     const metrics = openMetrics()
-    const { send } = metrics.way('mail', way())
+    const { send } = metrics.notifier('mail', notifier())
     const frauds = [prediction(1), prediction(2)]
     const signal = new AbortController().signal
     await send({ at: 1, frauds: [frauds[0]!] }, signal)
     await send({ at: 1, frauds }, signal)
     await send({ at: 1, frauds: [], notice: { subject: 's', lines: [] } }, signal)
-    await metrics.way('webhook', way()).send({ at: 1, frauds }, signal)
+    await metrics.notifier('webhook', notifier()).send({ at: 1, frauds }, signal)
     expect(await send({ at: 1, frauds }, signal, ['b'])).toEqual(delivery) // the rest of one that is counted
-    const failing = metrics.way(
+    const failing = metrics.notifier(
       'mail',
-      way(() => Promise.reject(new Error('no'))),
+      notifier(() => Promise.reject(new Error('no'))),
     )
     await expect(failing.send({ at: 1, frauds }, signal)).rejects.toThrow('no')
     const text = await metrics.registry.metrics()
     for (const line of [
-      'client_predict_mailed_total{way="mail"} 3',
-      'client_predict_mailed_total{way="webhook"} 2',
-      'client_predict_letters_total{way="mail",kind="alarm"} 1',
-      'client_predict_letters_total{way="mail",kind="digest"} 1',
-      'client_predict_letters_total{way="mail",kind="notice"} 1',
-      'client_predict_letters_total{way="webhook",kind="digest"} 1',
+      'client_predict_mailed_total{channel="mail"} 3',
+      'client_predict_mailed_total{channel="webhook"} 2',
+      'client_predict_notifications_total{channel="mail",kind="alarm"} 1',
+      'client_predict_notifications_total{channel="mail",kind="digest"} 1',
+      'client_predict_notifications_total{channel="mail",kind="notice"} 1',
+      'client_predict_notifications_total{channel="webhook",kind="digest"} 1',
       'client_predict_since_fetched_seconds_count{stage="alert"} 3',
     ])
       expect(text.split('\n')).toContain(line)

@@ -3,8 +3,8 @@ import { request } from 'node:http'
 import { connect, createServer } from 'node:net'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { HttpFailure } from '../../src/io/errors.ts'
-import { failed, works } from '../../src/run/loop.ts'
-import { openWatch } from '../../src/status/monitor.ts'
+import { reportFailure, reportSuccess } from '../../src/run/loop.ts'
+import { openMonitor } from '../../src/status/monitor.ts'
 import { type StatusOptions, statusServer } from '../../src/status/server.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { VERSION } from '../../src/version.ts'
@@ -18,7 +18,7 @@ async function start({ open = true, stages = ALL as readonly (typeof ALL)[number
   onTestFinished(() => stack.disposeAsync())
   const dir = stack.use(await tempDir())
   const topics = stack.adopt(await sqliteTopics({ path: dir.file('topics.db') }), (t) => t.close())
-  const watch = openWatch(stages)
+  const watch = openMonitor(stages)
   const watched = open ? watch.topics(topics) : topics
   const readers = [watched.reader('transactions', 'score'), watched.reader('predictions', 'record')]
   const { log, text } = listeningLog()
@@ -55,7 +55,7 @@ function ask(
 describe('/healthz', () => {
   test('answers 200 while the process turns, whatever else is wrong', async () => {
     const { url, watch } = await start({ open: false })
-    for (const name of ALL) failed(watch.health[name], new Error('down'))
+    for (const name of ALL) reportFailure(watch.health[name], new Error('down'))
     const response = await fetch(`${url}/healthz`)
     expect([response.status, await response.text()]).toEqual([200, 'ok\n'])
   })
@@ -87,7 +87,7 @@ describe('/readyz', () => {
   test('is 503 until the topics are open, and says why', async () => {
     const { watch, ready } = await start({ open: false })
     expect(await ready()).toMatchObject({ status: 503, ready: false })
-    failed(watch.starting, new Error('cannot open TOPICS_URL'))
+    reportFailure(watch.starting, new Error('cannot open TOPICS_URL'))
     expect((await ready()).of('score')).toMatchObject({ state: 'starting', why: 'cannot open TOPICS_URL' })
   })
 
@@ -105,14 +105,14 @@ describe('/readyz', () => {
   test('is 503 while a stage fails, with its last error in one line, and 200 again after it', async () => {
     const { ready, watch } = await start()
     const before = Date.now()
-    failed(watch.health.score, new Error('cannot reach the model', { cause: new Error('no\nroute') }))
-    failed(watch.health.score, new Error('the model answered 503'))
+    reportFailure(watch.health.score, new Error('cannot reach the model', { cause: new Error('no\nroute') }))
+    reportFailure(watch.health.score, new Error('the model answered 503'))
     const failing = await ready()
     expect(failing).toMatchObject({ status: 503, ready: false })
     const last_error = { at: expect.any(String), reason: 'the model answered 503' }
     expect(failing.of('score')).toMatchObject({ state: 'failing', why: 'the model answered 503', last_error })
     expect(Date.parse(String(failing.of('score')!.since))).toBeGreaterThanOrEqual(before)
-    works(watch.health.score)
+    reportSuccess(watch.health.score)
     const again = await ready()
     expect(again.status).toBe(200)
     expect(again.of('score')).toMatchObject({ state: 'working', last_error })
@@ -121,7 +121,7 @@ describe('/readyz', () => {
 
   test('a failure of one piece of work does not make a stage fail', async () => {
     const { ready, watch } = await start()
-    failed(watch.health.alert, new Error('the mail server refused the mail'), { lasting: false })
+    reportFailure(watch.health.alert, new Error('the mail server refused the mail'), { lasting: false })
     const { status, of } = await ready()
     expect(status).toBe(200)
     expect(of('alert')).toMatchObject({ state: 'working', last_error: { reason: 'the mail server refused the mail' } })
@@ -147,7 +147,7 @@ describe('/readyz', () => {
   test('shows what waits for the stages of other processes', async () => {
     const { ready, watch, watched } = await start({ stages: ['fetch'] })
     await watched.append({ transactions: [transaction(1)] })
-    failed(watch.health.score, new Error('not ours'))
+    reportFailure(watch.health.score, new Error('not ours'))
     const { status, of } = await ready()
     expect(status).toBe(200)
     expect(of('score')).toMatchObject({ state: 'elsewhere', lag_records: 1 })
@@ -165,7 +165,7 @@ describe('/readyz', () => {
     const { ready, watch } = await start()
     let idle = false
     watch.topics({ turn: () => ({ standsBy: () => idle }), append: async () => {} } as never).turn('fetch')
-    failed(watch.health.fetch, new Error('cannot reach the producer'))
+    reportFailure(watch.health.fetch, new Error('cannot reach the producer'))
     watch.health.fetch.topics = { failing: { since: 1, reason: 'no' }, last: { at: Date.now(), reason: 'no' } }
     expect((await ready()).status).toBe(503)
     idle = true
@@ -178,11 +178,11 @@ describe('/readyz', () => {
 
   test('shows no card number, whatever a system says', async () => {
     const closed = await start({ open: false })
-    failed(closed.watch.starting, new Error(`no topics ${LONG_CARD}`))
+    reportFailure(closed.watch.starting, new Error(`no topics ${LONG_CARD}`))
     for (const path of ['/readyz', '/'])
       expect(await (await fetch(closed.url + path)).text()).toContain('no topics …4184')
     const { url, watch } = await start()
-    failed(watch.health.score, new Error(`bad row ${LONG_CARD}`))
+    reportFailure(watch.health.score, new Error(`bad row ${LONG_CARD}`))
     for (const path of ['/readyz', '/', '/metrics']) {
       const text = await (await fetch(url + path)).text()
       expect(text).not.toContain(String(LONG_CARD))
@@ -193,7 +193,7 @@ describe('/readyz', () => {
 
 test('what waited is still said for a minute after it can no longer be counted', async () => {
   let now = Date.now()
-  const watch = openWatch(ALL, () => now)
+  const watch = openMonitor(ALL, () => now)
   const counts = [3]
   const lag = async () => counts.shift() ?? Promise.reject(new Error('away'))
   const reader = { lag, oldest: async () => now - 5000, standsBy: () => false }
@@ -207,7 +207,7 @@ test('what waited is still said for a minute after it can no longer be counted',
 })
 
 test('topics that do not answer hold nobody up', { timeout: 120_000 }, async () => {
-  const watch = openWatch(ALL)
+  const watch = openMonitor(ALL)
   const silent = { lag: () => new Promise(() => {}), oldest: async () => 1, standsBy: () => false }
   watch.topics({ reader: () => silent } as never).reader('transactions', 'score')
   expect((await watch.report()).ready).toBe(true)
@@ -223,14 +223,14 @@ describe('/metrics', () => {
     const rows = await readers[1]!.read(10, new AbortController().signal)
     await rows.commit(1, { 'dead-letters': [{ ...letter, stage: 'record' }] })
     await rows.commit(1)
-    failed(watch.health.score, new HttpFailure('the model answered so', { kind: 'status', status: 503 }))
+    reportFailure(watch.health.score, new HttpFailure('the model answered so', { kind: 'status', status: 503 }))
     const text = await metrics()
     for (const line of [
       'client_predict_fetched_total 2',
       'client_predict_scored_total 2',
       'client_predict_flagged_total 1',
       'client_predict_recorded_total 1',
-      'client_predict_mailed_total{way="mail"} 0',
+      'client_predict_mailed_total{channel="mail"} 0',
       'client_predict_set_aside_total{stage="fetch"} 1',
       'client_predict_set_aside_total{stage="score"} 0',
       'client_predict_set_aside_total{stage="record"} 1',
@@ -260,11 +260,11 @@ describe('the page', () => {
     const { url, watch } = await start()
     const page = async () => (await fetch(`${url}/`)).text()
     expect(await page()).toContain('<title>Everything works · client-predict</title>')
-    failed(watch.health.record, new Error('cannot record in <data/fraud.db>'))
+    reportFailure(watch.health.record, new Error('cannot record in <data/fraud.db>'))
     const text = await page()
     expect(text).toContain('<title>record fails · client-predict</title>')
     expect(text).toContain('cannot record in &#60;data/fraud.db&#62;')
-    failed(watch.health.score, new Error('no model'))
+    reportFailure(watch.health.score, new Error('no model'))
     expect(await page()).toContain('<title>score and record fail · client-predict</title>')
   })
   test('shows texts of others as texts', async () => {

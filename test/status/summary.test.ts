@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest'
-import { openWatch } from '../../src/status/monitor.ts'
+import { openMonitor } from '../../src/status/monitor.ts'
 import { summarize } from '../../src/status/summary.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction, waitFor } from '../rows.ts'
 
 /** The summary of a process with these stages. */
-async function summary(stages: Parameters<typeof openWatch>[0]) {
+async function summary(stages: Parameters<typeof openMonitor>[0]) {
   const dir = await tempDir()
   const topics = await sqliteTopics({ path: dir.file('topics.db') })
-  const watch = openWatch(stages)
+  const watch = openMonitor(stages)
   const watched = watch.topics(topics)
   for (const [topic, name] of [
     ['transactions', 'score'],

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type PostgresTopicsOptions, postgresTopics } from '../../../src/engines/postgres/topics.ts'
 import { NewerSchema, reason, TakenOver } from '../../../src/io/errors.ts'
-import { consume, insist } from '../../../src/run/loop.ts'
+import { consume, retry } from '../../../src/run/loop.ts'
 import type { TopicName, Topics } from '../../../src/topic/topic.ts'
 import { look, type Server, startPostgres } from '../../postgres.ts'
 import { startProxy } from '../../proxy.ts'
@@ -1112,7 +1112,7 @@ test('whatever the server and the network do, three parties go on by themselves:
   const done: number[] = []
   async function append() {
     for (; !enough; appended++) {
-      await insist(stage, () => appending.append({ transactions: [transaction(appended)] }))
+      await retry(stage, () => appending.append({ transactions: [transaction(appended)] }))
       await sleep(5)
     }
   }
