@@ -293,7 +293,10 @@ describe.concurrent.for(BLOCKED)('$name', ({ says, tuning = {}, ...setup }) => {
     if (setup.remote) expect(lines.filter((line) => !/^(EHLO|STARTTLS)/.test(line))).toEqual([])
     for (const warning of only.said('warn'))
       expect(warning).toMatch(failure(says, `(transaction trans-\\d|${COUNT} frauds)?:? ?`))
-    expect(only.said('info').filter((line) => line === 'alarms go out again')).toHaveLength(1)
+    const again = only.said('info').filter((line) => line === 'alarms go out again').length
+    if (tuning.handOver)
+      expect(again).toBeGreaterThanOrEqual(1) // a busy machine takes longer than the deadline, too
+    else expect(again).toBe(1)
     expect(w.taken()).toHaveLength(mode.burst === 0 ? 1 : COUNT)
     expect(w.told()).toEqual(names(COUNT))
   })
@@ -351,7 +354,7 @@ describe.concurrent.for<Own>([
   },
 ])('$name', ({ reply, says, uncertain = false }) => {
   const ill = about('trans-2', reply)
-  const tuning = { overlap: 100, finalAnswer: 300 }
+  const tuning = { overlap: 100, ...(uncertain && { finalAnswer: 300 }) } // an answer may take its time on a busy machine
   const others = names(COUNT + 1).filter((name) => name !== 'trans-2')
 
   test('holds up one alarm, which is tried again after growing pauses, and no other', async () => {
@@ -412,7 +415,7 @@ describe.concurrent.for<Own>([
 
 test.concurrent('a blocked way is tried by one mail at a time once those under way have failed, which is one line', async () => {
   await using w = await world({ ill: at('greeting', '421 4.3.2 busy') })
-  await using only = await w.worker({ overlap: 0, firstPause: 200 })
+  await using only = await w.worker({ overlap: 0, firstPause: 1000 }) // a session takes less: one that does not is overtaken
   await only.warnings(4)
   const [sessions, warnings] = [w.fake.sessions, only.said('warn').length]
   expect(sessions).toBeGreaterThanOrEqual(5 + warnings - 1)
