@@ -16,7 +16,7 @@ const BOUNDED: Record<string, string> = {
   'src/config/shown.ts /(?=[\\p{L}\\p{N}]{6})(\\p{L}+\\p{N}|\\p{N}+\\p{L})/': 'the value of a setting',
   'src/simulate/names.ts /\\s*[|\\n]\\s*/': 'a text of the program',
   'src/score/mlflow.ts /\\/+$/': 'MODEL_URL',
-  'src/doctor/patient.ts /\\/+$/': 'MODEL_URL',
+  'src/doctor/probe.ts /\\/+$/': 'MODEL_URL',
   'src/doctor/check.ts /[\\dA-F]+:error:[\\dA-F]+:SSL routines:[^:]*:([^:]+):.*$/': 'cut to 2,000 characters',
   'src/doctor/check.ts /Kafka at .*(SASL|authenticat)/': 'cut to 2,000 characters',
   'src/doctor/check.ts /database ".*" does not exist/': 'cut to 2,000 characters',

@@ -6,8 +6,13 @@ import { proxyOf } from '../io/proxy.ts'
 export type Finding = { state: 'ok' | 'note' | 'wrong' | 'skipped'; text: string; cure?: string }
 export type Check = { name: string } & Finding
 
+export const ok = (text: string): Finding => ({ state: 'ok', text })
+export const skipped = (text: string): Finding => ({ state: 'skipped', text })
+export const note = (text: string, cure?: string): Finding => ({ state: 'note', text, ...(cure && { cure }) })
+export const wrong = (text: string, cure: string): Finding => ({ state: 'wrong', text, cure })
+
 /** One system outside, and how it is tried: an aborted signal ends the waiting. What it throws is wrong with it. */
-export type Subject = {
+export type Target = {
   name: string
   /** ms until it has to be known how it is */
   within: number
@@ -15,16 +20,16 @@ export type Subject = {
 }
 
 /** What a person does about an error of connecting, or of opening a place; `setting` says where, `url` what was asked. */
-export function wrong(error: unknown, setting: string, what = '', url?: URL): Finding {
+export function failure(error: unknown, setting: string, what = '', url?: URL): Finding {
   const said = plainly(error)
   const text = said.includes(what) ? said : `${what}: ${said}`
   const cure = url && proxyOf(url) ? PROXY : (ofOurs(error) ?? ofOthers(text))
-  return { state: 'wrong', text, cure: cure.replaceAll('%', setting) }
+  return wrong(text, cure.replaceAll('%', setting))
 }
 
 const PROXY =
   'is that proxy right, and up? HTTP_PROXY, HTTPS_PROXY and ALL_PROXY name it, NO_PROXY hosts asked directly'
-const BACKUP = 'stop the worker, move the files of % away, and restore a backup (npm run backup makes one)'
+export const BACKUP = 'stop the worker, move the files of % away, and restore a backup (npm run backup makes one)'
 const SILENT = 'it does not answer: is it up, does a firewall stand between? Check host and port in %'
 
 /** By what our own errors are; by what they say of others there is nothing to be found here. */

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import type { Config, StageName } from '../config/settings.ts'
 import { reason } from '../io/errors.ts'
@@ -5,12 +6,12 @@ import { seconds } from '../io/text.ts'
 import type { Store } from '../record/store.ts'
 import { orAborted } from '../run/loop.ts'
 import type { Topics } from '../topic/topic.ts'
-import type { Check, Subject } from './check.ts'
+import { type Check, type Target, wrong } from './check.ts'
 import { disks } from './disk.ts'
-import { mail, webhookSubject } from './mail.ts'
+import { mail, webhookTarget } from './mail.ts'
 import { model } from './model.ts'
 import { producer } from './producer.ts'
-import { database, topicsSubject } from './storage.ts'
+import { database, topicsTarget } from './storage.ts'
 
 export type { Check } from './check.ts'
 
@@ -49,17 +50,17 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
   open.defer(() => stop.abort(new Error('stopped')))
 
   const runs = (name: StageName) => config.STAGES.includes(name)
-  const subjects: Subject[] = [
+  const targets: Target[] = [
     ...(runs('fetch') ? [producer(config, options.offline, topics)] : []),
     ...(runs('score') ? [model(config)] : []),
-    ...(runs('alert') ? [mail(config, options.send), ...webhookSubject(config, options.send)] : []),
-    topicsSubject(config, topics),
+    ...(runs('alert') ? [mail(config, options.send), ...webhookTarget(config, options.send)] : []),
+    topicsTarget(config, topics),
     ...(runs('record') ? [database(config, options.openStore)] : []),
     ...disks(config, options.env),
   ]
-  const begun = subjects
-    .map((subject) => ({ ...subject, within: options.within ?? subject.within }))
-    .map((subject) => ({ ...subject, checks: examined(subject, stop.signal) }))
+  const begun = targets
+    .map((target) => ({ ...target, within: options.within ?? target.within }))
+    .map((target) => ({ ...target, checks: examined(target, stop.signal) }))
   for (const { name, within, checks } of begun) {
     const timer = setTimeout(() => waiting(`waiting for ${name}, ${seconds(within)} s at most`), PATIENCE)
     yield* await checks.finally(() => clearTimeout(timer))
@@ -67,30 +68,23 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
 }
 
 /** Never rejects, and never takes much longer than its deadline. */
-async function examined({ name, within, look }: Subject, stop: AbortSignal): Promise<Check[]> {
+async function examined({ name, within, look }: Target, stop: AbortSignal): Promise<Check[]> {
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(new Error(`it is not known how it is after ${seconds(within)} s`)), within)
-  try {
-    const signal = AbortSignal.any([stop, late.signal])
-    const findings = await orAborted(signal, look(signal, within))
-    return findings.map(({ text, cure, ...finding }) => ({
-      name,
-      ...finding,
-      text: maskCards(text),
-      ...(cure && { cure: maskCards(cure) }),
-    }))
-  } catch (error) {
-    return [{ name, state: 'wrong', text: maskCards(reason(error)), cure: 'is it up, does it answer at all?' }]
-  } finally {
-    clearTimeout(timer)
-  }
+  const signal = AbortSignal.any([stop, late.signal])
+  const found = await orAborted(signal, look(signal, within))
+    .catch((error) => [wrong(reason(error), 'is it up, does it answer at all?')])
+    .finally(() => clearTimeout(timer))
+  return found.map(({ state, text, cure }) => {
+    return { name, state, text: maskCards(text), ...(cure && { cure: maskCards(cure) }) }
+  })
 }
 
 async function closed(topics: Promise<Topics>) {
-  const { promise: late, resolve } = Promise.withResolvers<void>()
-  const timer = setTimeout(resolve, CLOSE_WITHIN)
-  await Promise.race([topics.then((t) => t.close()).catch(() => {}), late])
-  clearTimeout(timer)
+  const done = new AbortController()
+  const closing = topics.then((t) => t.close()).catch(() => {})
+  await Promise.race([closing, sleep(CLOSE_WITHIN, undefined, { signal: done.signal }).catch(() => {})])
+  done.abort()
 }
 
 const SHOWN = { ok: 'ok', note: 'note', wrong: 'WRONG', skipped: 'skipped' }

@@ -4,10 +4,11 @@ import { isHtml, request } from '../io/http.ts'
 import { through } from '../io/proxy.ts'
 import { seconds } from '../io/text.ts'
 import type { Judgement } from '../score/answer.ts'
+import { below } from '../score/mlflow.ts'
 import { Foreign, Unreadable } from '../score/unreadable.ts'
-import { type Finding, type Subject, wrong } from './check.ts'
+import { type Finding, failure, note, ok, type Target, wrong } from './check.ts'
 import { allFraud, classesOnly, flaggedOf, narrowTypes, sameInBothUnits } from './judgements.ts'
-import { ANSWER_WITHIN, below, FRAUDS, HONEST, openPatient, type Patient, shown } from './patient.ts'
+import { ANSWER_WITHIN, FRAUDS, HONEST, openProbe, type Probe, shown } from './probe.ts'
 import { whyRefused } from './refusal.ts'
 
 /** ms for /ping and /version */
@@ -16,44 +17,44 @@ const PING_WITHIN = 15_000
 const LOAD_WITHIN = 600_000
 
 /** Is it there, does it judge the rows that the worker sends, and are its judgements plausible? */
-export function model(config: Config): Subject {
+export function model(config: Config): Target {
   return {
     name: 'model',
     within: LOAD_WITHIN + 4 * ANSWER_WITHIN,
     async look(signal) {
       const { MODEL_URL: url } = config
-      if (!url) return [{ state: 'note', text: 'MODEL_URL is not set: a simulated model judges' }]
+      if (!url) return [note('MODEL_URL is not set: a simulated model judges')]
       const ping = await get(below(url, 'ping'), config, signal).catch((error: Error) => error)
       const late = ping instanceof HttpFailure && ping.kind === 'timeout'
       if (ping instanceof Error && !late) return [unreachable(ping, url)]
       const loaded = !(ping instanceof Error) && ping.status === 200
-      const patient = openPatient(config, url, loaded ? ANSWER_WITHIN : LOAD_WITHIN, signal)
+      const probe = openProbe(config, url, loaded ? ANSWER_WITHIN : LOAD_WITHIN, signal)
       const began = performance.now()
       try {
-        const said = await patient.judge(patient.features)
+        const said = await probe.judge(probe.features)
         const took = seconds(performance.now() - began)
-        return await examine(patient, said, `${await version(url, config, signal)}${said.length} rows in ${took} s`)
+        return await examine(probe, said, `${await version(url, config, signal)}${said.length} rows in ${took} s`)
       } catch (error) {
         signal.throwIfAborted()
-        if (error instanceof Refusal) return [await whyRefused(patient, error)]
+        if (error instanceof Refusal) return [await whyRefused(probe, error)]
         if (error instanceof Unreadable && !(error instanceof Foreign))
-          return [{ state: 'wrong', text: `${patient.where}: ${error.what}`, cure: error.cure! }]
+          return [wrong(`${probe.where}: ${error.what}`, error.cure!)]
         return [await outage(error as Error, config, url, signal)]
       }
     },
   }
 }
 
-async function examine(patient: Patient, said: readonly Judgement[], how: string): Promise<Finding[]> {
+async function examine(probe: Probe, said: readonly Judgement[], how: string): Promise<Finding[]> {
   const honest = said.slice(0, HONEST)
   const flagged = flaggedOf(honest)
-  const other = patient.features.includes('unix_time')
-    ? await patient.judge(patient.features, patient.unit === 's' ? 'ms' : 's').catch(() => undefined)
+  const other = probe.features.includes('unix_time')
+    ? await probe.judge(probe.features, probe.unit === 's' ? 'ms' : 's').catch(() => undefined)
     : undefined
-  const signature = await narrowTypes(patient)
-  const text = `${patient.where}: ${how}, ${flagged} of ${HONEST} honest-looking and ${flaggedOf(said) - flagged} of ${FRAUDS} fraudulent-looking ones taken for fraud`
-  if (flagged > HONEST / 2) return [allFraud(patient, honest, other?.slice(0, HONEST)), ...signature]
-  return [{ state: 'ok', text }, ...classesOnly(patient, said), ...signature, ...sameInBothUnits(patient, said, other)]
+  const signature = await narrowTypes(probe)
+  const text = `${probe.where}: ${how}, ${flagged} of ${HONEST} honest-looking and ${flaggedOf(said) - flagged} of ${FRAUDS} fraudulent-looking ones taken for fraud`
+  if (flagged > HONEST / 2) return [allFraud(probe, honest, other?.slice(0, HONEST)), ...signature]
+  return [ok(text), ...classesOnly(probe, said), ...signature, ...sameInBothUnits(probe, said, other)]
 }
 
 const get = (url: URL, { MODEL_HEADERS: headers }: Config, signal: AbortSignal) =>
@@ -67,13 +68,13 @@ async function version(url: URL, config: Config, signal: AbortSignal): Promise<s
 }
 
 const unreachable = (error: Error, url: URL) =>
-  wrong(error, 'MODEL_URL', `${shown(url)}: cannot reach the model${through(url)}`, url)
+  failure(error, 'MODEL_URL', `${shown(url)}: cannot reach the model${through(url)}`, url)
 
 /** An answer that is none of a model. */
 async function outage(error: Error, config: Config, url: URL, signal: AbortSignal): Promise<Finding> {
   const text = `${shown(url)}: ${error instanceof Outage && error.cure ? error.what : reason(error)}`
   const { status = error instanceof Foreign ? 200 : 0, kind } = error as Partial<HttpFailure>
-  const bad = (cure: string): Finding => ({ state: 'wrong', text, cure })
+  const bad = (cure: string) => wrong(text, cure)
   if (status === 401 || status === 403)
     return bad(
       Object.keys(config.MODEL_HEADERS).length > 0
@@ -99,9 +100,5 @@ async function outage(error: Error, config: Config, url: URL, signal: AbortSigna
 /** The same without the end of the path, down to the host alone. */
 function bases(url: URL): URL[] {
   const parts = url.pathname.split('/').filter(Boolean)
-  return parts.map((_, i) => {
-    const base = new URL(url)
-    base.pathname = `/${parts.slice(0, parts.length - 1 - i).join('/')}`
-    return base
-  })
+  return parts.map((_, i) => Object.assign(new URL(url), { pathname: parts.slice(0, -1 - i).join('/') }))
 }

@@ -1,25 +1,17 @@
-import type { Finding } from './check.ts'
+import { type Finding, note, ok, wrong } from './check.ts'
 
 /** What becomes of a SQLite file there: `host` and `network` break its log, `container` and `memory` are lost one day. */
 export type Kind = 'local' | 'network' | 'host' | 'container' | 'memory'
 export type Mount = { point: string; type: string; kind: Kind }
 
-/** Folders of the host, as Docker Desktop, virtual machines and WSL hand them in. */
-const HOST = /^(9p|drvfs|virtiofs|fakeowner|(fuse\.)?(grpcfuse|osxfs|vmhgfs-fuse)|vmhgfs|vboxsf|prl_fs)$/
-const NETWORK = /^(nfs\d?|cifs|smb\d?|smbfs|afs|ceph|gfs2?|glusterfs|lustre|beegfs|fuse\..+)$/
-const CONTAINER = /^(overlay|aufs|fuse\.fuse-overlayfs)$/
-const MEMORY = /^(tmpfs|ramfs)$/
-
-const kindOf = (type: string): Kind =>
-  CONTAINER.test(type)
-    ? 'container'
-    : HOST.test(type)
-      ? 'host'
-      : NETWORK.test(type)
-        ? 'network'
-        : MEMORY.test(type)
-          ? 'memory'
-          : 'local'
+/** The first that fits. Folders of the host as Docker Desktop, virtual machines and WSL hand them in. */
+const KINDS: readonly [Kind, RegExp][] = [
+  ['container', /^(overlay|aufs|fuse\.fuse-overlayfs)$/],
+  ['host', /^(9p|drvfs|virtiofs|fakeowner|(fuse\.)?(grpcfuse|osxfs|vmhgfs-fuse)|vmhgfs|vboxsf|prl_fs)$/],
+  ['network', /^(nfs\d?|cifs|smb\d?|smbfs|afs|ceph|gfs2?|glusterfs|lustre|beegfs|fuse\..+)$/],
+  ['memory', /^(tmpfs|ramfs)$/],
+]
+const kindOf = (type: string) => KINDS.find(([, types]) => types.test(type))?.[0] ?? 'local'
 
 /**
  * The mount that a path is on, from the text of /proc/self/mountinfo (proc_pid_mountinfo(5)); the path without links.
@@ -41,39 +33,26 @@ export function mountOf(path: string, mountinfo: string): Mount | undefined {
 /** What a SQLite file on it is in for. `ephemeral`: whoever set it up knows that it does not last, or only tries it out. */
 export function judgeMount({ point, type, kind }: Mount, setting: string, ephemeral: boolean): Finding {
   const elsewhere = `let ${setting} name a folder on a local disk or on a named volume, or postgres://…`
+  const breaks = (what: string) => wrong(`${point} is ${what} (${type}), on which SQLite's log breaks`, elsewhere)
   switch (kind) {
     case 'local':
-      return { state: 'ok', text: `local disk (${type})` }
+      return ok(`local disk (${type})`)
     case 'network':
-      return {
-        state: 'wrong',
-        text: `${point} is a network drive (${type}), on which SQLite's log breaks`,
-        cure: elsewhere,
-      }
+      return breaks('a network drive')
     case 'host':
-      return {
-        state: 'wrong',
-        text: `${point} is a folder of the host (${type}), on which SQLite's log breaks`,
-        cure: elsewhere,
-      }
+      return breaks('a folder of the host')
     case 'container':
-      return {
-        state: 'note',
-        text: `it is in the container itself (${type}) and gone with it`,
-        cure: `mount a named volume there (docker run -v client-predict:${CONTAINER_DATA}), or set ${setting} to postgres://…`,
-      }
+      return note(
+        `it is in the container itself (${type}) and gone with it`,
+        `mount a named volume there (docker run -v client-predict:/app/data), or set ${setting} to postgres://…`,
+      )
     case 'memory':
-      return {
-        state: ephemeral ? 'note' : 'wrong',
-        text: `${point} is in memory (${type}) and gone at the next restart`,
-        cure: elsewhere,
-      }
+      return (ephemeral ? note : wrong)(`${point} is in memory (${type}) and gone at the next restart`, elsewhere)
   }
 }
-const CONTAINER_DATA = '/app/data'
 
-export const judgeDyno = (setting: string, ephemeral: boolean): Finding => ({
-  state: ephemeral ? 'note' : 'wrong',
-  text: 'a dyno loses its disk at every restart (DYNO is set)',
-  cure: `set ${setting} to postgres://…, before it matters`,
-})
+export const judgeDyno = (setting: string, ephemeral: boolean): Finding =>
+  (ephemeral ? note : wrong)(
+    'a dyno loses its disk at every restart (DYNO is set)',
+    `set ${setting} to postgres://…, before it matters`,
+  )

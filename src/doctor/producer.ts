@@ -6,7 +6,7 @@ import { plural, seconds } from '../io/text.ts'
 import { orAborted } from '../run/loop.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { Transaction } from '../transaction.ts'
-import { type Finding, type Subject, wrong } from './check.ts'
+import { type Finding, failure, note, ok, skipped, type Target, wrong } from './check.ts'
 
 /** ms; the first answer after a pause can take the most of it */
 const WITHIN = 60_000
@@ -21,65 +21,59 @@ export function producer(
   { PRODUCER_URL: url, PRODUCER_HEADERS: headers }: Config,
   offline: boolean,
   topics: Promise<Topics>,
-): Subject {
+): Target {
   return {
     name: 'producer',
     within: WITHIN + KEEP_WITHIN,
     async look(signal) {
-      if (!url) return [{ state: 'note', text: 'PRODUCER_URL is not set: transactions are simulated' }]
+      if (!url) return [note('PRODUCER_URL is not set: transactions are simulated')]
       const where = `${url.host}${url.pathname}`
-      if (offline) return [{ state: 'skipped', text: `${where} is not called (--offline)` }]
+      if (offline) return [skipped(`${where} is not called (--offline)`)]
       const open = await orAborted(signal, topics).catch(() => undefined)
-      if (!open) return [{ state: 'skipped', text: `${where} is not called: the topics could not keep what it sends` }]
+      if (!open) return [skipped(`${where} is not called: the topics could not keep what it sends`)]
       const began = performance.now()
-      let body: string
       try {
-        body = await producerApi({ url, headers, deadline: WITHIN }).call(signal)
+        const body = await producerApi({ url, headers, deadline: WITHIN }).call(signal)
+        return [await examine(body, where, seconds(performance.now() - began), open)]
       } catch (error) {
         return [refused(error, where, url)]
       }
-      const took = seconds(performance.now() - began)
-      const { transactions, letters, bad, unread = [], wholeBody, refused: complaint } = readDocument(body, Date.now())
-      const instead = (text: string, cure: string): Finding[] => [{ state: 'wrong', text, cure }]
-      if (complaint !== undefined)
-        return instead(
-          `${where} answered 200, and no data: ${complaint}`,
-          'it says itself what is wrong; the worker asks again until it is well',
-        )
-      if (wholeBody) return instead(`${where}: ${letters[0]!.reason}`, NO_DOCUMENT)
-      const kept = await open.append({ transactions, 'dead-letters': letters }).then(
-        () => 'kept for the worker',
-        (error) => `lost, as the topics did not take it: ${reason(error)}`,
-      )
-      if (letters.length > 0)
-        return [
-          {
-            state: 'wrong',
-            text: `${where}: ${bad} of ${plural(transactions.length + bad, 'row')} would be set aside: ${letters[0]!.reason}`,
-            cure: 'PRODUCER_URL must send the columns cc_num, amt, trans_num and current_time at least: is it the payments API?',
-          },
-        ]
-      if (transactions.length === 0) return [{ state: 'note', text: `${where} answered in ${took} s without a row` }]
-      const said = `${where} answered in ${took} s: ${plural(transactions.length, 'row')}, ${kept}`
-      const told = new Map<string, string>(unread)
-      const wrong = [...told].map(([column, what]) => `${column} ${what}`)
-      const empty = emptyColumns(transactions).filter((column) => !told.has(column))
-      if (empty.length > 0) wrong.push(`without ${empty.join(', ')}`)
-      return [
-        wrong.length > 0
-          ? { state: 'note', text: `${said}; ${wrong.join('; ')}: the model gets these empty` }
-          : { state: 'ok', text: said },
-      ]
     },
   }
 }
 
+/** Keeps what it sent, and says whether that is data; `took`: seconds. */
+async function examine(body: string, where: string, took: string, topics: Topics): Promise<Finding> {
+  const { transactions, letters, bad, unread = [], wholeBody, refused: complaint } = readDocument(body, Date.now())
+  if (complaint !== undefined)
+    return wrong(
+      `${where} answered 200, and no data: ${complaint}`,
+      'it says itself what is wrong; the worker asks again until it is well',
+    )
+  if (wholeBody) return wrong(`${where}: ${letters[0]!.reason}`, NO_DOCUMENT)
+  const kept = await topics.append({ transactions, 'dead-letters': letters }).then(
+    () => 'kept for the worker',
+    (error) => `lost, as the topics did not take it: ${reason(error)}`,
+  )
+  if (letters.length > 0)
+    return wrong(
+      `${where}: ${bad} of ${plural(transactions.length + bad, 'row')} would be set aside: ${letters[0]!.reason}`,
+      'PRODUCER_URL must send the columns cc_num, amt, trans_num and current_time at least: is it the payments API?',
+    )
+  if (transactions.length === 0) return note(`${where} answered in ${took} s without a row`)
+  const said = `${where} answered in ${took} s: ${plural(transactions.length, 'row')}, ${kept}`
+  const told = new Map<string, string>(unread)
+  const strange = [...told].map(([column, what]) => `${column} ${what}`)
+  const empty = emptyColumns(transactions).filter((column) => !told.has(column))
+  if (empty.length > 0) strange.push(`without ${empty.join(', ')}`)
+  return strange.length > 0 ? note(`${said}; ${strange.join('; ')}: the model gets these empty`) : ok(said)
+}
+
 function refused(error: unknown, where: string, url: URL): Finding {
-  if (!(error instanceof HttpFailure)) return wrong(error, 'PRODUCER_URL', where, url)
+  if (!(error instanceof HttpFailure)) return failure(error, 'PRODUCER_URL', where, url)
   const text = `${where}: ${reason(error)}`
-  if (error.status === 429)
-    return { state: 'note', text: `${text}; it is there, and somebody else has called it just now (a running worker?)` }
-  return { state: 'wrong', text, cure: cureOf(error) }
+  if (error.status !== 429) return wrong(text, cureOf(error))
+  return note(`${text}; it is there, and somebody else has called it just now (a running worker?)`)
 }
 /** What each status, or what came instead of data, means. */
 function cureOf({ status = 0, page }: HttpFailure): string {

@@ -2,32 +2,32 @@ import { FEATURES, type Feature, NUMERIC_FEATURES, TABLE } from '../columns.ts'
 import { Refusal, reason } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { foreignColumns, type RefusedColumns, refusedColumns } from '../score/diagnose.ts'
-import type { Finding } from './check.ts'
-import { type Patient, signatureOf, type Unit } from './patient.ts'
+import { type Finding, wrong } from './check.ts'
+import { type Probe, signatureOf } from './probe.ts'
 
 /** How often other columns are tried. Scikit-learn names five at a time of those it does not know. */
 const MOST_TRIALS = 12
 
 /** The model answers, and says no. Tries other settings for real: the cure is one that was seen to work. */
-export async function whyRefused(patient: Patient, refusal: Refusal): Promise<Finding> {
-  const { where, features, unit } = patient
-  const bad = (text: string, cure: string): Finding => ({ state: 'wrong', text: `${where}: ${text}`, cure })
-  const said = (await patient.ask(features).catch(() => undefined)) ?? { status: 0, text: '' }
+export async function whyRefused(probe: Probe, refusal: Refusal): Promise<Finding> {
+  const { where, features, unit } = probe
+  const bad = (text: string, cure: string) => wrong(`${where}: ${text}`, cure)
+  const said = (await probe.ask(features).catch(() => undefined)) ?? { status: 0, text: '' }
   if (said.status === 200)
     return bad(
       reason(refusal),
       'let the model answer one 0 or 1, label, boolean, probability, or predict_proba pair for each row',
     )
   const first = refusedColumns(said.text)
-  const { signature, ...more } = first.signature ? first : await signatureOf(patient)
+  const { signature, ...more } = first.signature ? first : await signatureOf(probe)
   const differs = (refused: RefusedColumns) => difference(refused, signature, features) ?? reason(refusal)
 
   if (first.mistyped.includes('unix_time')) {
-    const other: Unit = unit === 's' ? 'ms' : 's'
-    if ((await patient.judge(features, other).catch(() => undefined)) !== undefined)
+    const other = unit === 's' ? 'ms' : 's'
+    if ((await probe.judge(features, other).catch(() => undefined)) !== undefined)
       return bad(`${differs(first)}; unix_time is sent in ${unit}`, `set UNIX_TIME_UNIT=${other}: with that it answers`)
   }
-  const found = await tryOthers(patient, first, signature)
+  const found = await tryOthers(probe, first, signature)
   if (found.works) return bad(differs(first), `set MODEL_FEATURES=${nameOf(found.works)}: with that it answers`)
 
   const demanded = signature ? [...signature.keys()] : found.missing
@@ -68,7 +68,7 @@ type Trials = {
 
 /** Its signature, what its refusals ask for, step by step, then all and the numeric ones. */
 async function tryOthers(
-  { features, judge, ask }: Patient,
+  { features, judge, ask }: Probe,
   first: RefusedColumns,
   signature: RefusedColumns['signature'],
 ): Promise<Trials> {

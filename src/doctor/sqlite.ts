@@ -1,7 +1,7 @@
 import { realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import type { Finding } from './check.ts'
+import { BACKUP, type Finding, note, skipped, wrong } from './check.ts'
 
 /** bytes up to which indexes are compared with their tables too: 4 s a GB, and 1 s without, from memory */
 const THOROUGH = 500_000_000
@@ -16,26 +16,13 @@ export function examine(path: string, setting: string): Finding[] {
 
 function pages(path: string, setting: string): Finding[] {
   const { size } = statSync(path)
-  if (size > MOST)
-    return [{ state: 'skipped', text: `${path}: ${Math.round(size / 1e9)} GB are too many to look at each page here` }]
-  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
-  try {
-    const check = size > THOROUGH ? 'quick_check' : 'integrity_check'
-    const found = db
-      .prepare(`PRAGMA ${check}(3)`)
-      .all()
-      .map((row) => String(Object.values(row)[0]))
-    if (found[0] === 'ok') return []
-    return [
-      {
-        state: 'wrong',
-        text: `${path} is damaged: ${found.join('; ')}`,
-        cure: `stop the worker, move the files of ${setting} away, and restore a backup (npm run backup makes one)`,
-      },
-    ]
-  } finally {
-    db.close()
-  }
+  if (size > MOST) return [skipped(`${path}: ${Math.round(size / 1e9)} GB are too many to look at each page here`)]
+  using db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
+  const check = size > THOROUGH ? 'quick_check' : 'integrity_check'
+  const rows = db.prepare(`PRAGMA ${check}(3)`).all()
+  const found = rows.map((row) => String(Object.values(row)[0]))
+  if (found[0] === 'ok') return []
+  return [wrong(`${path} is damaged: ${found.join('; ')}`, BACKUP.replace('%', setting))]
 }
 
 /** It holds card numbers. */
@@ -47,6 +34,5 @@ function rights(path: string): Finding[] {
     if (at === dirname(at)) break
   }
   const open = (statSync(path).mode & (reach << 2)) !== 0 // as far as they get, may they read?
-  const cure = `chmod 600 ${path}*`
-  return open ? [{ state: 'note', text: `${path} can be read by other users, and holds card numbers`, cure }] : []
+  return open ? [note(`${path} can be read by other users, and holds card numbers`, `chmod 600 ${path}*`)] : []
 }

@@ -23,17 +23,29 @@ export type Model = {
   judge(transactions: readonly Transaction[], signal: AbortSignal): Promise<Judgement[]>
 }
 
+export type Unit = 's' | 'ms'
 export type MlflowOptions = {
   url: URL
   headers: Record<string, string>
   features: readonly Feature[]
   /** unit of unix_time as the model was trained */
-  unixTimeUnit: 's' | 'ms'
+  unixTimeUnit: Unit
   threshold: number
   /** the answer that means fraud, where that is not 1, a label that is known, or a probability */
   fraudValue?: string | undefined
   deadlines?: { first: number; later: number }
 }
+
+/** What is asked: the scoring protocol. */
+export function bodyOf(transactions: readonly Transaction[], features: readonly Feature[], unit: Unit): string {
+  const value = (t: Transaction, feature: Feature) =>
+    feature === 'unix_time' && unit === 'ms' ? t.event_time : t[feature]
+  const data = transactions.map((t) => features.map((feature) => value(t, feature)))
+  return stringify({ dataframe_split: { columns: features, data } })
+}
+
+export const below = (url: URL, path: string): URL =>
+  Object.assign(new URL(url), { pathname: `${url.pathname.replace(/\/+$/, '')}/${path}` })
 
 /** A model behind the MLflow scoring protocol (`mlflow models serve`, also SageMaker's and Databricks's). */
 export function mlflow({
@@ -46,13 +58,10 @@ export function mlflow({
   deadlines,
 }: MlflowOptions): Model {
   const { first = FIRST_DEADLINE, later = DEADLINE } = deadlines ?? {}
-  const invocations = new URL(url)
-  invocations.pathname = `${url.pathname.replace(/\/+$/, '')}/invocations`
+  const invocations = below(url, 'invocations')
   const answers = openAnswers({ threshold, fraudValue })
   let known = false // this server has answered before
 
-  const value = (t: Transaction, feature: Feature) =>
-    feature === 'unix_time' && unixTimeUnit === 'ms' ? t.event_time : t[feature]
   /** It may come back as a new server, slow again at first, and with another model. */
   const gone = () => {
     known = false
@@ -61,8 +70,7 @@ export function mlflow({
 
   /** The text of its answer, if that is a 200. */
   async function ask(transactions: readonly Transaction[], signal: AbortSignal): Promise<string> {
-    const data = transactions.map((t) => features.map((feature) => value(t, feature)))
-    const body = stringify({ dataframe_split: { columns: features, data } })
+    const body = bodyOf(transactions, features, unixTimeUnit)
     const deadline = known ? later : first
     const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
       (cause) => {
