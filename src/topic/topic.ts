@@ -1,3 +1,5 @@
+import { maskCards } from '../card.ts'
+import { reason } from '../io/errors.ts'
 import { type Json, parse } from '../io/json.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
@@ -158,7 +160,16 @@ export function openArrivals() {
 
 /** A record as it is stored, read again. A card number is a bigint however short it is. */
 export function decode<T extends TopicName>(text: string): Records[T] {
-  const record = parse(text) as { cc_num?: Json }
+  let record: { cc_num?: Json }
+  try {
+    record = parse(text) as typeof record
+  } catch (error) {
+    const [, name = 'unknown'] = /"trans_num":"([^"]{1,64})/.exec(text) ?? []
+    // No bug of ours, which would end the worker: what it was kept in is damaged.
+    throw new Error(
+      `the stored record of transaction ${maskCards(name)} is damaged (${reason(error)}): restore a backup (docs/operate.md)`,
+    )
+  }
   if (typeof record.cc_num === 'number') record.cc_num = BigInt(record.cc_num)
   return record as unknown as Records[T]
 }

@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileS
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
-import { reason } from '../../src/io/errors.ts'
+import { isBug, reason } from '../../src/io/errors.ts'
 import { openSqlite } from '../../src/io/sqlite.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import { type SqliteTopicsOptions, sqliteTopics } from '../../src/topic/sqlite.ts'
@@ -541,4 +541,16 @@ describe('in its SQLite file', () => {
       vi.useRealTimers()
     }
   })
+})
+
+test('a record that is damaged is named, and is no bug that would end the worker', async () => {
+  {
+    await using topics = await open()
+    await topics.append({ transactions: [transaction(1), transaction(2)] })
+  }
+  inside((db) => db.exec(`UPDATE transactions SET record = replace(record, '"amt":', '"amt"') WHERE record LIKE '%trans-2%'`))
+  await using topics = await open()
+  const error = await Array.fromAsync(topics.scan('transactions')).catch((cause: unknown) => cause)
+  expect(isBug(error)).toBe(false)
+  expect(reason(error)).toMatch(/^the stored record of transaction trans-2 is damaged .*: restore a backup/)
 })
