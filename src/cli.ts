@@ -79,7 +79,7 @@ function given(
   try {
     const { values: found, positionals } = parseArgs({ args, options, allowPositionals: true })
     if (!words(positionals)) throw new Error(`${name} makes no sense of "${positionals.join(' ')}"`)
-    return { words: positionals, options: found as Given['options'] }
+    return { words: positionals, options: found as Given['options'], flags: new Set(Object.keys(found)) }
   } catch (error) {
     throw new UsageError((error as Error).message.replace(/\. To specify .*/, ''))
   }

@@ -1,18 +1,14 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import type { Logger } from 'pino'
 import { ConfigError, environment, readConfig, unknownNames } from './config/read.ts'
-import type { Config } from './config/settings.ts'
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
-import type { Store } from './record/store.ts'
 import type { Stopping } from './start.cjs'
-import type { Topics } from './topic/topic.ts'
 import { openModel, openStore, openTopics } from './wiring.ts'
 
-/** What stands behind the name of a command: words, and options by name; a flag that is given is true. */
-export type Given = { words: readonly string[]; options: { readonly [name: string]: string | true | undefined } }
+/** What stands behind the name of a command: words, options by name, and which flags. */
+export type Given = { words: readonly string[]; options: { [name: string]: string | undefined }; flags: Set<string> }
 export type Command = {
   usage: string
   meaning: string
@@ -71,8 +67,8 @@ export const COMMANDS: Record<string, Command> = {
   },
 }
 
-/** Settings, a log, and the topics as a look from beside the worker. */
-async function beside<T>(work: (topics: Topics, config: Config, log: Logger) => Promise<T>): Promise<T> {
+/** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
+async function openBeside() {
   const config = readConfig(environment(), { working: false })
   const { TOPICS_URL: place } = config
   if (place.engine === 'sqlite' && !existsSync(place.path))
@@ -80,24 +76,15 @@ async function beside<T>(work: (topics: Topics, config: Config, log: Logger) => 
       `there is no ${resolve(place.path)}: is this the folder, and are these the settings, that the worker is started with?`,
     )
   const log = logger(config.LOG_LEVEL)
-  const topics = await openTopics(config, log, { worker: false })
-  try {
-    return await work(topics, config, log)
-  } finally {
-    await topics.close()
-  }
-}
-async function withStore<T>(config: Config, log: Logger, work: (store: Store) => Promise<T>): Promise<T> {
-  const store = await openStore(config, log)
-  try {
-    return await work(store)
-  } finally {
-    await store.close()
-  }
+  const open = new AsyncDisposableStack()
+  const topics = open.adopt(await openTopics(config, log, { worker: false }), (t) => t.close())
+  const store = async () => open.adopt(await openStore(config, log), (s) => s.close())
+  return { config, log, topics, store, open, [Symbol.asyncDispose]: () => open.disposeAsync() }
 }
 
-async function doctorCommand({ options: { offline, send, json } }: Given): Promise<number> {
+async function doctorCommand({ flags }: Given): Promise<number> {
   const { describeCheck, doctor } = await import('./doctor/doctor.ts')
+  const json = flags.has('json')
   const checks: Check[] = []
   const tell = (check: Check) => {
     checks.push(check)
@@ -110,13 +97,16 @@ async function doctorCommand({ options: { offline, send, json } }: Given): Promi
     tell({ name: 'settings', state: 'ok', text: `from ${from}; folder ${process.cwd()}` })
     for (const text of unknownNames(env)) tell({ name: 'settings', state: 'note', text })
     const log = logger('silent') // what goes wrong is told by the checks
-    const given = { config, env, offline: offline === true, send: send === true }
-    const open = {
+    for await (const check of doctor({
+      config,
+      env,
       openTopics: () => openTopics(config, log, { worker: false }),
       openStore: () => openStore(config, log),
-      waiting: (text: string) => console.error(text),
-    }
-    for await (const check of doctor({ ...given, ...open })) tell(check)
+      offline: flags.has('offline'),
+      send: flags.has('send'),
+      waiting: (text) => console.error(text),
+    }))
+      tell(check)
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     for (const text of error.lines) tell({ name: 'settings', state: 'wrong', text })
@@ -128,13 +118,11 @@ async function doctorCommand({ options: { offline, send, json } }: Given): Promi
 
 async function auditCommand(): Promise<number> {
   const { audit } = await import('./commands/audit.ts')
-  return beside((topics, config, log) =>
-    withStore(config, log, async (store) => {
-      const { lines, holds } = await audit({ topics, store, retentionDays: config.RETENTION_DAYS })
-      console.log(lines.join('\n'))
-      return holds ? 0 : 1
-    }),
-  )
+  await using beside = await openBeside()
+  const { topics, config } = beside
+  const { lines, holds } = await audit({ topics, store: await beside.store(), retentionDays: config.RETENTION_DAYS })
+  console.log(lines.join('\n'))
+  return holds ? 0 : 1
 }
 
 async function replayCommand({ options: { stage, from, to, into } }: Given, stopping: Stopping): Promise<number> {
@@ -143,28 +131,24 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
   const { replay } = await import('./commands/replay.ts')
   const { readRange } = await import('./commands/range.ts')
   const { openOutput } = await import('./commands/output.ts')
-  readRange(from as string | undefined, to as string | undefined) // before anything is opened, or made
-  return beside(async (topics, config, log) => {
-    stopping.tell((text) => log.info(text))
-    const stop = stopping.signal
-    const range = { topics, from: from as string | undefined, to: to as string | undefined, log, stop }
-    await using open = new AsyncDisposableStack()
-    const work = async () => {
-      if (stage === 'record') {
-        const store = open.adopt(await openStore(config, log), (s) => s.close())
-        return replay({ ...range, stage, store, batchSize: config.RECORD_BATCH_SIZE })
-      }
-      if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])
-      const own = { topics: config.TOPICS_URL, database: config.DATABASE_URL }
-      const sink = open.adopt(await openOutput(into as string | undefined, own, log), (s) => s.close())
-      const model = await openModel(config, log, open)
-      const name = config.MODEL_NAME ?? null
-      return replay({ ...range, stage, model, name, sink, batchSize: config.SCORE_BATCH_SIZE })
-    }
-    const { lines, left } = await work()
-    console.log(lines.join('\n'))
-    return left > 0 ? 1 : 0
-  })
+  readRange(from, to) // before anything is opened, or made
+  await using beside = await openBeside()
+  const { config, log, topics, open } = beside
+  stopping.tell((text) => log.info(text))
+  const range = { topics, from, to, log, stop: stopping.signal }
+  let result: Awaited<ReturnType<typeof replay>>
+  if (stage === 'record')
+    result = await replay({ ...range, stage, store: await beside.store(), batchSize: config.RECORD_BATCH_SIZE })
+  else {
+    if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])
+    const own = { topics: config.TOPICS_URL, database: config.DATABASE_URL }
+    const output = open.adopt(await openOutput(into, own, log), (o) => o.close())
+    const model = await openModel(config, log, open)
+    const name = config.MODEL_NAME ?? null
+    result = await replay({ ...range, stage, model, name, sink: output, batchSize: config.SCORE_BATCH_SIZE })
+  }
+  console.log(result.lines.join('\n'))
+  return result.left > 0 ? 1 : 0
 }
 
 async function backupCommand({ words: [folder] }: Given): Promise<number> {
@@ -176,29 +160,24 @@ async function backupCommand({ words: [folder] }: Given): Promise<number> {
 
 async function deadLettersCommand({ words: [action, ...ids] }: Given): Promise<number> {
   const { describeLetter, discardLetters, openLetters, retryLetters } = await import('./commands/dead-letters.ts')
-  return beside(async (topics, config, log) => {
-    if (!action) {
-      const letters = await openLetters(topics)
-      for (const [id, letter] of letters) console.log(describeLetter(id, letter))
-      console.log(
-        letters.size === 0
-          ? 'no dead letters'
-          : `${plural(letters.size, 'dead letter')}; npm run dead-letters -- retry puts back what can pass by now`,
-      )
-      return 0
-    }
+  await using beside = await openBeside()
+  const { topics } = beside
+  if (action) {
     const { lines, stuck } =
-      action === 'retry'
-        ? await withStore(config, log, (store) => retryLetters(topics, store, ids))
-        : await discardLetters(topics, ids)
+      action === 'retry' ? await retryLetters(topics, await beside.store(), ids) : await discardLetters(topics, ids)
     console.log(lines.join('\n') || 'no dead letters')
     return stuck > 0 ? 1 : 0
-  })
+  }
+  const letters = await openLetters(topics)
+  for (const [id, letter] of letters) console.log(describeLetter(id, letter))
+  const found = `${plural(letters.size, 'dead letter')}; npm run dead-letters -- retry puts back what can pass by now`
+  console.log(letters.size === 0 ? 'no dead letters' : found)
+  return 0
 }
 
 async function simulateCommand({ options: { rows, seed = '1' } }: Given): Promise<number> {
-  if (!/^[1-9]\d{0,8}$/.test(String(rows))) throw new UsageError('simulate wants --rows N, a whole number of rows')
-  if (!/^\d{1,9}$/.test(String(seed))) throw new UsageError('--seed wants a whole number')
+  if (!/^[1-9]\d{0,8}$/.test(rows ?? '')) throw new UsageError('simulate wants --rows N, a whole number of rows')
+  if (!/^\d{1,9}$/.test(seed)) throw new UsageError('--seed wants a whole number')
   const { pipeline } = await import('node:stream/promises')
   const { csv } = await import('./simulate/csv.ts')
   await pipeline(csv({ rows: Number(rows), seed: Number(seed) }), process.stdout).catch((error) => {

@@ -21,41 +21,38 @@ export async function backup(
   folder: string,
   { topics, database }: { topics: Place | KafkaCluster; database: Place },
 ): Promise<string[]> {
-  const [topicsFile, databaseFile] = [topics, database].map((place) =>
-    place.engine === 'sqlite' ? place.path : undefined,
+  const copies = [
+    { place: topics, told: ofTopics },
+    { place: database, told: ofDatabase },
+  ].flatMap(({ place, told }) =>
+    place.engine === 'sqlite' ? [{ path: place.path, target: join(folder, basename(place.path)), told }] : [],
   )
-  const files = [topicsFile, databaseFile].filter((path) => path !== undefined)
-  if (new Set(files.map((path) => basename(path))).size < files.length)
+  const files = copies.map(({ path }) => path)
+  if (copies.length === 2 && copies[0]!.target === copies[1]!.target)
     throw new Error(`both files are named ${basename(files[0]!)}: they cannot be in one folder`)
-  for (const path of files) {
+  for (const { path, target } of copies) {
     if (!existsSync(path))
       throw new Error(`there is no ${path} to copy: is this the folder that the worker is started in?`)
-    const target = join(folder, basename(path))
     if (existsSync(target)) throw new Error(`${target} is there already: name another folder, e.g. with the date`)
   }
+  const lines = topics.engine === 'sqlite' ? [] : [elsewhere(topics, database)]
   if (files.length > 0) await room(folder, files)
-  const parts = files.map((path) => ({ path, part: join(folder, `${basename(path)}.part`) }))
   try {
-    const said: string[] = []
-    for (const { path, part } of parts) said.push(await copy(path, part, path === topicsFile ? ofTopics : ofDatabase))
-    for (const { part } of parts) await rename(part, part.slice(0, -'.part'.length))
+    for (const { path, target, told } of copies) lines.push(await copy(path, target, told))
+    for (const { target } of copies) await rename(partOf(target), target)
     if (files.length > 0) await flush(folder)
-    const [first, ...rest] = topicsFile === undefined ? [elsewhere(topics, database), ...said] : said
-    return [
-      first!,
-      ...rest,
-      ...(databaseFile === undefined && !same(topics, database)
-        ? [
-            `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions`,
-          ]
-        : []),
-      ...(files.length > 0 ? [howToRestore(files)] : []),
-    ]
   } finally {
-    for (const { part } of parts) rmSync(part, { force: true })
+    for (const { target } of copies) rmSync(partOf(target), { force: true })
   }
+  if (database.engine !== 'sqlite' && !same(topics, database))
+    lines.push(
+      `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions`,
+    )
+  if (files.length > 0) lines.push(howToRestore(files))
+  return lines
 }
 
+const partOf = (target: string) => `${target}.part`
 const howToRestore = (files: readonly string[]) =>
   `to restore: stop the worker, move ${files.map((path) => `${path}*`).join(' and ')} away (-wal, -shm and .mark too), put the ${files.length > 1 ? 'copies' : 'copy'} there, start`
 
@@ -80,30 +77,26 @@ async function room(folder: string, files: readonly string[]) {
     )
 }
 
-/** A copy that is whole and on disk; `told` says what is in it. */
-async function copy(path: string, part: string, told: (db: DatabaseSync) => string): Promise<string> {
+/** A copy that is whole and on disk, under the name of a part; `told` says what is in it. */
+async function copy(path: string, target: string, told: (db: DatabaseSync) => string): Promise<string> {
+  const part = partOf(target)
   rmSync(part, { force: true }) // of a backup that was killed
   try {
-    using from = opened(path)
-    from.db.prepare('VACUUM INTO ?').run(part)
+    using from = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
+    from.prepare('VACUUM INTO ?').run(part)
     const content = check(part, told)
     await flush(part)
-    return `${part.slice(0, -'.part'.length)}: ${megabytes(statSync(part).size)}, ${content}`
+    return `${target}: ${megabytes(statSync(part).size)}, ${content}`
   } catch (error) {
     throw new Error(`cannot copy ${path}`, { cause: error })
   }
 }
 
 function check(path: string, told: (db: DatabaseSync) => string): string {
-  using copied = opened(path)
-  const found = Object.values(copied.db.prepare('PRAGMA quick_check(1)').get()!)[0]
+  using copied = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
+  const found = Object.values(copied.prepare('PRAGMA quick_check(1)').get()!)[0]
   if (found !== 'ok') throw new Error(`the copy is not whole: ${found}`)
-  return told(copied.db)
-}
-
-function opened(path: string) {
-  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
-  return { db, [Symbol.dispose]: () => db.close() }
+  return told(copied)
 }
 
 /** A folder cannot be flushed on Windows. */

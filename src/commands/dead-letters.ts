@@ -5,10 +5,9 @@ import { stringify } from '../io/json.ts'
 import { plural } from '../io/text.ts'
 import { utc } from '../io/time.ts'
 import type { Store } from '../record/store.ts'
-import type { Topics } from '../topic/topic.ts'
+import type { Topics, Writes } from '../topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
-const stays = (why: string) => `stays: ${why}`
 const MISSING = 'there is no such dead letter, or it was put back already'
 
 /** how the reason of another program's message begins, in a letter of a time when nothing else told it */
@@ -66,45 +65,42 @@ export async function retryLetters(
   let stuck = 0
   for (const id of new Set(ids.length > 0 ? ids : letters.keys())) {
     const letter = letters.get(id)
-    const problem = letter ? await retry(id, letter) : stays(MISSING)
+    const { problem, writes } = letter ? await again(letter, store) : stays(MISSING)
+    if (writes) {
+      const retried = { retried: id, at: Date.now() }
+      await topics.append({ ...writes, 'dead-letters': [...(writes['dead-letters'] ?? []), retried] })
+    }
     if (problem !== undefined) stuck++
     lines.push(`${id.padEnd(6)} ${problem === undefined ? 'put back' : maskCards(problem)}`)
   }
   return { lines, stuck }
+}
 
-  async function retry(id: string, { stage, record, reason: first, foreign }: DeadLetter): Promise<string | undefined> {
-    const retried = { 'dead-letters': [{ retried: id, at: Date.now() }] }
+type Again = { problem?: string; writes?: Writes }
+const stays = (why: string): Again => ({ problem: `stays: ${why}` })
+
+/** What is to be written for a letter that goes back, and what is wrong with it, or with some of its rows. */
+async function again({ stage, record, reason: first, foreign }: DeadLetter, store: Store): Promise<Again> {
+  try {
     if (stage === 'record') {
-      const refusal = await store.insert([record as Prediction]).then(
-        () => undefined,
-        (error) => stays(reason(error)),
-      )
-      if (refusal !== undefined) return refusal
-      await topics.append(retried)
-      return undefined
+      await store.insert([record as Prediction])
+      return { writes: {} }
     }
-    if (stage === 'score') {
-      await topics.append({ transactions: [record as Transaction], ...retried })
-      return undefined
-    }
+    if (stage === 'score') return { writes: { transactions: [record as Transaction] } }
     const { body } = record as { body?: string }
     if (foreign || first.startsWith(FOREIGN)) {
       const { foreignTransaction } = await import('../engines/kafka/codec.ts')
-      let transaction: Transaction
-      try {
-        transaction = foreignTransaction(body ?? '', Date.now())
-      } catch (error) {
-        return stays(reason(error))
-      }
-      await topics.append({ transactions: [transaction], ...retried })
-      return undefined
+      return { writes: { transactions: [foreignTransaction(body ?? '', Date.now())] } }
     }
-    const again = readDocument(body ?? stringify(record), Date.now())
-    const problem = again.refused ?? again.letters[0]?.reason
-    const { transactions, letters: rest } = again
-    if (problem !== undefined && transactions.length === 0) return stays(problem)
-    await topics.append({ transactions, 'dead-letters': [...rest, ...retried['dead-letters']] })
-    if (problem === undefined) return undefined
-    return `${plural(transactions.length, 'row')} put back, ${again.bad} set aside anew: ${problem}`
+    const { transactions, letters, bad, refused } = readDocument(body ?? stringify(record), Date.now())
+    const problem = refused ?? letters[0]?.reason
+    if (problem === undefined) return { writes: { transactions } }
+    if (transactions.length === 0) return stays(problem)
+    return {
+      writes: { transactions, 'dead-letters': letters },
+      problem: `${plural(transactions.length, 'row')} put back, ${bad} set aside anew: ${problem}`,
+    }
+  } catch (error) {
+    return stays(reason(error))
   }
 }

@@ -29,19 +29,9 @@ export function statement(found: Figures, alarms: Whereabouts): { lines: string[
   const { total, waits, waiting: toSend } = alarms
   const lost = total ? total.frauds - total.mailed - toSend.size : 0
   const problems = [
-    ...listed(
-      'transactions',
-      found.unpredicted,
-      'has no prediction, and is in no dead letter',
-      '--stage score',
-      ' --into lost.csv',
-    ),
-    ...listed('predictions', found.unrecorded, 'is not in the database, nor in a dead letter', '--stage record'),
-    ...(lost > 0
-      ? [
-          `frauds: ${grouped(lost)} were passed and are in no mail; look for rows with prediction = 1 that nobody was told of`,
-        ]
-      : []),
+    ...listed('transactions', found.unpredicted, 'has no prediction, and is in no dead letter', 'score', 'lost.csv'),
+    ...listed('predictions', found.unrecorded, 'is not in the database, nor in a dead letter', 'record'),
+    ...(lost > 0 ? [`frauds: ${grouped(lost)} were passed and are in no mail; ${UNTOLD}`] : []),
     ...(waits ? [] : stuck(found.overdue, alarms)),
     ...(lost < 0 ? [`frauds: ${grouped(-lost)} were mailed more often than once`] : []),
   ]
@@ -55,6 +45,8 @@ export function statement(found: Figures, alarms: Whereabouts): { lines: string[
   const both = total ? ['(frauds: those that are still kept; ever: each once, since the topics are there)'] : []
   return { lines: [...equations(found, alarms, lost), ...why, ...problems, ...both, end], holds }
 }
+
+const UNTOLD = 'look for rows with prediction = 1 that nobody was told of'
 
 /** Frauds that wait, and nothing says why. */
 function stuck(overdue: Figures['overdue'], { decided }: Whereabouts): string[] {
@@ -78,40 +70,22 @@ function equations(
   lost: number,
 ): string[] {
   const judged = fetched - toScore - aside.score - unpredicted.length
-  const rows: [string, number, ...[number, string][]][] = [
-    [
-      'fetched',
-      fetched,
-      [judged, 'predicted'],
-      [toScore, 'waiting'],
-      [aside.score, 'set aside'],
-      [unpredicted.length, 'LOST'],
-    ],
-    [
-      'predicted',
-      predictions,
-      [predictions - toRecord - aside.record - unrecorded.length, 'recorded'],
-      [toRecord, 'waiting'],
-      [aside.record, 'set aside'],
-      [unrecorded.length, 'LOST'],
-    ],
-    ['frauds', frauds, [frauds - toMail, 'mailed'], [toMail, 'waiting']],
+  const recorded = predictions - toRecord - aside.record - unrecorded.length
+  const sent = { mailed: frauds - toMail, waiting: toMail }
+  const rows: [string, number, Record<string, number>][] = [
+    ['fetched', fetched, { predicted: judged, waiting: toScore, 'set aside': aside.score, LOST: unpredicted.length }],
+    ['predicted', predictions, { recorded, waiting: toRecord, 'set aside': aside.record, LOST: unrecorded.length }],
+    ['frauds', frauds, sent],
   ]
-  if (total)
-    rows.push([
-      'ever',
-      total.frauds,
-      [total.mailed, 'mailed'],
-      [waiting.size, 'waiting'],
-      [lost, lost < 0 ? 'TWICE' : 'LOST'],
-    ])
+  if (total) {
+    const amiss = lost < 0 ? 'TWICE' : 'LOST'
+    rows.push(['ever', total.frauds, { mailed: total.mailed, waiting: waiting.size, [amiss]: lost }])
+  }
   const width = Math.max(...rows.map(([, sum]) => grouped(sum).length))
-  const lines = rows.map(([name, sum, ...parts]) => {
-    const said = parts.filter(([part, what]) => part !== 0 || what === what.toLowerCase())
-    return `${name.padEnd(10)} ${grouped(sum).padStart(width)} = ${said
-      .map(([part, what]) => `${part < 0 ? '-' : '+'} ${grouped(Math.abs(part))} ${what}`)
-      .join(' ')
-      .slice(2)}`
+  const lines = rows.map(([name, sum, parts]) => {
+    const said = Object.entries(parts).filter(([what, part]) => part !== 0 || what === what.toLowerCase())
+    const terms = said.map(([what, part]) => `${part < 0 ? '-' : '+'} ${grouped(Math.abs(part))} ${what}`)
+    return `${name.padEnd(10)} ${grouped(sum).padStart(width)} = ${terms.join(' ').slice(2)}`
   })
   if (predictions !== judged)
     lines.push(
@@ -120,12 +94,12 @@ function equations(
   return lines
 }
 
-function listed(topic: string, rows: readonly Row[], what: string, stage: string, into = ''): string[] {
+function listed(topic: string, rows: readonly Row[], what: string, stage: string, into?: string): string[] {
   const cure = (from: Row, to: Row) => {
     const [first, last] = from.id.includes('-')
       ? [new Date(from.at).toISOString(), new Date(to.at + 1).toISOString()] // partitions have offsets of their own
       : [from.id, to.id]
-    return `npm run replay -- ${stage} --from ${first} --to ${last}${into}`
+    return `npm run replay -- --stage ${stage} --from ${first} --to ${last}${into ? ` --into ${into}` : ''}`
   }
   const lines = rows
     .slice(0, LISTED)
