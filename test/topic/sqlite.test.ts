@@ -548,7 +548,9 @@ test('a record that is damaged is named, and is no bug that would end the worker
     await using topics = await open()
     await topics.append({ transactions: [transaction(1), transaction(2)] })
   }
-  inside((db) => db.exec(`UPDATE transactions SET record = replace(record, '"amt":', '"amt"') WHERE record LIKE '%trans-2%'`))
+  inside((db) =>
+    db.exec(`UPDATE transactions SET record = replace(record, '"amt":', '"amt"') WHERE record LIKE '%trans-2%'`),
+  )
   await using topics = await open()
   const error = await Array.fromAsync(topics.scan('transactions')).catch((cause: unknown) => cause)
   expect(isBug(error)).toBe(false)
