@@ -110,11 +110,10 @@ export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers 
           `${shown(code)}, and MODEL_FRAUD_VALUE is for classes`,
           'leave MODEL_FRAUD_VALUE out where the model answers a probability',
         )
-      const wanted = codeOf(means)
-      return (typeof wanted === 'number' && typeof code !== 'boolean' ? wanted === code : sameText(code, means)) ? 1 : 0
+      return isMeant(code, means) ? 1 : 0
     }
     if (typeof code !== 'string') return code === true || code === 1 ? 1 : 0
-    const key = code.toLowerCase().replace(/[\s_-]+/g, ' ')
+    const key = plain(code)
     if (Object.hasOwn(LABELS, key)) return LABELS[key]!
     throw new Unreadable(
       `the label ${shown(code)}, which is not known`,
@@ -154,11 +153,25 @@ export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers 
   }
 }
 
-const sameText = (code: Code, means: string) =>
+/** Is it the answer that means fraud? A setting for another kind of answer would have all of them honest. */
+function isMeant(code: Code, means: string): boolean {
+  const [said, wanted] = [code, codeOf(means) ?? means].map((one) => TRUTH.get(plain(one)) ?? one)
+  if (typeof said !== typeof wanted)
+    throw new Unreadable(
+      `${shown(code)}, and MODEL_FRAUD_VALUE is ${typeof wanted === 'number' ? 'a number' : 'a label'}`,
+      'set MODEL_FRAUD_VALUE to one of its answers, or leave it out',
+    )
+  return typeof said === 'number' ? said === wanted : plain(said!) === plain(wanted!)
+}
+const plain = (code: Code) =>
   String(code)
     .trim()
     .toLowerCase()
-    .replace(/[\s_-]+/g, ' ') === means.replace(/[\s_-]+/g, ' ')
+    .replace(/[\s_-]+/g, ' ')
+const TRUTH = new Map([
+  ['true', 1],
+  ['false', 0],
+])
 
 const CODES =
   "set MODEL_FRAUD_VALUE to the class that means fraud (e.g. -1 for an outlier detector's -1 and 1, 2 for 1 and 2), or let the model " +

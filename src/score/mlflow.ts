@@ -68,7 +68,7 @@ export function mlflow({
     answers.forget()
   }
 
-  /** The text of its answer, if that is a 200. */
+  /** The text of its answer, if that is a 200, or a 201 of a wrapper. */
   async function ask(transactions: readonly Transaction[], signal: AbortSignal): Promise<string> {
     const body = bodyOf(transactions, features, unixTimeUnit)
     const deadline = known ? later : first
@@ -82,7 +82,7 @@ export function mlflow({
       },
     )
     if (answer.status === 502 || answer.status === 503) gone() // a gateway without its server
-    if (answer.status !== 200) throw refusalOrOutage(answer, features, orProxy(url))
+    if (answer.status !== 200 && answer.status !== 201) throw refusalOrOutage(answer, features, orProxy(url))
     known = true
     return answer.text
   }
@@ -111,11 +111,14 @@ export function mlflow({
   }
 }
 
-/** Any exception in predict is a 400, a timeout of the old server a 500: only other rows tell what is meant. */
+/**
+ * Any exception in predict is a 400, a timeout of the old server a 500, and AzureML and SageMaker say 424 of the model's own
+ * failure: only other rows tell what is meant.
+ */
 function refusalOrOutage(answer: HttpAnswer, sent: readonly Feature[], orProxy: string): Error {
   const { status, retryAfter: wait } = answer
   const byProxy = orProxy !== '' && isHtml(answer.text) // and so no refusal of rows
-  if (!byProxy && (status === 400 || status === 413 || status === 422 || status === 500))
+  if (!byProxy && [400, 413, 422, 424, 500].includes(status))
     return new Refusal(`the model answered ${status}: ${diagnose(answer.text, sent)}`)
   if (status === 504)
     return new HttpFailure(`the model answered 504, it is too slow${orProxy}`, { kind: 'timeout', status, wait })

@@ -12,14 +12,20 @@ export type Said = { form: string; codes: Code[]; chance?: number; own?: number;
 const VERDICT = new Set(
   ['prediction', 'predictions', 'predicted', 'pred', 'preds', 'label', 'class', 'classification', 'verdict', 'target']
     .concat(['output', 'result', 'decision', 'outcome', 'flag', 'y', 'yhat', 'ypred', 'predictedclass', 'value'])
-    .concat(['predictedlabel', 'predictionlabel', 'predictedvalue', 'classlabel', 'labels', 'classes', 'results']),
+    .concat([
+      'outputlabel',
+      'predictedlabel',
+      'predictionlabel',
+      'predictedvalue',
+      'classlabel',
+      'labels',
+      'classes',
+      'results',
+    ]),
 )
 /** Says of itself that 1 is fraud. */
-const FRAUD_FLAG = new Set(
-  ['isfraud', 'fraud', 'fraudulent', 'isfraudulent', 'fraudprediction', 'fraudpred', 'predictedfraud', 'fraudlabel']
-    .concat(['fraudflag', 'fraudverdict', 'predictedisfraud', 'isfraudprediction', 'isfraudpred', 'isfraudpredicted'])
-    .concat(['fraudpredicted', 'predisfraud', 'predfraud', 'fraudclass', 'fraudpredictions']),
-)
+const FRAUD_FLAG =
+  /^(?:is|has|was|predicted|pred|possible|potential|suspected|detected)*(?:fraudulent|fraud|anomaly|anomalous|outlier|suspicious|flagged)(?:flag|detected|suspected|verdict|label|class|predictions?|predicted|pred)*$/
 const FRAUD = new Set(['fraud', 'fraudulent', 'isfraud', '1', 'true', 'class1', 'label1', 'positive', 'yes'])
 const HONEST = new Set(
   [
@@ -47,7 +53,7 @@ type Role = 'verdict' | 'flag' | 'fraud' | 'honest' | 'chance' | 'score' | 'conf
 function roleOf(name: string): Role | undefined {
   const key = plain(name.slice(0, 80))
   if (VERDICT.has(key)) return 'verdict'
-  if (FRAUD_FLAG.has(key)) return 'flag'
+  if (FRAUD_FLAG.test(key)) return 'flag'
   if (CONFIDENCE.has(key)) return 'confidence'
   if (HONEST.has(key)) return 'honest'
   if (FRAUD.has(key)) return 'fraud'
@@ -73,17 +79,20 @@ const NOTHING = /^(?:nan|null|none|na|<na>)?$/i
 export function codeOf(value: Json | undefined): Code | undefined {
   if (Array.isArray(value) && value.length === 1) return codeOf(value[0])
   if (typeof value === 'bigint') return Number(value)
-  if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
+  if (typeof value === 'number') return Number.isFinite(value) ? unrounded(value) : undefined
   if (typeof value === 'boolean') return value
   if (typeof value === 'string') {
     const text = value.trim()
     if (NOTHING.test(text)) return undefined
     const number = text.length < LONGEST_NUMBER ? Number(text) : Number.NaN
-    return Number.isFinite(number) ? number : text
+    return Number.isFinite(number) ? unrounded(number) : text
   }
   if (value === null || value === undefined) return undefined
   throw new Unreadable(`${shown(value)} where a class or a probability belongs`, CURE)
 }
+/** A sum of shares may be 1.0000000000000002, and what is left of 1 then less than 0. */
+const ROUNDING = 1e-6
+const unrounded = (n: number) => (n > 1 && n < 1 + ROUNDING ? 1 : n < 0 && n > -ROUNDING ? 0 : n)
 /** 1 - 0.97 is 0.03 */
 export const complement = (chance: number) => Number((1 - chance).toFixed(12))
 const LONGEST_NUMBER = 40
@@ -134,17 +143,22 @@ function ofFields(fields: { [key: string]: Json }, means: string | undefined): S
     return saidOf(only!.value, means)
   const all = (wanted: Role) => roles.filter(({ role }) => role === wanted).map(({ value }) => value)
   const number = (wanted: Role) => all(wanted).flatMap((value) => numberIn(value, means) ?? [])[0]
-  const flags = all('flag').map((value) => flagOf(value, all('honest').length > 0))
-  const codes = [...all('verdict').map(codeOf), ...flags.flatMap((flag) => ('chance' in flag ? [] : [flag.code]))]
+  const flags = all('flag').map((value) => flagOf(value, all('honest').length > 0, means))
+  const denied = all('honest').flatMap((value) => (typeof value === 'boolean' ? [!value] : []))
+  const codes = [
+    ...all('verdict').map(codeOf),
+    ...flags.flatMap((flag) => ('chance' in flag ? [] : [flag.code])),
+    ...(flags.length === 0 ? denied : []),
+  ]
   if (codes.includes(undefined)) return undefined
   const said: Said = { form: `fields ${roles.map(({ role }) => role).sort()}`, codes: codes as Code[] }
   const honest = number('honest')
   const chance =
-    flags.flatMap((flag) => flag.chance ?? [])[0] ??
+    flags.flatMap((flag) => ('chance' in flag ? flag.chance : []))[0] ??
     number('fraud') ??
     (honest === undefined ? undefined : complement(honest))
   const score = number('score')
-  const labelled = typeof said.codes[0] === 'string'
+  const labelled = typeof said.codes[0] === 'string' || keys.map(plain).includes('predictionlabel') // as PyCaret's
   if (chance !== undefined) said.chance = chance
   else if (number('chance') !== undefined) said.chance = number('chance')!
   else if (score !== undefined && !labelled) said.chance = score
@@ -154,10 +168,15 @@ function ofFields(fields: { [key: string]: Json }, means: string | undefined): S
 }
 
 /** `is_fraud` and the like: 0 and 1 are a verdict, a fraction is a probability; so is all of it beside that of honest. */
-function flagOf(value: Json, paired: boolean): { code: Code | undefined; chance?: never } | { chance: number } {
+function flagOf(
+  value: Json,
+  paired: boolean,
+  means: string | undefined,
+): { code: Code | undefined } | { chance: number } {
   const code = codeOf(value)
   if (typeof code !== 'number') return { code }
   if (code >= 0 && code <= 1 && (paired || !Number.isInteger(code))) return { chance: code }
+  if (means !== undefined) return { code }
   return { code: code === 0 || code === 1 ? code === 1 : code }
 }
 

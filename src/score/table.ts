@@ -33,10 +33,7 @@ export function tableOf(text: string, rows: number): Json[] {
 
 function parsed(text: string): Json {
   try {
-    return JSON.parse(text) as Json
-  } catch {}
-  try {
-    return parse(text) // a bare NaN
+    return parse(text) // a bare NaN is null, and nothing is nested deeper than can be walked
   } catch {
     throw new Foreign('200, but no JSON')
   }
@@ -47,23 +44,29 @@ function read(value: Json, rows: number): Json[] | undefined {
   if (!isFields(value)) return rows === 1 && value !== null ? [value] : undefined
   const { columns, names: heads, data, ndarray, tensor } = value
   if (Array.isArray(columns) && Array.isArray(data)) return named(columns, data)
-  if (Array.isArray(ndarray)) return Array.isArray(heads) ? named(heads, ndarray) : ndarray
-  if (isFields(tensor)) return chunks(tensor.values, tensor.shape)
-  if (ENVELOPES.some((name) => Object.hasOwn(value, name) && isBox(value[name]))) {
-    // A wrapper may return its columns under such a name, beside others: {"result": [0], "probability": [0.1]}.
-    if (Object.keys(value).length === 1 || Object.hasOwn(value, 'predictions') || !byColumn(value, rows))
-      return undefined
-  }
-  return byColumn(value, rows) ?? (rows === 1 && Object.values(value).some((v) => !isBox(v)) ? [value] : undefined)
+  if (Array.isArray(ndarray)) return named(heads, ndarray)
+  if (isFields(tensor)) return named(heads, chunks(tensor.values, tensor.shape) ?? [])
+  // A wrapper may return its columns under such a name, beside others: {"result": [0], "probability": [0.1]}.
+  const wrapped = ENVELOPES.some((name) => Object.hasOwn(value, name) && isBox(value[name]))
+  if (wrapped && (Object.hasOwn(value, 'predictions') || lists(value).length < 2)) return undefined
+  const series = byNumber(value)
+  return (
+    byColumn(value, rows) ??
+    (rows > 1 && series?.length === rows ? series : undefined) ??
+    (rows === 1 && Object.values(value).some((v) => !isBox(v)) ? [value] : undefined)
+  )
 }
 const isBox = (value: Json | undefined) => typeof value === 'object' && value !== null
 
-/** A list of values for each name, or an object of them by row number, as pandas prints a frame. */
-function byColumn(value: Fields, rows: number): Json[] | undefined {
-  const columns = Object.entries(value).flatMap(([name, column]) => {
+/** What may be columns: a list of values for each name, or an object of them by row number, as pandas prints a frame. */
+const lists = (value: Fields) =>
+  Object.entries(value).flatMap(([name, column]) => {
     const list = Array.isArray(column) ? column : isFields(column) ? byNumber(column) : undefined
     return list ? [[name, list] as const] : []
   })
+
+function byColumn(value: Fields, rows: number): Json[] | undefined {
+  const columns = lists(value)
   if (columns.length === 0 || (rows === 1 && columns.length < Object.keys(value).length)) return undefined
   const odd = columns.find(([, list]) => list.length !== rows)
   if (odd) {
@@ -80,10 +83,13 @@ function byNumber(column: Fields): Json[] | undefined {
   return keys.length > 0 && keys.every((key, i) => key === String(i)) ? Object.values(column) : undefined
 }
 
-const named = (heads: readonly Json[], data: readonly Json[]): Json[] =>
-  data.map((row) =>
+/** Rows of values under the names of their columns, if these have any: `t:0` is what Seldon calls one without. */
+function named(heads: Json | undefined, data: readonly Json[]): Json[] {
+  if (!Array.isArray(heads) || heads.every((head) => /^t:\d+$/.test(String(head)))) return [...data]
+  return data.map((row) =>
     Array.isArray(row) ? Object.fromEntries(heads.map((head, i) => [String(head), row[i] ?? null])) : row,
   )
+}
 
 /** KServe's protocol 2: each output is a tensor with a name, its values in one flat list. */
 function tensors(list: readonly Json[], rows: number): Json[] | undefined {

@@ -119,6 +119,55 @@ test.for<[what: string, text: string, judgements: Judgement[]]>([
     [{ prediction: 1, score: 0.2 }],
   ],
   ['Seldon', '{"data": {"names": ["t:0", "t:1"], "ndarray": [[0.1, 0.9]]}}'.replaceAll('t:', 'p'), scored(0.9)],
+  [
+    'Seldon with the names of classes',
+    '{"data": {"names": ["fraud", "legit"], "tensor": {"shape": [2, 2], "values": [0.9, 0.1, 0.2, 0.8]}}, "meta": {}}',
+    scored(0.9, 0.2),
+  ],
+  ['Seldon without', '{"data": {"names": ["t:0", "t:1"], "ndarray": [[0.1, 0.9]]}, "meta": {}}', scored(0.9)],
+  ['a Series by row number', '{"predictions": {"0": 0, "1": 1, "2": 0}}', certain(0, 1, 0)],
+  ['rows in an envelope beside other fields', '{"outputs": [0, 1], "model_version": "3"}', certain(0, 1)],
+  ['records there', '{"data": [{"label": 0}, {"label": 1}], "status": "ok"}', certain(0, 1)],
+  [
+    'KServe, as many outputs as rows',
+    '{"model_name": "m", "outputs": [{"name": "label", "datatype": "INT64", "shape": [2], "data": [1, 0]}, {"name": "probability", "datatype": "FP64", "shape": [2, 2], "data": [0.8, 0.2, 0.9, 0.1]}]}',
+    [
+      { prediction: 1, score: 0.2 },
+      { prediction: 0, score: 0.1 },
+    ],
+  ],
+  [
+    'what an ONNX model calls its outputs',
+    '[{"output_label": 1, "output_probability": {"0": 0.6, "1": 0.4}}]',
+    [{ prediction: 1, score: 0.4 }],
+  ],
+  [
+    "PyCaret's score of its label",
+    '[{"prediction_label": 0, "prediction_score": 0.97}]',
+    [{ prediction: 0, score: 0.03 }],
+  ],
+  ...['is_anomaly', 'anomaly', 'Outlier', 'is_suspicious', 'fraud_detected', 'possible_fraud'].map(
+    (name): [string, string, Judgement[]] => [
+      `the verdict "${name}" before a score`,
+      `[{"${name}": true, "score": 0.4}, {"score": 0.9, "${name}": false}]`,
+      [
+        { prediction: 1, score: 0.4 },
+        { prediction: 0, score: 0.9 },
+      ],
+    ],
+  ),
+  [
+    'that it is honest, as a verdict',
+    '[{"is_legit": true, "probability": 0.9}, {"is_legit": false, "probability": 0.2}]',
+    [
+      { prediction: 0, score: 0.9 },
+      { prediction: 1, score: 0.2 },
+    ],
+  ],
+  ['that it is honest, alone', '[{"genuine": true}, {"genuine": false}]', certain(0, 1)],
+  ['what rounding has made of 1 and 0', '[[-2.2e-16, 1.0000000000000002], [0.9, 0.1]]', scored(1, 0.1)],
+  ['the same in fields', '[{"fraud_probability": 1.0000000000000002}]', scored(1)],
+  ['the same alone', '[1.0000000000000002, -1e-17, 0.3]', scored(1, 0, 0.3)],
   ['a single value', '{"predictions": 0}', certain(0)],
   ['a single object', '{"predictions": {"prediction": 1, "probability": 0.2}}', [{ prediction: 1, score: 0.2 }]],
   ['a probability as text', '["0.97", "0.03"]', scored(0.97, 0.03)],
@@ -235,8 +284,22 @@ test.for<[value: string, text: string, judgements: Judgement[]]>([
   ['-1', '[{"-1": 0.9, "1": 0.1}]', scored(0.9)],
   ['suspicious', '[{"ok": 0.1, "suspicious": 0.9}]', scored(0.9)],
   ['true', '[true, false]', certain(1, 0)],
+  ['true', '[1, 0]', certain(1, 0)],
+  ['1', '[true, false]', certain(1, 0)],
+  ['1', '[{"is_fraud": 1}, {"is_fraud": 0}]', certain(1, 0)],
+  ['1', '["True", "False"]', certain(1, 0)],
+  ['-1', '[{"anomaly": -1}, {"anomaly": 1}]', certain(1, 0)],
 ])('with MODEL_FRAUD_VALUE=%s reads %s', ([value, text, judgements]) => {
   expect(readAnswer(text, judgements.length, 0.5, value)).toEqual(judgements)
+})
+
+test.for([
+  ['fraud', '[0, 1]'],
+  ['1', '["legit", "fraud"]'],
+  ['-1', '["inlier", "outlier"]'],
+  ['yes', '[true, false]'],
+])('MODEL_FRAUD_VALUE=%s is for answers of its kind: with %s all would be honest', ([value, text]) => {
+  expect(() => readAnswer(text!, 2, 0.5, value)).toThrow(/^the model answered .*, and MODEL_FRAUD_VALUE is a/)
 })
 
 test('MODEL_FRAUD_VALUE says nothing of probabilities without names', () => {
@@ -302,7 +365,15 @@ test('a model that echoes the card number does not get it into the log: no error
 })
 
 test('no answer is taken for a mistake in the program', () => {
-  for (const text of ['', '{', '[{}]', '[[]]', '["x"]', '[1e999]', '{"predictions": [NaN]}', '"\\u0000"'])
+  const deep = (open: string, close: string) => `{"predictions": [${open.repeat(50_000)}1${close.repeat(50_000)}]}`
+  const nested = [
+    deep('[', ']'),
+    deep('{"prediction":', '}'),
+    deep('{"0":', '}'),
+    deep('{"probability":{"fraud":', '}}'),
+    `[[${'['.repeat(50_000)}1${']'.repeat(50_000)},0.5]]`,
+  ]
+  for (const text of [...nested, '', '{', '[{}]', '[[]]', '["x"]', '[1e999]', '{"predictions": [NaN]}', '"\\u0000"'])
     try {
       readAnswer(text, 1, 0.5)
     } catch (error) {
