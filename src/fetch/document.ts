@@ -1,6 +1,6 @@
-import { brackets, type Json, parse, pieces } from '../io/json.ts'
+import { type Json, parse, pieces } from '../io/json.ts'
 import { columnsAmong, type DeadLetter, readRow, type Transaction, type Unread } from '../transaction.ts'
-import { formOf, type Rows } from './form.ts'
+import { formOf, type Rows, spans } from './form.ts'
 
 /** bytes of rows after which what was read so far is handed over, and ms */
 const PART = 2 * 2 ** 20
@@ -65,7 +65,7 @@ export function* readInParts(body: string, fetched_at: number, stop?: AbortSigna
   const began = performance.now()
   let part = nothing()
   let [from, turn, n] = [rows.from, began, 0]
-  for (const [start, end] of rows.lines ? linesIn(rows.text) : pieces(rows.text, rows.from, rows.to)) {
+  for (const [start, end] of rows.lines ? spans(rows) : pieces(rows.text, rows.from, rows.to)) {
     if (start - from > PART || (++n % 64 === 0 && performance.now() - turn > TURN)) {
       yield part
       part = nothing()
@@ -117,14 +117,6 @@ function rowReader({ columns }: Rows, fetched_at: number) {
     } catch (error) {
       return `the row cannot be read${error instanceof SyntaxError ? `: ${error.message}` : ''}`
     }
-  }
-}
-
-function* linesIn(text: string): Generator<readonly [number, number]> {
-  for (let at = 0; at < text.length; ) {
-    const end = brackets(text, at)
-    yield [at, end]
-    for (at = end; /\s/.test(text[at] ?? ''); ) at++
   }
 }
 

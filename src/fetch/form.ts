@@ -4,9 +4,17 @@ import { columnsAmong } from '../transaction.ts'
 
 /**
  * Where the rows of a body are: between `from` and `to` of `text`, with commas between them, or one after the other
- * (`lines`, also when there is one). With `columns` a row is a list of values, without them an object.
+ * (`lines`, also when there is one; `byLine`: some of them are no JSON). With `columns` a row is a list of values, without them an object.
  */
-export type Rows = { text: string; from: number; to: number; lines?: true; columns?: string[]; header?: string }
+export type Rows = {
+  text: string
+  from: number
+  to: number
+  lines?: true
+  byLine?: true
+  columns?: string[]
+  header?: string
+}
 /** What a body is: rows, none at all, or an answer that says that something is wrong. */
 export type Form = Rows | 'nothing' | { refused: string }
 
@@ -47,12 +55,31 @@ function whole(text: string): Json {
 }
 
 function linesOf(text: string): Rows {
+  const first = text.slice(0, brackets(text, 0))
+  const isRow = first.startsWith('{') && columnsAmong([...membersOf(first).keys()]).size > 0
+  if (!isRow && /^\s*[[{"]/.test(text.slice(first.length)))
+    throw new Error('it is several documents, one after the other, and the first is no row')
+  if (!isRow) throw new Error('not valid JSON')
+  const lines = { text, from: 0, to: text.length, lines: true } as const
+  for (const [at, end] of spans(lines)) if (text[at] !== '{' || end < 0) return byLine(lines, first)
+  return lines
+}
+
+/** One that cannot be read costs no other, where each has a line of its own. */
+function byLine(lines: Rows, first: string): Rows {
+  if (!/^\s*\n/.test(lines.text.slice(first.length))) throw new Error('not valid JSON')
+  return { ...lines, byLine: true }
+}
+
+/** Where each row is that is not between commas; -1 for an end that is missing. */
+export function* spans({ text, byLine }: Rows): Generator<readonly [from: number, to: number]> {
   for (let at = 0; at < text.length; ) {
-    const end = text[at] === '{' ? brackets(text, at) : -1
-    if (end < 0) throw new Error('not valid JSON')
+    const line = byLine ? text.indexOf('\n', at) : brackets(text, at)
+    const end = byLine && line < 0 ? text.length : line
+    yield [at, end]
+    if (end < 0) return
     for (at = end; /\s/.test(text[at] ?? ''); ) at++
   }
-  return { text, from: 0, to: text.length, lines: true }
 }
 
 function listOf(text: string, from: number, to: number): Form {
@@ -67,7 +94,7 @@ function listOf(text: string, from: number, to: number): Form {
 function objectOf(text: string, depth: number): Form {
   const members = membersOf(text)
   const value = (name: string) => members.get(name) ?? ''
-  const filled = (name: string) => !['', 'null', '""', 'false', '[]', '{}'].includes(value(name))
+  const filled = (name: string) => !['', 'null', '""', 'false', '0', '[]', '{}'].includes(value(name))
   if (members.size === 0) return 'nothing'
   if (members.has('columns')) return splitOf(value('columns'), value('data'))
 
@@ -82,7 +109,7 @@ function objectOf(text: string, depth: number): Form {
   const complaint = COMPLAINTS.find(filled)
   const around = WRAPPINGS.find((name) => filled(name) && BOX.test(value(name))) ?? onlyBox(members, complaint)
   if (around && depth < DEPTH) return formOf(value(around), depth + 1)
-  if (complaint) return { refused: shown(value(complaint)) }
+  if (complaint && !holdsRows(text)) return { refused: shown(value(complaint)) }
   if (WRAPPINGS.some((name) => members.has(name) && !filled(name))) return 'nothing'
   throw new Error(`it is an object with the keys ${namesOf([...members.keys()])}, of which none is known`)
 }
@@ -96,7 +123,7 @@ function splitOf(header: string, data: string): Form {
   return { text: data, from: 1, to: data.length - 1, columns: columns as string[], header }
 }
 
-/** The text of each member of an object, the last one of a name. */
+/** The text of each member of an object. */
 function membersOf(text: string): Map<string, string> {
   const members = new Map<string, string>()
   let n = 0
@@ -106,7 +133,9 @@ function membersOf(text: string): Map<string, string> {
     const rest = colon < 0 ? '' : member.slice(colon).trimStart()
     const value = rest.slice(1).trim()
     if (!rest.startsWith(':') || !isOne(value)) throw new Error('not valid JSON')
-    members.set(String(whole(member.slice(0, colon))), value)
+    const name = String(whole(member.slice(0, colon)))
+    if ((members.get(name) ?? value) !== value) throw new Error('it has two members with one name')
+    members.set(name, value)
     if (++n > MOST_MEMBERS) throw new Error(`it is an object with more than ${MOST_MEMBERS} members`)
   }
   return members
@@ -118,12 +147,17 @@ function isOne(value: string): boolean {
   return closing ? value.length > 1 && value.endsWith(closing) : /^[-+.\w]+$/.test(value)
 }
 
-/** The only member that can hold rows; beside a message a list alone is one, beside an error nothing. */
+/** The only member that can hold rows. Beside a complaint it has to look as if it did, or be a list beside a message. */
 function onlyBox(members: Map<string, string>, complaint: string | undefined): string | undefined {
-  if (complaint && complaint !== 'message') return undefined
-  const boxes = [...members].filter(([, value]) => (complaint ? value.startsWith('[') : /^[[{]/.test(value)))
+  const boxes = [...members].filter(
+    ([name, value]) =>
+      /^[[{]/.test(value) &&
+      (!complaint || (name !== complaint && holdsRows(value)) || (complaint === 'message' && value.startsWith('['))),
+  )
   return boxes.length === 1 ? boxes[0]![0] : undefined
 }
+/** What does is never let go, whatever else is said. */
+const holdsRows = (text: string) => /cc_num/i.test(text) && /\d{11}/.test(text)
 
 const kind = (value: Json) => (typeof value === 'boolean' ? 'true or false' : 'a number')
 const namesOf = (names: string[]) =>

@@ -5,6 +5,8 @@ import { orProxy, through } from '../io/proxy.ts'
 /** ms; a good call takes 2.4 s, the first one after a pause far longer (Heroku's router gives up after 30 s) */
 const DEADLINE = 60_000
 const MAX_BODY = 64 * 2 ** 20
+/** of answers that hold all there is; 203: a proxy has had its hands on it */
+const WHOLE = [200, 201, 203]
 
 export type Producer = {
   /** One call: the body of a 200, as text. Throws when there is none; what a lost answer held is gone for good. */
@@ -34,7 +36,8 @@ export function producerApi({
       if (status >= 300 && status < 400)
         throw failure(`the producer answered ${status}${orProxy(url)}: PRODUCER_URL has moved`)
       if (status === 204) return 'null' // nothing to deliver
-      if (status !== 200) throw failure(`the producer answered ${status} (${glimpse(answer)})${orProxy(url)}`, wait)
+      if (!WHOLE.includes(status))
+        throw failure(`the producer answered ${status} (${glimpse(answer)})${orProxy(url)}`, wait)
       if (page) throw failure(`the producer sent ${glimpse(answer)} instead of data${orProxy(url)}`)
       if (text.trim() === '') throw failure('the producer sent nothing')
       return text

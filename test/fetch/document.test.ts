@@ -200,6 +200,7 @@ test.for([
     '{"transactions":[],"count":0}',
     '{"data":{}}',
     '{"data":[],"message":"none"}',
+    '{"error":0,"data":[]}',
   ],
   ...['{"result":[],"error":null}', '{"data":{"columns":["amt"],"index":[],"data":[]}}', '"{\\"data\\": \\"[]\\"}"'],
 ])('%s delivers nothing, and nothing is wrong with it', (text) => {
@@ -236,12 +237,47 @@ test.for<[what: string, text: string]>([
   ]),
   ['a document as text in "data"', `{"data":${body([row(1), row(2, { cc_num: LONG_CARD })])}}`],
   ['pandas orient="table"', `{"schema":{"fields":[]},"data":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
+  [
+    'a document beside a message',
+    `{"message":"ok","frame":${body([row(1), row(2, { cc_num: LONG_CARD })], { doubled: false })}}`,
+  ],
+  ['rows beside an error', `{"error":"the rest is late","batch":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
   ['a list beside a message', `{"message":"2 found","found":${records(row(1), row(2, { cc_num: LONG_CARD }))}}`],
   ['objects with blanks', `\ufeff[ ${stringify(row(1))} ,\n ${stringify(row(2, { cc_num: LONG_CARD }))} ]\r\n`],
 ])('reads %s', ([, text]) => {
   const { transactions, letters } = readDocument(text, NOW)
   expect(letters).toEqual([])
   expect(transactions).toEqual([row(1), row(2, { cc_num: LONG_CARD })].map((r) => toTransaction(r, NOW)))
+})
+
+test.for<[what: string, text: string]>([
+  ['a line that is cut', `${stringify(row(1))}\n${stringify(row(2)).slice(0, 90)}\n${stringify(row(3))}\r\n`],
+  ['a last line that is cut', `${stringify(row(1))}\n${stringify(row(3))}\n${stringify(row(2)).slice(0, 90)}`],
+  ['a line that is no JSON', `${stringify(row(1))}\n\n# comment\n${stringify(row(3))}`],
+  ['a line that is null', `${stringify(row(1))}\nnull\n${stringify(row(3))}\n`],
+])('one row a line: %s is set aside, and its neighbours do not suffer', ([, text]) => {
+  const { transactions, letters } = readDocument(text, NOW)
+  expect(transactions).toEqual([row(1), row(3)].map((r) => toTransaction(r, NOW)))
+  expect(letters).toHaveLength(1)
+})
+
+test.for<[what: string, text: string, reason: RegExp]>([
+  [
+    'rows in two places beside an error',
+    `{"error":"x","a":[${stringify(row(1))}],"b":[${stringify(row(2))}]}`,
+    /the keys/,
+  ],
+  ['an error about a row that is in it', `{"error":{"why":"late","payment":${stringify(row(1))}}}`, /the keys error/],
+  ['two members with one name', `{"columns":["amt"],"data":[[1]],"data":[]}`, /two members with one name/],
+  [
+    'several documents, one after the other',
+    `${body([row(1)], { doubled: false })}\n${body([row(2)], { doubled: false })}`,
+    /several documents/,
+  ],
+])('keeps %s whole, and names the form', ([, text, reason]) => {
+  const { transactions, letters, wholeBody } = readDocument(text, NOW)
+  expect([transactions, wholeBody]).toEqual([[], true])
+  expect(letters).toMatchObject([{ reason: expect.stringMatching(reason), record: { body: text } }])
 })
 
 test('reads one object', () => {

@@ -124,6 +124,11 @@ test.concurrent('takes data that calls itself HTML: some frameworks say so of ev
   expect(await producer.call()).toBe(GOOD)
 })
 
+test.concurrent.for([201, 203])('takes data that comes with a %i: it exists nowhere else', async (status) => {
+  await using producer = await producerThatAnswers(say(status, GOOD))
+  expect(await producer.call()).toBe(GOOD)
+})
+
 test.concurrent('a body of 64 MiB passes', async () => {
   await using producer = await producerThatAnswers(say(200, GOOD.padEnd(MAX_BODY)))
   expect(await producer.call()).toHaveLength(MAX_BODY)
