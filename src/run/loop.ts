@@ -87,7 +87,11 @@ export async function retryUntilReady<T>(
   return outcome?.()
 }
 
-/** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it gives up and throws. */
+/** ms for which it is still tried after the stop, by all that share it: a file that is locked is free again by then */
+const LAST_TRIES = 2000
+const lastTries = new WeakMap<AbortSignal, AbortSignal>()
+
+/** Tries until it is done, as what is at stake exists nowhere else. When stopped meanwhile it soon gives up and throws. */
 export async function retry(stage: Stage, action: () => Promise<void>): Promise<void> {
   const { log, stop } = stage
   for (let failures = 1; ; failures++) {
@@ -96,11 +100,13 @@ export async function retry(stage: Stage, action: () => Promise<void>): Promise<
       if (failures > 1) reportSuccess(stage.health)
       return
     } catch (error) {
-      if (stop.aborted) {
+      if (stop.aborted && !lastTries.has(stop)) lastTries.set(stop, AbortSignal.timeout(LAST_TRIES))
+      const late = lastTries.get(stop)
+      if (late?.aborted) {
         log.error(`${reason(error)}; gave up, as the worker is stopping`)
         throw error
       }
-      await pause(error, failures, stage)
+      await pause(error, late ? 1 : failures, { ...stage, stop: late ?? stop })
     }
   }
 }

@@ -333,7 +333,7 @@ describe('eventually', () => {
   })
 })
 
-describe('insist', () => {
+describe('retry', () => {
   test('tries until it is done, and says so', async () => {
     const { stage: given, failures } = stage()
     const action = failing(2)
@@ -362,13 +362,26 @@ describe('insist', () => {
     expect(lines).toEqual([])
   })
 
-  test('gives up when it fails and is stopped, and says that', async () => {
+  test('gives up when it fails and was stopped some seconds ago, and says that', async () => {
     const { stage: given, stop, lines } = stage()
     stop()
-    await expect(retry(given, failing(9))).rejects.toThrow('cannot reach the model')
-    expect(lines.map(({ level, msg }) => [level, msg])).toEqual([
-      ['error', 'cannot reach the model: connect ECONNREFUSED; gave up, as the worker is stopping'],
+    const since = Date.now()
+    await expect(retry(given, failing(999))).rejects.toThrow('cannot reach the model')
+    expect(Date.now() - since).toBeLessThan(4000)
+    expect([lines.at(-1)?.level, lines.at(-1)?.msg]).toEqual([
+      'error',
+      'cannot reach the model: connect ECONNREFUSED; gave up, as the worker is stopping',
     ])
+  })
+
+  test('is stopped while it fails, and it could be done a moment later: nothing is lost', async () => {
+    const { stage: given, stop } = stage()
+    stop()
+    const since = Date.now()
+    await retry(given, async () => {
+      if (Date.now() - since < 1000) throw new Error('database is locked')
+    })
+    expect(Date.now() - since).toBeLessThan(1500)
   })
 
   test('is stopped in a pause: tries one last time at once', async () => {
