@@ -1,6 +1,8 @@
 /** Names that the tools around it read from the same `.env`. */
 const OF_OTHERS =
   /^(PATH|HOME|USER|LANG|TZ|TMPDIR|DEBUG|CI|DYNO|NO_COLOR|FORCE_COLOR|CHROMIUM|PGBOUNCER|(HTTPS?|NO|ALL)_PROXY|(NODE|NPM|SSL|PG|POSTGRES|LC|AWS|AZURE|GOOGLE|OTEL|DD|SENTRY|DOCKER|COMPOSE|BUILDKIT|HEROKU|KUBERNETES|MLFLOW)_?[A-Z_\d]*)$/i
+/** In words, which no key or token is: the lines of one that was written without quotes are taken for names. */
+const isWords = (name: string) => name.split(/[_.-]/).every((word) => /^[a-z]{0,15}\d{0,2}$/i.test(word))
 /** What a platform sets, and is like a setting by chance. */
 const LIKE_ONE = /^(STAGE|HOSTS|PORTS)$|_(PORT|HOST)$/
 
@@ -14,7 +16,12 @@ export function strangers(known: ReadonlySet<string>, env: Iterable<string>, wri
     if (known.has(name) || (LIKE_ONE.test(name) && !written.has(name))) continue
     const meant = closest(name, known)
     if (meant) lines.push(`${name}: is no setting; did you mean ${meant}?`)
-    else if (written.has(name) && !OF_OTHERS.test(name)) lines.push(`${name}: is in .env and no setting`)
+    else if (written.has(name) && !OF_OTHERS.test(name))
+      lines.push(
+        isWords(name)
+          ? `${name}: is in .env and no setting`
+          : 'a line of .env is no setting, and not shown, as it may be of a secret: a value of several lines wants quotes',
+      )
   }
   return lines
 }

@@ -33,7 +33,7 @@ export const address = z
   .string()
   .trim()
   .regex(
-    /^([^\s@<>,:]+@[^\s@<>,]+|[^<>\r\n]*<[^\s@<>,:]+@[^\s@<>,]+>)$/,
+    /^([^\s@<>,:;]+@[^\s@<>,;]+|[^<>\r\n]*<[^\s@<>,:;]+@[^\s@<>,;]+>)$/,
     'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>',
   )
 /** A comma in quotes is of a name. */

@@ -300,7 +300,14 @@ describe('a mistake', () => {
     [
       ['ALERT_TO', 'ALERT_OPS_TO'],
       ADDRESS,
-      ['desk', 'a@example.com;b@example.com', 'a@example.com, b', 'a b@example.com,c@example.com'],
+      [
+        'desk',
+        'a@example.com;',
+        'Bea <b@example.com;>',
+        'a@example.com;b@example.com',
+        'a@example.com, b',
+        'a b@example.com,c@example.com',
+      ],
     ],
     [['ALERT_TO'], 'one address or more, with commas between', [',', ' , ,']],
   ])('in %s is answered with "%s"', ([which, wants, wrong]) => {
@@ -942,6 +949,18 @@ describe('a name that is no setting', () => {
       'PRODUCER_ULR: is no setting; did you mean PRODUCER_URL?',
       'TIMEZONE: is in .env and no setting',
       'smtp_url: is no setting; did you mean SMTP_URL?',
+    ])
+  })
+
+  test('is not shown where it may be a line of a secret that was written without quotes', async () => {
+    const hidden =
+      'a line of .env is no setting, and not shown, as it may be of a secret: a value of several lines wants quotes'
+    const key =
+      'MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQg=\nsk-live-4242abcd4242=\nhunter2hunter2=x\nabcdefghijklmnopqrstuvwx=\n'
+    expect(await started(`${key}S3_BUCKET=a\nALERT_CC_2=b\n`, {})).toEqual([
+      ...Array(4).fill(hidden),
+      'S3_BUCKET: is in .env and no setting',
+      'ALERT_CC_2: is in .env and no setting',
     ])
   })
 
