@@ -29,6 +29,7 @@ const { values: given } = parseArgs({
     request: { type: 'string', default: '17' }, // the model: ms a request, ms a row, share of them for one at a time
     row: { type: 'string', default: '0.03' },
     exclusive: { type: 'string', default: '0.74' },
+    node: { type: 'string', default: '' }, // more for Node.js, e.g. --node="--cpu-prof --cpu-prof-dir=/tmp"
     beside: { type: 'string', multiple: true, default: [] }, // other checkouts, with their node_modules
   },
 })
@@ -57,7 +58,11 @@ let passed = 0
 /** The worker of a checkout in a folder, measured from inside. */
 function started({ start }: Project, folder: string, env: Record<string, string>) {
   const laps = join(folder, 'laps.json')
-  const probed = { NODE_OPTIONS: `--import=${here('probe.ts')}`, BENCH_LAPS: laps, NODE_COMPILE_CACHE: '' }
+  const probed = {
+    NODE_OPTIONS: `--import=${here('probe.ts')} ${given.node}`,
+    BENCH_LAPS: laps,
+    NODE_COMPILE_CACHE: '',
+  }
   const topics = { TOPICS_URL: `sqlite:${folder}/topics.db`, DATABASE_URL: `sqlite:${folder}/fraud.db` }
   const worker = start(folder, { ...probed, ...topics, ...env })
   return {

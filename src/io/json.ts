@@ -16,6 +16,8 @@ const COLON = /\s*:/y
 const [QUOTE, COMMA, MINUS, I, N, BACKSLASH] = [34, 44, 45, 73, 78, 92]
 /** No bigint is made of more: that takes more than linear time. */
 const MOST_DIGITS = 1000
+/** characters; what is longer is no row */
+const SMALL = 10_000
 /** Nothing is nested deeper: what is can be read, but not printed. */
 const MOST_DEPTH = 1000
 
@@ -25,6 +27,27 @@ const isOfNumber = (code: number) =>
 
 /** Parses one JSON document. Throws a SyntaxError that does not repeat the text: it may hold card numbers. */
 export function parse(text: string): Json {
+  return (text.length < SMALL ? flat(text) : undefined) ?? exactly(text)
+}
+
+/** The most usual one, a row: nothing in it is nested, and no number too large. The engine reads it exactly then. */
+function flat(text: string): Json | undefined {
+  let value: { [key: string]: Json }
+  try {
+    value = JSON.parse(text)
+  } catch {
+    return undefined
+  }
+  if (typeof value !== 'object') return undefined
+  for (const key in value) {
+    const one = value[key]
+    if (typeof one === 'number' ? !isSmall(one) : typeof one === 'object' && one !== null) return undefined
+  }
+  return value
+}
+const isSmall = (value: number) => value < 2 ** 53 && value > -(2 ** 53)
+
+function exactly(text: string): Json {
   let safe = ''
   let done = 0
   let depth = 0
@@ -93,17 +116,31 @@ function unwrap(root: Json): Json {
 
 const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown } // Node has it, TypeScript's library not yet
 
-function digits(_key: string, value: unknown): unknown {
+/** With what the engine prints otherwise, copied only where there is some: a function called for each value takes longer. */
+function printable(value: unknown): unknown {
   if (typeof value === 'bigint') return rawJSON(value.toString())
   // Printed as an integer it would come back as a bigint.
-  if (typeof value === 'number' && Math.abs(value) >= 2 ** 53 && Math.abs(value) < 1e21)
-    return rawJSON(value.toExponential())
-  return value
+  if (typeof value === 'number')
+    return !isSmall(value) && Math.abs(value) < 1e21 ? rawJSON(value.toExponential()) : value
+  if (typeof value !== 'object' || value === null || typeof (value as { toJSON?: unknown }).toJSON === 'function')
+    return value
+  if (Array.isArray(value)) return value.map(printable)
+  const given = value as { [key: string]: unknown }
+  let copy: typeof given | undefined
+  for (const key in given) {
+    const one = given[key]
+    if (typeof one === 'string' || one === null || (typeof one === 'number' && isSmall(one))) continue
+    const other = printable(one)
+    if (other === one) continue
+    copy ??= { ...given }
+    copy[key] = other
+  }
+  return copy ?? value
 }
 
 /** Prints one JSON document; a bigint is printed as a number with all its digits. */
 export function stringify(value: unknown): string {
-  return JSON.stringify(value, digits)
+  return JSON.stringify(printable(value))
 }
 
 /** Where what opens at `at` ends, a string, a list or an object, by quotes and brackets alone; -1 when it does not end. */
