@@ -56,8 +56,11 @@ export function openOutbox(rows: Rows) {
   let n = 0
 
   for (const [name, prediction] of noted(rows)) frauds.set(name, { n: n++, name, prediction })
-  for (const [, draft] of (rows.under('letter/') as [string, Draft][]).sort(([, a], [, b]) => a.at - b.at))
-    Object.assign(add(draft), { noted: true, doubtful: true }) // nobody knows how far it came
+  for (const [key, draft] of (rows.under('letter/') as [string, Draft][]).sort(([, a], [, b]) => a.at - b.at)) {
+    const of = draft.of.filter((name) => frauds.has(name)) // a fraud's row that is gone is no reason to end
+    if (of.length === 0 && !draft.notice) rows.set(`letter/${key}`, null)
+    else Object.assign(add({ ...draft, of }), { key, noted: true, doubtful: true }) // nobody knows how far it came
+  }
   const decided = new Set(opens.flatMap(({ of }) => of))
   waiting = [...frauds.values()].filter(({ name }) => !decided.has(name))
 
