@@ -30,9 +30,9 @@ export function maskCards(value: string): string {
   return shown + text.slice(next)
 }
 
-/** The beginning of a text, masked before it is cut: part of a number would pass. */
+/** The beginning of a text from outside, in one line, masked before it is cut: part of a number would pass. */
 export function maskedStart(text: string, most: number): string {
-  const shown = maskCards(text.slice(0, 2 * most + 100))
+  const shown = maskCards(text.slice(0, 2 * most + 100)).replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')
   return shown.length > most ? `${shown.slice(0, most).trimEnd()}…`.toWellFormed() : shown
 }
 

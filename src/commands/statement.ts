@@ -1,5 +1,5 @@
 import type { Whereabouts } from '../alert/outbox.ts'
-import { maskCards } from '../card.ts'
+import { maskedStart } from '../card.ts'
 import { grouped } from '../io/text.ts'
 import { utc } from '../io/time.ts'
 
@@ -39,7 +39,7 @@ export function statement(found: Figures, alarms: Whereabouts): { lines: string[
   const since = Number.isFinite(found.since) ? `since ${utc(found.since)} UTC` : 'no transactions'
   const why =
     waits && found.overdue.length > 0
-      ? [`frauds: ${waiting(found.overdue)}: ${said(waits.why, 300)} (since ${utc(waits.since)} UTC)`]
+      ? [`frauds: ${waiting(found.overdue)}: ${maskedStart(waits.why, 300)} (since ${utc(waits.since)} UTC)`]
       : []
   const end = `the account ${holds ? 'holds' : 'does NOT hold'}, over what the topics keep (${since})`
   const both = total ? ['(frauds: those that are still kept; ever: each once, since the topics are there)'] : []
@@ -54,7 +54,7 @@ function stuck(overdue: Figures['overdue'], { decided }: Whereabouts): string[] 
   const lines = overdue.slice(0, LISTED).map(({ id, trans_num, name, at }) => {
     const letter = decided.get(name)
     const where = letter === undefined ? 'in no mail yet' : `in a mail of ${utc(letter)} UTC that was not taken over`
-    return `${id ? `predictions ${id}` : 'a prediction that is no longer kept'} (${said(trans_num)}) is a fraud of ${utc(at)} UTC, ${where}, and no reason is noted`
+    return `${id ? `predictions ${id}` : 'a prediction that is no longer kept'} (${maskedStart(trans_num, 64)}) is a fraud of ${utc(at)} UTC, ${where}, and no reason is noted`
   })
   return [
     ...lines,
@@ -103,13 +103,8 @@ function listed(topic: string, rows: readonly Row[], what: string, stage: string
   }
   const lines = rows
     .slice(0, LISTED)
-    .map((row) => `${topic} ${row.id} (${said(row.trans_num)}) ${what}: ${cure(row, row)}`)
+    .map((row) => `${topic} ${row.id} (${maskedStart(row.trans_num, 64)}) ${what}: ${cure(row, row)}`)
   if (rows.length <= LISTED) return lines
   const ordered = rows[0]!.id.includes('-') ? rows.toSorted((a, b) => a.at - b.at) : rows
   return [...lines, `and ${grouped(rows.length - LISTED)} more; all of them: ${cure(ordered[0]!, ordered.at(-1)!)}`]
 }
-
-const said = (text: string, most = 64) =>
-  maskCards(text)
-    .replace(/[\s\p{Cc}]+/gu, ' ')
-    .slice(0, most)

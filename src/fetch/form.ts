@@ -1,4 +1,4 @@
-import { maskCards, maskedStart } from '../card.ts'
+import { maskedStart } from '../card.ts'
 import { brackets, type Json, parse, pieces } from '../io/json.ts'
 import { columnsAmong } from '../transaction.ts'
 
@@ -165,8 +165,12 @@ const namesOf = (names: string[]) =>
     .slice(0, 5)
     .map((name) => maskedStart(name, 40))
     .join(', ')
-/** Bounded before it is searched, and again for a log line. */
+/** What JSON says, without its quotes and the ends of its lines. */
 const shown = (text: string) =>
-  maskCards(text.slice(0, 1000).replace(/^"|"$/g, ''))
-    .replace(/\s+|\\[nrt]/g, ' ')
-    .slice(0, 200)
+  maskedStart(
+    text
+      .slice(0, 1000)
+      .replace(/^"|"$|\\[nrt]/g, ' ')
+      .trim(),
+    200,
+  )

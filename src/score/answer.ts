@@ -42,15 +42,15 @@ export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers 
   /** a number outside 0 to 1, the last of so many rows: until these are answered otherwise 1 is no fraud */
   let strange: { value: number; rows: number } | undefined
 
-  function read(text: string, rows: number, learning = false): Judgement[] {
+  function read(text: string, rows: number, learning: boolean): Judgement[] {
     const said = tableOf(text, rows).map((value) => saidOf(value, means))
-    const known = paired(said.filter((each) => each !== undefined))
-    const forms = [...new Set(known.flatMap(({ form, codes }) => [form, ...codes.map((code) => `a ${typeof code}`)]))]
-    const kinds = new Set(known.flatMap(({ codes }) => codes.map((code) => typeof code)))
-    if (new Set(known.map(({ form }) => form)).size > 1 || kinds.size > 1)
-      throw new Unreadable(`in mixed forms (${forms.slice(0, 4).join('; ')})`, CURE)
+    const known = paired(
+      said.filter((each) => each !== undefined),
+      means,
+    )
+    checkForms(known)
     if (means === undefined) understand(known, rows, learning)
-    const judgements = known.map((each) => judge(each))
+    const judgements = known.map((each) => judge(each, threshold, means))
     if (known.length < said.length)
       throw new Refusal(`the model answered NaN, null or nothing for ${plural(said.length - known.length, 'row')}`)
     return judgements
@@ -65,24 +65,19 @@ export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers 
     // What other rows showed is in no batch to come: any answer that shows otherwise counts.
     const until = learning ? 0 : known.findIndex(({ codes }) => codes.some(isOutside)) + 1
     if (outside !== undefined) strange = { value: outside, rows: until }
-    const fractions = numbers.some((value) => !Number.isInteger(value))
-    if (strange && rows >= strange.rows && outside === undefined && (fractions || numbers.includes(0)))
+    const fraction = numbers.find((value) => !Number.isInteger(value))
+    const zero = numbers.includes(0)
+    if (strange && rows >= strange.rows && outside === undefined && (fraction !== undefined || zero))
       strange = undefined
+    const alone = rows === 1
     if (strange)
-      throw new Unreadable(`${shown(strange.value)}, which is neither 0 or 1 nor a probability`, CODES, {
-        alone: rows === 1,
-      })
-    if (!fractions && numbers.includes(0)) proven = true
-    if (fractions && learning) proven = true
+      throw new Unreadable(`${shown(strange.value)}, which is neither 0 or 1 nor a probability`, CODES, { alone })
+    if (fraction === undefined ? zero : learning) proven = true
     if (!proven && !learning && numbers.some((value) => value > 0))
-      throw new Unproven(
-        fractions
-          ? `${shown(numbers.find((value) => !Number.isInteger(value)))}, and it is not known yet whether that is a probability`
-          : '1 for every row so far, and nothing shows that 1 means fraud',
-        fractions ? 'it is asked again' : ONES,
-        { alone: rows === 1 },
-      )
-    if (!fractions) return
+      throw fraction === undefined
+        ? new Unproven('1 for every row so far, and nothing shows that 1 means fraud', ONES, { alone })
+        : new Unproven(`${shown(fraction)}, and it is not known yet whether that is a probability`, AGAIN, { alone })
+    if (fraction === undefined) return
     for (const each of known) {
       if (each.codes.length === 0) continue
       each.chance ??= each.codes[0] as number
@@ -90,67 +85,75 @@ export function openAnswers({ threshold, fraudValue }: AnswersOptions): Answers 
     }
   }
 
-  function judge({ codes, chance, own }: Said): Judgement {
-    const verdicts = new Set(codes.map(meaning))
-    if (verdicts.size > 1) throw new Unreadable('two verdicts for one row that contradict each other', CURE)
-    const [verdict] = verdicts
-    if (verdict === undefined) {
-      if (chance === undefined || !(chance >= 0 && chance <= 1))
-        throw new Unreadable(`${shown(chance)}, which is no probability`, CURE)
-      return { prediction: chance >= threshold && chance > 0 ? 1 : 0, score: chance }
-    }
-    const score = chance ?? (own === undefined ? undefined : verdict === 1 ? own : complement(own))
-    return { prediction: verdict, score: score !== undefined && score >= 0 && score <= 1 ? score : null }
-  }
-
-  function meaning(code: Code): 0 | 1 {
-    if (means !== undefined) {
-      if (typeof code === 'number' && !Number.isInteger(code) && Number(means) !== code)
-        throw new Unreadable(
-          `${shown(code)}, and MODEL_FRAUD_VALUE is for classes`,
-          'leave MODEL_FRAUD_VALUE out where the model answers a probability',
-        )
-      return isMeant(code, means) ? 1 : 0
-    }
-    if (typeof code !== 'string') return code === true || code === 1 ? 1 : 0
-    const key = plain(code)
-    if (Object.hasOwn(LABELS, key)) return LABELS[key]!
-    throw new Unreadable(
-      `the label ${shown(code)}, which is not known`,
-      'set MODEL_FRAUD_VALUE to the label that means fraud, or let it answer fraud and legit, or 1 and 0',
-    )
-  }
-
-  /** Two numbers for each row: a verdict and its probability, or the probabilities of honest and of fraud. */
-  function paired(known: Said[]): Said[] {
-    const pairs = known.flatMap(({ pair }) => (pair ? [pair] : []))
-    if (pairs.length === 0) return known
-    const odd = pairs.find(([a, b]) => !(b >= 0 && b <= 1 && a >= 0 && a <= 1 && Math.abs(a + b - 1) < 0.01))
-    const verdicts = odd && pairs.every(([a, b]) => Number.isInteger(a) && b >= 0 && b <= 1)
-    if (odd && !verdicts)
-      throw new Unreadable(
-        `${shown(odd[0])} and ${shown(odd[1])} for a row, which are neither two probabilities nor a class and one`,
-        CURE,
-      )
-    if (!verdicts && means !== undefined && !(Number(means) >= 1))
-      throw new Unreadable(
-        'two probabilities for each row, and not which of them is that of MODEL_FRAUD_VALUE',
-        'let it answer the class, or name the probabilities after their classes',
-      )
-    return known.map(({ form, codes, pair }) =>
-      pair
-        ? { form: `${form} ${verdicts ? 'verdict' : ''}`, codes: verdicts ? [pair[0]] : [], chance: pair[1] }
-        : { form, codes },
-    )
-  }
-
   return {
-    read: (text, rows) => read(text, rows),
+    read: (text, rows) => read(text, rows, false),
     learn: (text, rows) => void read(text, rows, true),
     forget() {
       proven = false
     },
   }
+}
+
+/** All rows of an answer say it in one way. */
+function checkForms(known: readonly Said[]) {
+  const kinds = new Set(known.flatMap(({ codes }) => codes.map((code) => `a ${typeof code}`)))
+  const forms = new Set(known.map(({ form }) => form))
+  if (forms.size > 1 || kinds.size > 1)
+    throw new Unreadable(`in mixed forms (${[...forms.union(kinds)].slice(0, 4).join('; ')})`, CURE)
+}
+
+function judge({ codes, chance, own }: Said, threshold: number, means: string | undefined): Judgement {
+  const verdicts = new Set(codes.map((code) => meaning(code, means)))
+  if (verdicts.size > 1) throw new Unreadable('two verdicts for one row that contradict each other', CURE)
+  const [verdict] = verdicts
+  if (verdict === undefined) {
+    if (chance === undefined || !(chance >= 0 && chance <= 1))
+      throw new Unreadable(`${shown(chance)}, which is no probability`, CURE)
+    return { prediction: chance >= threshold && chance > 0 ? 1 : 0, score: chance }
+  }
+  const score = chance ?? (own === undefined ? undefined : verdict === 1 ? own : complement(own))
+  return { prediction: verdict, score: score !== undefined && score >= 0 && score <= 1 ? score : null }
+}
+
+function meaning(code: Code, means: string | undefined): 0 | 1 {
+  if (means !== undefined) {
+    if (typeof code === 'number' && !Number.isInteger(code) && Number(means) !== code)
+      throw new Unreadable(
+        `${shown(code)}, and MODEL_FRAUD_VALUE is for classes`,
+        'leave MODEL_FRAUD_VALUE out where the model answers a probability',
+      )
+    return isMeant(code, means) ? 1 : 0
+  }
+  if (typeof code !== 'string') return code === true || code === 1 ? 1 : 0
+  const key = plain(code)
+  if (Object.hasOwn(LABELS, key)) return LABELS[key]!
+  throw new Unreadable(
+    `the label ${shown(code)}, which is not known`,
+    'set MODEL_FRAUD_VALUE to the label that means fraud, or let it answer fraud and legit, or 1 and 0',
+  )
+}
+
+/** Two numbers for each row: a verdict and its probability, or the probabilities of honest and of fraud. */
+function paired(known: Said[], means: string | undefined): Said[] {
+  const pairs = known.flatMap(({ pair }) => (pair ? [pair] : []))
+  if (pairs.length === 0) return known
+  const odd = pairs.find(([a, b]) => !(b >= 0 && b <= 1 && a >= 0 && a <= 1 && Math.abs(a + b - 1) < 0.01))
+  const verdicts = odd && pairs.every(([a, b]) => Number.isInteger(a) && b >= 0 && b <= 1)
+  if (odd && !verdicts)
+    throw new Unreadable(
+      `${shown(odd[0])} and ${shown(odd[1])} for a row, which are neither two probabilities nor a class and one`,
+      CURE,
+    )
+  if (!verdicts && means !== undefined && !(Number(means) >= 1))
+    throw new Unreadable(
+      'two probabilities for each row, and not which of them is that of MODEL_FRAUD_VALUE',
+      'let it answer the class, or name the probabilities after their classes',
+    )
+  return known.map(({ form, codes, pair }) =>
+    pair
+      ? { form: `${form} ${verdicts ? 'verdict' : ''}`, codes: verdicts ? [pair[0]] : [], chance: pair[1] }
+      : { form, codes },
+  )
 }
 
 /** Is it the answer that means fraud? A setting for another kind of answer would have all of them honest. */
@@ -176,5 +179,6 @@ const TRUTH = new Map([
 const CODES =
   "set MODEL_FRAUD_VALUE to the class that means fraud (e.g. -1 for an outlier detector's -1 and 1, 2 for 1 and 2), or let the model " +
   'answer predict_proba where these are margins, log-odds or percent'
+const AGAIN = 'it is asked again'
 const ONES =
   'set MODEL_FRAUD_VALUE=1 if it does, or -1 for an outlier detector; predict_proba of a model that has seen no fraud says this too'

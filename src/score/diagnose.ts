@@ -28,9 +28,12 @@ const OTHER_ORDER =
 const NOT_CONVERTED = /Failed to convert column (\w+) to type '?(\w+)/
 const INCOMPATIBLE = /Incompatible input types for column (\w+)/
 
+const OWN_STEP =
+  'let the model make them itself (put that step into its pipeline), then log it again with the signature of the training columns'
+
 /** What MLflow 2.14 to 3.17 and scikit-learn say, what it means, and the setting or the step that cures it. */
-const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => string][] = [
-  [OTHER_ORDER, () => 'the columns have another order than in fit: list them in that order in MODEL_FEATURES'],
+const CAUSES: readonly [RegExp, string | ((found: string, sent: readonly Feature[]) => string)][] = [
+  [OTHER_ORDER, 'the columns have another order than in fit: list them in that order in MODEL_FEATURES'],
   [
     NOT_CONVERTED,
     (found) =>
@@ -45,8 +48,8 @@ const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => str
     /X has \d+ features, but [\w ]{1,80} is expecting (\d+) features|Feature shape mismatch, expected: (\d+)|same as it was in training data \((\d+)\)|index must be < (\d+)/,
     (wanted, sent) =>
       `the model was fitted on another number of columns: ${
-        Number(wanted) > ours.length
-          ? `${wanted}, and the worker has ${ours.length}: ${OWN_STEP}`
+        Number(wanted) > FEATURES.length
+          ? `${wanted}, and the worker has ${FEATURES.length}: ${OWN_STEP}`
           : `list in MODEL_FEATURES those it was fitted on, in that order (it sends ${sent.length})`
       }. An index column (Unnamed: 0) or the label is_fraud among them must go: fit it again without`,
   ],
@@ -61,21 +64,19 @@ const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => str
   ],
   [
     /Invalid type for cat_feature/,
-    () =>
-      'CatBoost gets a fraction or an empty value where it was fitted on a category: let its pipeline fill these and make them text',
+    'CatBoost gets a fraction or an empty value where it was fitted on a category: let its pipeline fill these and make them text',
   ],
   [
     /Found unknown categor|Found a category not in the training set/,
-    () =>
-      'a category that it was not fitted on: let its encoder take that, e.g. OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)',
+    'a category that it was not fitted on: let its encoder take that, e.g. OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)',
   ],
   [
     /not found in axis/,
-    () => 'its code drops a column that it is not sent (the label, perhaps): drop(columns=…, errors="ignore")',
+    'its code drops a column that it is not sent (the label, perhaps): drop(columns=…, errors="ignore")',
   ],
   [
     /Can only use \.dt accessor|\.dt accessor|datetime64|to datetime|DTypePromotionError|Timestamp|operand type\(s\) for -: 'str'/,
-    () => 'the model wants a time where it gets text: JSON has no times, so let its pipeline begin with pd.to_datetime',
+    'the model wants a time where it gets text: JSON has no times, so let its pipeline begin with pd.to_datetime',
   ],
   [
     /could not convert string to float/,
@@ -88,15 +89,13 @@ const CAUSES: readonly [RegExp, (found: string, sent: readonly Feature[]) => str
   ],
   [
     /unexpected keyword argument 'params'/,
-    () =>
-      'MLflow handed `params` to predict_proba of a Pipeline, which takes none (MLflow 2.14 does): use a newer MLflow, or a Pipeline whose predict_proba(self, X) has no params',
+    'MLflow handed `params` to predict_proba of a Pipeline, which takes none (MLflow 2.14 does): use a newer MLflow, or a Pipeline whose predict_proba(self, X) has no params',
   ],
   [
     /KeyError: /,
-    () =>
-      `its code looks for a name that is not there. If that is a value, let its code take one that it does not know; if it is a column made beside the model: ${OWN_STEP}`,
+    `its code looks for a name that is not there. If that is a value, let its code take one that it does not know; if it is a column made beside the model: ${OWN_STEP}`,
   ],
-  [/contains? NaN|non-finite values|not '?NoneType/, () => 'a value is empty, and the model does not take that'],
+  [/contains? NaN|non-finite values|not '?NoneType/, 'a value is empty, and the model does not take that'],
 ]
 
 const hasText = (sent: readonly Feature[]) => sent.some((column) => !NUMERIC.has(column))
@@ -113,28 +112,25 @@ const named = (patterns: readonly RegExp[], message: string) => [
 
 const LABEL = /^is_?fraud$/i
 const INDEX = /^(?:unnamed[\W_]{0,3}\d[\d.]*|index|level_\d|__index_level_\d__)$/i
-const OWN_STEP =
-  'let the model make them itself (put that step into its pipeline), then log it again with the signature of the training columns'
 
 /** No setting sends what the worker does not have; these names themselves may be anything, and are not repeated. */
 export function foreignColumns(foreign: readonly string[]): { text: string; cure: string } {
-  const label = foreign.some((name) => LABEL.test(name))
-  const index = foreign.some((name) => INDEX.test(name))
   const others = foreign.filter((name) => !LABEL.test(name) && !INDEX.test(name)).length
-  const [texts, cures]: [string[], string[]] = [[], []]
-  if (label) {
-    texts.push('the label is_fraud, which is never sent to a model')
-    cures.push('fit it without the label, and log it again with the signature of the features alone')
-  }
-  if (index) {
-    texts.push('an index column (Unnamed: 0) of the training file, which is no part of a payment')
-    cures.push('drop that before the fit (read the file with index_col=0), fit and log the model again')
-  }
-  if (others > 0) {
-    texts.push(`${plural(others, 'column')} that the worker does not have`)
-    cures.push(OWN_STEP)
-  }
-  return { text: `it asks for ${texts.join(' and for ')}`, cure: cures.join('; ') }
+  const kinds = [
+    {
+      there: foreign.some((name) => LABEL.test(name)),
+      text: 'the label is_fraud, which is never sent to a model',
+      cure: 'fit it without the label, and log it again with the signature of the features alone',
+    },
+    {
+      there: foreign.some((name) => INDEX.test(name)),
+      text: 'an index column (Unnamed: 0) of the training file, which is no part of a payment',
+      cure: 'drop that before the fit (read the file with index_col=0), fit and log the model again',
+    },
+    { there: others > 0, text: `${plural(others, 'column')} that the worker does not have`, cure: OWN_STEP },
+  ].filter(({ there }) => there)
+  const all = (part: 'text' | 'cure', between: string) => kinds.map((kind) => kind[part]).join(between)
+  return { text: `it asks for ${all('text', ' and for ')}`, cure: all('cure', '; ') }
 }
 
 /** Why the columns that were sent are not those that it wants, if it says so. Only what can be sent is cured by a setting. */
@@ -176,7 +172,8 @@ export function diagnose(whole: string, sent: readonly Feature[]): string {
   if (refused) return refused
   for (const [pattern, explain] of CAUSES) {
     const found = pattern.exec(message)
-    if (found) return explain(found.slice(1).find((group) => group !== undefined) ?? '', sent)
+    if (!found) continue
+    return typeof explain === 'string' ? explain : explain(found.slice(1).find((group) => group) ?? '', sent)
   }
   const code = /"error_code"\s*:\s*"([A-Z_]{1,40})"/.exec(text)?.[1]
   return `${code ?? 'no MLflow error'}, for a reason not known here (the model server's log says it; its answer is not repeated, as it may hold the rows)`
@@ -201,19 +198,18 @@ export type RefusedColumns = {
 export function refusedColumns(whole: string): RefusedColumns {
   const message = bounded(whole).replaceAll('\\n', '\n')
   const lacking = named(LACKING, message)
-  const [unseen, mistyped] = [named(UNSEEN, message), named([NOT_CONVERTED, INCOMPATIBLE], message)]
+  const ours = (names: readonly string[]) => FEATURES.filter((column) => names.includes(column))
   const schema = /with schema '(\[.*?\])'\. Error: /s.exec(message)?.[1]
   const columns = [...(schema ?? '').matchAll(/'([^']*)': (\w+) \((\w+)/g)]
   const types = new Map(columns.map(([, name, type]) => [name!, type!]))
   const wanted = columns.flatMap(([, name, , need]) => (need === 'required' ? [name!] : []))
-  const signature = new Map(ours.filter((column) => types.has(column)).map((column) => [column, types.get(column)!]))
+  const known = ours([...types.keys()]).map((column) => [column, types.get(column)!] as const)
   return {
-    missing: ours.filter((column) => lacking.includes(column)),
-    unseen: ours.filter((column) => unseen.includes(column)),
-    mistyped: ours.filter((column) => mistyped.includes(column)),
+    missing: ours(lacking),
+    unseen: ours(named(UNSEEN, message)),
+    mistyped: ours(named([NOT_CONVERTED, INCOMPATIBLE], message)),
     disordered: OTHER_ORDER.test(message),
-    signature: schema === undefined ? undefined : signature,
-    foreign: [...new Set([...wanted, ...lacking])].filter((name) => !(ours as readonly string[]).includes(name)),
+    signature: schema === undefined ? undefined : new Map(known),
+    foreign: [...new Set([...wanted, ...lacking])].filter((name) => !(FEATURES as readonly string[]).includes(name)),
   }
 }
-const ours = FEATURES

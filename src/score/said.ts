@@ -9,39 +9,19 @@ export type Code = number | boolean | string
  */
 export type Said = { form: string; codes: Code[]; chance?: number; own?: number; pair?: [number, number] }
 
-const VERDICT = new Set(
-  ['prediction', 'predictions', 'predicted', 'pred', 'preds', 'label', 'class', 'classification', 'verdict', 'target']
-    .concat(['output', 'result', 'decision', 'outcome', 'flag', 'y', 'yhat', 'ypred', 'predictedclass', 'value'])
-    .concat([
-      'outputlabel',
-      'predictedlabel',
-      'predictionlabel',
-      'predictedvalue',
-      'classlabel',
-      'labels',
-      'classes',
-      'results',
-    ]),
-)
+const set = (names: string) => new Set(names.trim().split(/\s+/))
+const VERDICT = set(`
+  prediction predictions predicted pred preds label labels class classes classification verdict target output outputlabel
+  result results decision outcome flag y yhat ypred value predictedclass predictedlabel predictionlabel predictedvalue
+  classlabel`)
 /** Says of itself that 1 is fraud. */
 const FRAUD_FLAG =
   /^(?:is|has|was|predicted|pred|possible|potential|suspected|detected)*(?:fraudulent|fraud|anomaly|anomalous|outlier|suspicious|flagged)(?:flag|detected|suspected|verdict|label|class|predictions?|predicted|pred)*$/
-const FRAUD = new Set(['fraud', 'fraudulent', 'isfraud', '1', 'true', 'class1', 'label1', 'positive', 'yes'])
-const HONEST = new Set(
-  [
-    'legit',
-    'legitimate',
-    'genuine',
-    'honest',
-    'normal',
-    'valid',
-    'nonfraud',
-    'notfraud',
-    'nofraud',
-    'isnotfraud',
-  ].concat(['0', 'false', 'class0', 'label0', 'negative', 'no', 'nonfraudulent', 'notfraudulent', 'islegit']),
-)
-const CONFIDENCE = new Set(['confidence', 'confidencescore', 'certainty', 'predictionconfidence'])
+const FRAUD = set('fraud fraudulent isfraud 1 true class1 label1 positive yes')
+const HONEST = set(`
+  legit legitimate genuine honest normal valid nonfraud notfraud nofraud isnotfraud 0 false class0 label0 negative no
+  nonfraudulent notfraudulent islegit`)
+const CONFIDENCE = set('confidence confidencescore certainty predictionconfidence')
 const STEM = /^(?:predict(?:ed|ion)?)?(?:probabilit(?:y|ies)|probas?|probs?|scores?|likelihood|risk|p)(?:of|for)?/
 const TAIL = /(?:probabilit(?:y|ies)|probas?|probs?|scores?|likelihood|risk)$/
 

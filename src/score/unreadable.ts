@@ -1,4 +1,4 @@
-import { maskCards } from '../card.ts'
+import { maskedStart } from '../card.ts'
 import { Outage } from '../io/errors.ts'
 
 /** The model answered, and not with judgements: its own fault, not that of the rows. */
@@ -18,22 +18,16 @@ export class Foreign extends Unreadable {
 const LONGEST = 40
 const MOST_NAMES = 8
 
-/** What of an outside text may stand in a message: a short piece of it, in one line, without a card number. */
-const piece = (text: string) => {
-  const line = maskCards(text.slice(0, 4 * LONGEST)).replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ')
-  return line.length > LONGEST ? `${line.slice(0, LONGEST)}…` : line
-}
-
 /** A value, short. */
 export function shown(value: unknown): string {
-  if (typeof value === 'string') return `"${piece(value)}"`
+  if (typeof value === 'string') return `"${maskedStart(value, LONGEST)}"`
   if (Array.isArray(value)) return `a list of ${value.length}`
   if (typeof value === 'object' && value !== null) return `an object with ${names(Object.keys(value))}`
-  return piece(String(value))
+  return maskedStart(String(value), LONGEST)
 }
 
 /** Names of fields, so many that a person knows which they are. */
-export const names = (keys: readonly string[]) =>
-  keys.length === 0
-    ? 'no fields'
-    : `${keys.slice(0, MOST_NAMES).map(piece).join(', ')}${keys.length > MOST_NAMES ? ', …' : ''}`
+export const names = (keys: readonly string[]) => {
+  const first = keys.slice(0, MOST_NAMES).map((key) => maskedStart(key, LONGEST))
+  return keys.length === 0 ? 'no fields' : `${first.join(', ')}${keys.length > MOST_NAMES ? ', …' : ''}`
+}

@@ -214,7 +214,7 @@ test.for<[string, string]>([
   ['{"detail":[{"loc":["query"],"msg":"field required"}]}', '[{"loc":["query"],"msg":"field required"}]'],
   ['{"success":false,"message":"try\\nlater"}', 'try later'],
   ['{"error":{"code":500}, "data":null}', '{"code":500}'],
-  [`{"error":"card ${LONG_CARD}${'!'.repeat(1e6)}"}`, `card …4184${'!'.repeat(190)}`],
+  [`{"error":"card ${LONG_CARD}${'!'.repeat(1e6)}"}`, `card …4184${'!'.repeat(190)}…`],
 ])('%s says what is wrong: no row, and no dead letter', ([text, refused]) => {
   expect(readDocument(text, NOW)).toEqual({ transactions: [], letters: [], bad: 0, refused })
 })
