@@ -7,10 +7,9 @@ import { parse, stringify } from '../io/json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { DAY } from '../io/time.ts'
+import { inOneBatch, openTail, type Placed } from './tail.ts'
 import {
-  BATCH_BYTES,
   type Batch,
-  decode,
   type Notes,
   onlyTurn,
   openArrivals,
@@ -82,33 +81,39 @@ export async function sqliteTopics({
   const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
   const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
+  const tails = each(() => openTail<never>())
 
-  /** The next records, as far as they go into a batch. */
-  function page(topic: TopicName, after: number, limit: number) {
-    const rows: { offset: number; record: string }[] = []
-    let bytes = 0
-    for (const row of select[topic].iterate(after, limit) as Iterable<{ offset: number; record: string }>) {
-      rows.push(row)
-      bytes += row.record.length
-      if (bytes >= BATCH_BYTES) break
+  function page<T extends TopicName>(topic: T, after: number, limit: number): Placed<Records[T]>[] {
+    const known = tails[topic].after(after, limit)
+    return known.length > 0 ? known : inOneBatch<T>(select[topic].iterate(after, limit) as Iterable<Placed<string>>)
+  }
+
+  /** What is done with the file, if it is still the one. */
+  function attempt<V>(what: 'read' | 'write', work: () => V): V {
+    try {
+      guard?.check()
+      return work()
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw failure(`cannot ${what} the topics in`, path, error)
     }
-    return rows
   }
 
   /** One transaction: all or nothing, durable when it returns. */
   function write(writes: Writes, notes: Notes, position?: () => void) {
-    try {
-      guard?.check()
+    attempt('write', () => {
+      const fresh = each((topic) =>
+        (writes[topic] ?? []).map((record) => ({ record: record as never, text: stringify(record), offset: 0 })),
+      )
       db.exec('BEGIN IMMEDIATE')
-      for (const topic of TOPICS) for (const record of writes[topic] ?? []) insert[topic].run(now(), stringify(record))
+      for (const topic of TOPICS)
+        for (const row of fresh[topic]) row.offset = Number(insert[topic].run(now(), row.text).lastInsertRowid)
       for (const [key, value] of Object.entries(notes))
         value === null ? forget.run(key) : setNote.run(key, stringify(value))
       position?.()
       db.exec('COMMIT')
-    } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      throw failure('cannot write the topics in', path, error)
-    }
+      for (const topic of TOPICS) tails[topic].add(fresh[topic])
+    })
     arrivals.announce()
   }
 
@@ -117,18 +122,10 @@ export async function sqliteTopics({
     if (!getPosition.get(topic, name)) firstPosition.run(topic, name) // the file is older than this reader
     let cursor = position()
 
-    function next(after: number, limit: number) {
-      try {
-        guard?.check()
-        return page(topic, after, limit)
-      } catch (error) {
-        throw failure('cannot read the topics in', path, error)
-      }
-    }
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
         signal.throwIfAborted()
-        const rows = next(cursor, limit)
+        const rows = attempt('read', () => page(topic, cursor, limit))
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
@@ -136,10 +133,10 @@ export async function sqliteTopics({
         await arrivals.wait(LOOK_AGAIN, signal)
       }
     }
-    function batch(rows: { offset: number; record: string }[]): Batch<Records[T]> {
+    function batch(rows: Placed<Records[T]>[]): Batch<Records[T]> {
       let done = 0
       return {
-        records: rows.map((row) => decode<T>(row.record)),
+        records: rows.map(({ record }) => record),
         async commit(count, writes = {}, notes = {}) {
           const last = rows[done + count - 1]
           if (count < 0 || (count > 0 && !last))
@@ -197,11 +194,7 @@ export async function sqliteTopics({
         ...turn,
         /** Not while the file is another one: what the producer would be called for could not be kept. */
         async take(signal) {
-          try {
-            guard?.check()
-          } catch (error) {
-            throw failure('cannot write the topics in', path, error)
-          }
+          attempt('write', () => {})
           return turn.take(signal)
         },
       }
@@ -211,7 +204,7 @@ export async function sqliteTopics({
       for (;;) {
         const rows = page(topic, offset, 1000)
         if (rows.length === 0) return
-        for (const row of rows) yield { id: String(row.offset), record: decode<typeof topic>(row.record) }
+        for (const { offset: id, record } of rows) yield { id: String(id), record }
         offset = rows.at(-1)!.offset
       }
     },

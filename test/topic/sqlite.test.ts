@@ -556,3 +556,45 @@ test('a record that is damaged is named, and is no bug that would end the worker
   expect(isBug(error)).toBe(false)
   expect(reason(error)).toMatch(/^the stored record of transaction trans-2 is damaged .*: restore a backup/)
 })
+
+test('a record that is damaged is not passed over, however often it is read', async () => {
+  {
+    await using topics = await open()
+    await topics.append({ transactions: [transaction(1), transaction(2)] })
+  }
+  inside((db) => db.exec(`UPDATE transactions SET record = '{' WHERE offset = 1`))
+  await using topics = await open()
+  const reader = topics.reader('transactions', 'score')
+  for (let i = 0; i < 3; i++) await expect(reader.read(1, soon())).rejects.toThrow('cannot read the topics')
+})
+
+test('what another process appends is handed out in its place among what this one keeps at hand', async () => {
+  await using worker = await open()
+  await using command = await open({ exclusive: false })
+  const [score, late] = [worker.reader('transactions', 'score'), worker.reader('predictions', 'alert')]
+  const read: number[] = []
+  const next = async (limit: number) => read.push(...numbers((await score.read(limit, soon())).records))
+  for (const [topics, n] of [worker, worker, command, worker, command, command, worker].map(
+    (t, n) => [t, n] as const,
+  )) {
+    await topics.append({ transactions: [transaction(n)] })
+    if (n === 1 || n === 4) await next(n)
+  }
+  while (read.length < 7) await next(100)
+  await expect(kept(worker, 'transactions')).resolves.toEqual([0, 1, 2, 3, 4, 5, 6])
+  expect(read).toEqual([0, 1, 2, 3, 4, 5, 6])
+  score.rewind()
+  expect(numbers((await score.read(3, soon())).records)).toEqual([0, 1, 2])
+  await expect(late.lag()).resolves.toBe(0)
+})
+
+test('a reader that is far behind what is kept at hand is handed all of it', async () => {
+  await using topics = await open()
+  const reader = topics.reader('transactions', 'score')
+  const large = 'x'.repeat(1000)
+  for (let n = 0; n < 9000; n += 500)
+    await topics.append({ transactions: Array.from({ length: 500 }, (_, i) => transaction(n + i, { job: large })) })
+  const read: number[] = []
+  while (read.length < 9000) read.push(...numbers((await reader.read(700, soon())).records))
+  expect(read).toEqual(Array.from({ length: 9000 }, (_, n) => n))
+})

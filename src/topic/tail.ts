@@ -1,0 +1,51 @@
+import { BATCH_BYTES, decode, type Records, type TopicName } from './topic.ts'
+
+/** A record with where it stands. */
+export type Placed<T> = { readonly offset: number; readonly record: T }
+
+/** characters of records, as they are stored, that are kept at least once there are so many */
+const KEPT = 2 * 2 ** 20
+
+/**
+ * The records that this process has appended last, without a gap: a reader that keeps up need not read and parse again what was
+ * at hand a moment ago. What another process appends in between is not among them, and ends what went before it.
+ */
+export function openTail<T>() {
+  let kept: Placed<T>[] = []
+  let sizes: number[] = []
+  let total = 0
+  return {
+    /** They are durable. */
+    add(fresh: readonly (Placed<T> & { text: string })[]) {
+      for (const { offset, record, text } of fresh) {
+        if (kept.length > 0 && kept.at(-1)!.offset + 1 !== offset) [kept, sizes, total] = [[], [], 0]
+        kept.push({ offset, record })
+        sizes.push(text.length)
+        total += text.length
+      }
+      if (total < 2 * KEPT) return
+      let [old, gone] = [0, 0]
+      while (total - gone > KEPT && old < kept.length - 1) gone += sizes[old++]!
+      kept = kept.slice(old)
+      sizes = sizes.slice(old)
+      total -= gone
+    },
+    /** What comes after an offset, at most `limit`; nothing when the first of it is not kept. */
+    after(offset: number, limit: number): Placed<T>[] {
+      const from = offset + 1 - (kept[0]?.offset ?? Number.POSITIVE_INFINITY)
+      return from >= 0 ? kept.slice(from, from + limit) : []
+    },
+  }
+}
+
+/** The first of these rows, as far as they go into a batch. */
+export function inOneBatch<T extends TopicName>(rows: Iterable<Placed<string>>): Placed<Records[T]>[] {
+  const read: Placed<Records[T]>[] = []
+  let bytes = 0
+  for (const { offset, record } of rows) {
+    read.push({ offset, record: decode<T>(record) })
+    bytes += record.length
+    if (bytes >= BATCH_BYTES) break
+  }
+  return read
+}
