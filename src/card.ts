@@ -63,17 +63,9 @@ function plainly(text: string) {
     for (let i = 0; i < signs.length; i++) from.push(start)
     for (let i = 0; i < signs.length; i++) to.push(end)
   }
-  for (const {
-    0: atom,
-    1: word,
-    2: hex,
-    3: dec,
-    4: bareHex,
-    5: bareDec,
-    6: percent,
-    7: escaped,
-    index,
-  } of text.matchAll(ATOM)) {
+  for (const found of text.matchAll(ATOM)) {
+    const { index } = found
+    const [atom, word, hex, dec, bareHex, bareDec, percent, escaped] = found
     const code = hex ?? bareHex ?? percent ?? escaped
     const decimal = dec ?? bareDec
     if (word === undefined) {

@@ -12,49 +12,13 @@ const CALL_BUCKETS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 const AGE_BUCKETS = [0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 14_400, 86_400]
 
 /** What has passed since the process began. */
-export type Totals = {
-  fetched: number
-  scored: number
-  flagged: number
-  mailed: number
-  recorded: number
-  setAside: number
-}
-export type Metrics = ReturnType<typeof openMetrics>
+export type Totals = { [N in 'fetched' | 'scored' | 'flagged' | 'mailed' | 'recorded' | 'setAside']: number }
 
 /** What passes, counted where it passes: the stages know nothing of it. Counts begin at 0 with the process. */
 export function openMetrics() {
   const registry = new Registry()
-  const registers = [registry]
-  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
-    new Counter({ name: `client_predict_${name}_total`, help, labelNames, registers })
-  const fetched = counter('fetched', 'Transactions fetched and durable in the topics')
-  const scored = counter('scored', 'Transactions that the model has judged')
-  const flagged = counter('flagged', 'Transactions that the model takes for fraud')
-  const recorded = counter('recorded', 'Predictions durable in the database')
-  const mailed = counter('mailed', 'Frauds in notifications that were taken over', ['channel'])
-  const notifications = counter('notifications', 'Notifications that were taken over', ['channel', 'kind'])
-  const setAside = counter('set_aside', 'Records put into dead-letters', ['stage'])
-  const retries = counter('retries', 'Failures that are tried again', ['stage', 'cause'])
-  const calls = new Histogram({
-    name: 'client_predict_call_duration_seconds',
-    help: 'Calls to the systems outside, and commits to the topics',
-    labelNames: ['system', 'outcome'],
-    buckets: CALL_BUCKETS,
-    registers,
-  })
-  const age = new Histogram({
-    name: 'client_predict_since_fetched_seconds',
-    help: 'From when a transaction reached us until it was scored, mailed (frauds) or recorded',
-    labelNames: ['stage'],
-    buckets: AGE_BUCKETS,
-    registers,
-  })
-  const labelNames = ['version', 'node'] as const
-  new Gauge({ name: 'client_predict_build_info', help: 'Which program runs; always 1', labelNames, registers }).set(
-    { version: VERSION, node: process.versions.node },
-    1,
-  )
+  const { retries, notifications, calls, age, ...counted } = instruments(registry)
+  const { fetched, scored, flagged, recorded, mailed, setAside } = counted
   for (const stage of ['fetch', 'score', 'record']) setAside.inc({ stage }, 0) // what is not there yet cannot rise
   mailed.inc({ channel: 'mail' }, 0)
 
@@ -127,20 +91,52 @@ export function openMetrics() {
       }),
     }),
     store: (store: Store): Store => ({ ...store, insert: timed('database', store.insert) }),
+    /** `mailed` is what went out by mail, not by webhook. */
     async totals(): Promise<Totals> {
-      const sum = async (metric: { get(): Promise<{ values: { value: number }[] }> }) =>
-        (await metric.get()).values.reduce((all, { value }) => all + value, 0)
-      const byMail = (await mailed.get()).values.find(({ labels }) => labels.channel === 'mail')?.value ?? 0
-      return {
-        fetched: await sum(fetched),
-        scored: await sum(scored),
-        flagged: await sum(flagged),
-        recorded: await sum(recorded),
-        mailed: byMail,
-        setAside: await sum(setAside),
-      }
+      const sums = Object.entries(counted).map(async ([name, metric]) => {
+        const { values } = (await metric.get()) as { values: { value: number; labels: { channel?: string } }[] }
+        const own = values.filter(({ labels }) => labels.channel !== 'webhook')
+        return [name, own.reduce((sum, { value }) => sum + value, 0)] as const
+      })
+      return Object.fromEntries(await Promise.all(sums)) as Totals
     },
     gauge: <L extends string>(name: string, help: string, labelNames: L[]) =>
-      new Gauge({ name: `client_predict_${name}`, help, labelNames, registers }),
+      new Gauge({ name: `client_predict_${name}`, help, labelNames, registers: [registry] }),
+  }
+}
+
+/** All that is counted and timed. */
+function instruments(registry: Registry) {
+  const registers = [registry]
+  const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
+    new Counter({ name: `client_predict_${name}_total`, help, labelNames, registers })
+  const timer = <L extends string>(name: string, help: string, labelNames: L[], buckets: number[]) =>
+    new Histogram({ name: `client_predict_${name}_seconds`, help, labelNames, buckets, registers })
+  const labelNames = ['version', 'node'] as const
+  new Gauge({ name: 'client_predict_build_info', help: 'Which program runs; always 1', labelNames, registers }).set(
+    { version: VERSION, node: process.versions.node },
+    1,
+  )
+  return {
+    fetched: counter('fetched', 'Transactions fetched and durable in the topics'),
+    scored: counter('scored', 'Transactions that the model has judged'),
+    flagged: counter('flagged', 'Transactions that the model takes for fraud'),
+    recorded: counter('recorded', 'Predictions durable in the database'),
+    mailed: counter('mailed', 'Frauds in notifications that were taken over', ['channel']),
+    setAside: counter('set_aside', 'Records put into dead-letters', ['stage']),
+    notifications: counter('notifications', 'Notifications that were taken over', ['channel', 'kind']),
+    retries: counter('retries', 'Failures that are tried again', ['stage', 'cause']),
+    calls: timer(
+      'call_duration',
+      'Calls to the systems outside, and commits to the topics',
+      ['system', 'outcome'],
+      CALL_BUCKETS,
+    ),
+    age: timer(
+      'since_fetched',
+      'From when a transaction reached us until it was scored, mailed (frauds) or recorded',
+      ['stage'],
+      AGE_BUCKETS,
+    ),
   }
 }

@@ -45,36 +45,17 @@ const HELD: Record<string, string> = {
 export function openMonitor(mine: readonly StageName[], now = Date.now) {
   const metrics = openMetrics()
   const began = now()
-  const fresh = (name: string): StageStatus => ({
-    since: began,
-    retrying: (error) => void metrics.retried(name, error),
-  })
-  const health = Object.fromEntries([...STAGES, 'webhook'].map((name) => [name, fresh(name)])) as Record<
-    Monitored,
-    StageStatus
-  >
+  const fresh = (name: string): StageStatus => {
+    return { since: began, retrying: (error) => void metrics.retried(name, error) }
+  }
+  const all = [...STAGES, 'webhook'].map((name) => [name, fresh(name)])
+  const health = Object.fromEntries(all) as Record<Monitored, StageStatus>
   const starting = fresh('start')
   let open = false // the topics
   const turns: { [stage: string]: Turn } = {}
   const readers: { [stage: string]: Reader<unknown> } = {}
   const standing = new Map<string, number>() // since when
-  const counted = new Map<string, { at: number; counting?: Promise<void>; waiting?: number; oldest?: number }>()
-
-  async function count(name: string, reader: Reader<unknown>) {
-    const known = counted.get(name) ?? { at: Number.NEGATIVE_INFINITY }
-    counted.set(name, known)
-    if (!known.counting && now() - known.at >= COUNTED)
-      known.counting = Promise.all([reader.lag(), reader.oldest()])
-        .then(([waiting, oldest]) => {
-          Object.assign(known, { at: now(), waiting, oldest: oldest && Math.max(0, now() - oldest) / 1000 })
-        })
-        .catch(() => {}) // the stage says what is wrong
-        .finally(() => delete known.counting)
-    if (known.counting) await Promise.race([known.counting, sleep(WITHIN, undefined, { ref: false })])
-    if (known.waiting === undefined || now() - known.at > TOO_OLD) return {}
-    const { waiting, oldest } = known
-    return { waiting, ...(waiting > 0 && oldest !== undefined && { oldest }) }
-  }
+  const count = counting(now)
 
   /** Who stands by fails at nothing: what was wrong before is the other process's to find out. */
   function look(name: string) {
@@ -137,5 +118,25 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
       const ready = rows.every(({ state }) => state !== 'starting' && state !== 'failing')
       return { ready, at: now(), rows }
     },
+  }
+}
+
+/** What waits for a reader, counted once for all who ask at a time. */
+function counting(now: () => number) {
+  const counted = new Map<string, { at: number; counting?: Promise<void>; waiting?: number; oldest?: number }>()
+  return async (name: string, reader: Reader<unknown>) => {
+    const known = counted.get(name) ?? { at: Number.NEGATIVE_INFINITY }
+    counted.set(name, known)
+    if (!known.counting && now() - known.at >= COUNTED)
+      known.counting = Promise.all([reader.lag(), reader.oldest()])
+        .then(([waiting, oldest]) => {
+          Object.assign(known, { at: now(), waiting, oldest: oldest && Math.max(0, now() - oldest) / 1000 })
+        })
+        .catch(() => {}) // the stage says what is wrong
+        .finally(() => delete known.counting)
+    if (known.counting) await Promise.race([known.counting, sleep(WITHIN, undefined, { ref: false })])
+    if (known.waiting === undefined || now() - known.at > TOO_OLD) return {}
+    const { waiting, oldest } = known
+    return { waiting, ...(waiting > 0 && oldest !== undefined && { oldest }) }
   }
 }
