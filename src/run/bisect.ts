@@ -73,7 +73,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
   let tosses = 0 // of them, by the coin
   const onTrial = new Map<string, Trial>() // records that were refused alone and are not judged yet
 
-  return async (batch: Batch<T>): Promise<void> => {
+  return async (batch: Batch<T>, answered = () => {}): Promise<void> => {
     const { records } = batch
     const suspects: { record: T; refusal: Refusal }[] = [] // refused alone, and nothing accepted since
     let at = 0 // the first record of the part in hand
@@ -200,7 +200,9 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
     async function tried(part: readonly T[]): Promise<Writes | Refusal> {
       spent++
       try {
-        return await attempt(part)
+        const writes = await attempt(part)
+        answered()
+        return writes
       } catch (error) {
         if (error instanceof Refusal) return error
         failed = now()

@@ -38,25 +38,34 @@ export function backoff(failures: number, first = 250, most = 60_000): number {
 
 /**
  * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
- * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure.
+ * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure. A step that gets
+ * somewhere before it fails calls `answered`: the pauses begin anew.
  */
-export async function runLoop(stage: Stage, step: () => Promise<void>, atLeast = () => 0): Promise<void> {
+export async function runLoop(
+  stage: Stage,
+  step: (answered: () => void) => Promise<void>,
+  atLeast = () => 0,
+): Promise<void> {
   const { log, stop } = stage
   let [failures, since, said] = [0, 0, false]
+  let row = 0 // failures before it got anywhere
+  const answered = () => {
+    row = 0
+  }
   while (!stop.aborted) {
     const began = performance.now()
     try {
-      await step()
+      await step(answered)
       reportSuccess(stage.health)
       if (said && failures > 1)
         log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
-      failures = 0
+      failures = row = 0
       said = false
     } catch (error) {
       if (stop.aborted && !isBug(error)) return
-      if (performance.now() - began > LASTED) failures = 0
+      if (performance.now() - began > LASTED) failures = row = 0
       if (failures++ === 0) since = performance.now()
-      if (await pause(error, failures, stage, atLeast())) said = true
+      if (await pause(error, ++row, stage, atLeast())) said = true
     }
   }
 }
@@ -159,18 +168,18 @@ export function consume<T>(
   { health, ...stage }: Stage,
   reader: Reader<T>,
   limit: () => number,
-  work: (batch: Batch<T>) => Promise<void>,
+  work: (batch: Batch<T>, answered: () => void) => Promise<void>,
 ) {
   let least = 1
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
-  return runLoop(stage, async () => {
+  return runLoop(stage, async (answered) => {
     const batch = await reader.read(Math.max(limit(), least), stage.stop).catch((error) => {
       if (!stage.stop.aborted) reportFailure(reading, error)
       throw error
     })
     reportSuccess(reading)
     try {
-      await work(batch)
+      await work(batch, answered)
       least = 1
       reportSuccess(health)
     } catch (error) {

@@ -333,6 +333,17 @@ describe('eventually', () => {
   })
 })
 
+test('a step that gets somewhere before it fails is tried again soon, however often that was', async () => {
+  const { stage: given, stop, failures } = stage()
+  let steps = 0
+  await runLoop(given, async (answered) => {
+    if (++steps === 12) return stop()
+    if (steps > 1) answered()
+    throw new Error('cut')
+  })
+  expect(failures().every((line) => /retrying in 0\.[1-4] s$/.test(line))).toBe(true)
+})
+
 describe('retry', () => {
   test('tries until it is done, and says so', async () => {
     const { stage: given, failures } = stage()
