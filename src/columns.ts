@@ -1,4 +1,4 @@
-/** `flag`: 0 or 1. `time`: UTC, to the second. `required`: never empty. */
+/** `flag`: 0 or 1. `date`: `YYYY-MM-DD`. `time`: UTC, `YYYY-MM-DD HH:MM:SS`. `required`: never empty. */
 export type Column = { type: 'text' | 'integer' | 'real' | 'flag' | 'date' | 'time'; required?: true }
 
 /** The columns of the training file, in its order. The table `predictions` begins with them. */
@@ -21,7 +21,7 @@ const TRAINING = {
   job: { type: 'text' },
   dob: { type: 'date' },
   trans_num: { type: 'text', required: true },
-  unix_time: { type: 'integer', required: true },
+  unix_time: { type: 'integer', required: true }, // seconds since 1970
   merch_lat: { type: 'real' },
   merch_long: { type: 'real' },
   is_fraud: { type: 'flag' },
@@ -42,8 +42,18 @@ const REVIEWED = {
 } as const satisfies Record<string, Column>
 
 /** The table `predictions`, in its order. All else that is said of columns follows from it. */
-export const TABLE: Record<ColumnName, Column> = { ...TRAINING, ...PREDICTED, ...REVIEWED }
-export type ColumnName = keyof typeof TRAINING | keyof typeof PREDICTED | keyof typeof REVIEWED
+const ALL = { ...TRAINING, ...PREDICTED, ...REVIEWED }
+export const TABLE: Record<ColumnName, Column> = ALL
+export type ColumnName = keyof typeof ALL
+export type TrainingColumn = keyof typeof TRAINING
+
+type Values = { text: string; integer: number; real: number; flag: 0 | 1; date: string; time: string }
+/** The values of these columns. `cc_num` has up to 19 digits, more than a number keeps. */
+export type Row<N extends ColumnName> = {
+  [C in N]: C extends 'cc_num'
+    ? bigint
+    : Values[(typeof ALL)[C]['type']] | ((typeof ALL)[C] extends { required: true } ? never : null)
+}
 
 const namesOf = <T extends object>(columns: T) => Object.keys(columns) as (keyof T)[]
 export const TRAINING_COLUMNS = namesOf(TRAINING)
@@ -52,7 +62,7 @@ export const PREDICTION_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED })
 export const COLUMNS = namesOf(TABLE)
 
 /** What a model may see: every training column but the label. */
-export type Feature = Exclude<keyof typeof TRAINING, 'is_fraud'>
+export type Feature = Exclude<TrainingColumn, 'is_fraud'>
 export const FEATURES = TRAINING_COLUMNS.filter((column) => column !== 'is_fraud')
 /** The nine numeric features that the first project's trainer fits. */
 export const NUMERIC_FEATURES = FEATURES.filter((column) => ['integer', 'real'].includes(TABLE[column].type))

@@ -1,4 +1,4 @@
-import { TRAINING_COLUMNS } from './columns.ts'
+import { type Row, TRAINING_COLUMNS, type TrainingColumn } from './columns.ts'
 import { utc } from './io/time.ts'
 
 /** Names of forks for these columns. */
@@ -33,48 +33,14 @@ export function renamed(row: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries([...columnsAmong(names)].map(([column, i]) => [column, row[names[i]!]]))
 }
 
-/** One card transaction as the producer sent it. A column that a fork leaves out, or that cannot be read, is null. */
-export type Transaction = {
-  cc_num: bigint
-  merchant: string | null
-  category: string | null
-  amt: number
-  first: string | null
-  last: string | null
-  gender: string | null
-  street: string | null
-  city: string | null
-  state: string | null
-  zip: number | null
-  lat: number | null
-  long: number | null
-  city_pop: number | null
-  job: string | null
-  /** `YYYY-MM-DD` */
-  dob: string | null
-  trans_num: string
-  merch_lat: number | null
-  merch_long: number | null
-  is_fraud: 0 | 1 | null
-  /** UTC, `YYYY-MM-DD HH:MM:SS` */
-  trans_date_trans_time: string
-  /** seconds since 1970 */
-  unix_time: number
-  /** ms since 1970, when the transaction happened, by the producer's clock */
-  event_time: number
-  /** ms since 1970, when it reached us */
-  fetched_at: number
-}
+/**
+ * One card transaction: the training columns, when it happened by the producer's clock (`event_time`), and when it reached
+ * us, both in ms since 1970. A column that a fork leaves out, or that cannot be read, is null.
+ */
+export type Transaction = Row<TrainingColumn> & { event_time: number; fetched_at: number }
 
-export type Prediction = Transaction & {
-  /** 1: fraud */
-  prediction: 0 | 1
-  /** probability of fraud, 0 to 1, if the model gives one */
-  score: number | null
-  model: string | null
-  /** ms since 1970 */
-  predicted_at: number
-}
+/** `prediction` 1: fraud. `score`: its probability, 0 to 1, if the model gives one. `predicted_at`: ms since 1970. */
+export type Prediction = Transaction & Row<'prediction' | 'score' | 'model' | 'predicted_at'>
 
 /** What can never pass as it is, and why. `record` is the row, transaction, prediction or body as it was. */
 export type DeadLetter = {

@@ -2,42 +2,40 @@ import { FIRST_NAMES, JOBS, LAST_NAMES, STREETS, TOWNS } from './names.ts'
 import { type Random, seeded } from './random.ts'
 
 /** What cards are used for: how often, the median of the amounts in dollars, and their spread (sigma of the logarithm). */
-type Habit = { category: string; share: number; median: number; spread: number }
-const habit = (category: string, share: number, median: number, spread: number): Habit => {
-  return { category, share, median, spread }
-}
+const habits = (...all: [category: string, share: number, median: number, spread: number][]) =>
+  all.map(([category, share, median, spread]) => ({ category, share, median, spread }))
 
 /** Usual amounts as in the Sparkov data; where most purchases are small and some large, a category has two lines. */
-const HONEST = [
-  habit('entertainment', 7, 48, 0.8),
-  habit('food_dining', 8, 37, 0.8),
-  habit('gas_transport', 9, 60, 0.25),
-  habit('grocery_net', 3, 53, 0.45),
-  habit('grocery_pos', 8, 98, 0.35),
-  habit('health_fitness', 7, 34, 0.8),
-  habit('home', 10, 44, 0.8),
-  habit('kids_pets', 9, 43, 0.8),
-  habit('misc_net', 4, 9, 0.7),
-  habit('misc_net', 1, 150, 0.7),
-  habit('misc_pos', 5, 12, 0.8),
-  habit('misc_pos', 1, 130, 0.7),
-  habit('personal_care', 7, 30, 0.8),
-  habit('shopping_net', 6, 7, 0.7),
-  habit('shopping_net', 1, 130, 0.7),
-  habit('shopping_pos', 8, 7, 0.7),
-  habit('shopping_pos', 1, 130, 0.7),
-  habit('travel', 3, 6, 0.5),
-  habit('travel', 0.3, 400, 0.6),
-]
+const HONEST = habits(
+  ['entertainment', 7, 48, 0.8],
+  ['food_dining', 8, 37, 0.8],
+  ['gas_transport', 9, 60, 0.25],
+  ['grocery_net', 3, 53, 0.45],
+  ['grocery_pos', 8, 98, 0.35],
+  ['health_fitness', 7, 34, 0.8],
+  ['home', 10, 44, 0.8],
+  ['kids_pets', 9, 43, 0.8],
+  ['misc_net', 4, 9, 0.7],
+  ['misc_net', 1, 150, 0.7],
+  ['misc_pos', 5, 12, 0.8],
+  ['misc_pos', 1, 130, 0.7],
+  ['personal_care', 7, 30, 0.8],
+  ['shopping_net', 6, 7, 0.7],
+  ['shopping_net', 1, 130, 0.7],
+  ['shopping_pos', 8, 7, 0.7],
+  ['shopping_pos', 1, 130, 0.7],
+  ['travel', 3, 6, 0.5],
+  ['travel', 0.3, 400, 0.6],
+)
 
-const FRAUD = [
-  habit('shopping_net', 32, 1000, 0.12),
-  habit('misc_net', 22, 800, 0.12),
-  habit('grocery_pos', 22, 325, 0.08),
-  habit('shopping_pos', 20, 870, 0.12),
+const FRAUD = habits(
+  ['shopping_net', 32, 1000, 0.12],
+  ['misc_net', 22, 800, 0.12],
+  ['grocery_pos', 22, 325, 0.08],
+  ['shopping_pos', 20, 870, 0.12],
   // A stolen card tried out with a trifle: hardly to be told from an honest purchase, so no model finds every fraud.
-  habit('misc_pos', 5, 9, 0.3),
-]
+  ['misc_pos', 5, 9, 0.3],
+)
 
 const CARD_HOLDERS = 500
 const MERCHANTS_PER_CATEGORY = 8
