@@ -112,8 +112,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
         at++
         if (suspects.length >= SUSPICIOUS) await convict()
       } else {
-        const half = Math.ceil(size / 2)
-        parts.unshift({ size: half }, { size: size - half, twin: true })
+        parts.unshift({ size: Math.ceil(size / 2) }, { size: Math.floor(size / 2), twin: true })
       }
     }
 
@@ -156,11 +155,9 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
     async function convict() {
       const { refusal } = suspects[0]!
       if (canary === undefined) throw down(refusal)
-      if ((await tried([canary])) instanceof Refusal) {
-        caught = now() // it was accepted before
-        throw down(refusal)
-      }
-      await judge()
+      if (!((await tried([canary])) instanceof Refusal)) return judge()
+      caught = now() // it was accepted before
+      throw down(refusal)
     }
 
     /** Another record was accepted just now: those refused alone before get a second chance. */
