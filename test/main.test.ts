@@ -1,6 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { closeSync, openSync } from 'node:fs'
+import { closeSync, openSync, writeSync } from 'node:fs'
 import { cp, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
@@ -356,6 +356,30 @@ describe('the process', () => {
     await waitFor('all mails', () => world.smtp.mails.length === 10)
     child.kill('SIGTERM')
     expect(await ended).toEqual([0, null])
+  })
+
+  test.skipIf(process.platform === 'win32')('goes on when nobody reads its log, and stops when asked', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(50), dir.path)
+    spawnSync('mkfifo', [dir.file('log')])
+    const unread = openSync(dir.file('log'), 'r+')
+    writeSync(unread, '\n'.repeat(65_000)) // as much as it takes
+    const child = spawn(process.execPath, START, {
+      cwd: dir.path,
+      env: { PATH: process.env.PATH, PORT: '0', ...world.env, LOG_LEVEL: 'debug' },
+      stdio: ['ignore', unread, 'ignore'],
+    })
+    onTestFinished(() => {
+      child.kill('SIGKILL')
+      closeSync(unread)
+    })
+    const ended = once(child, 'exit')
+    await waitFor('all rows', () => world.recorded().length === 50)
+    await waitFor('all mails', () => world.smtp.mails.length === 10)
+    const asked = Date.now()
+    child.kill('SIGTERM')
+    expect(await ended).toEqual([0, null])
+    expect(Date.now() - asked).toBeLessThan(10_000)
   })
 
   test('ends with exit 1 and the cause when something happens that nobody expected', async () => {

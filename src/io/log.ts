@@ -37,10 +37,17 @@ export function logger(level: string): Logger {
   )
 }
 
-/** A log that cannot be written, as on a full disk, costs lines, and nothing else. */
+/** tenths of a second that a line waits while nobody reads; bytes that are kept until somebody does, what is over is left out */
+const [PATIENCE, KEPT] = [5, 1_000_000]
+
+/** A log that cannot be written, as on a full disk or into a pipe that nobody reads, costs lines, and nothing else. */
 function unbroken() {
-  const out = pino.destination({ dest: 1, sync: true })
+  let waited = 0
+  const out = pino.destination({ dest: 1, sync: true, maxLength: KEPT, retryEAGAIN: () => ++waited <= PATIENCE })
   out.on('error', () => {})
+  out.on('write', (bytes) => {
+    if (bytes > 0) waited = 0
+  })
   return {
     write(line: string) {
       try {
