@@ -35,11 +35,7 @@ export const COMMANDS: Record<string, Command> = {
     flags: ['offline', 'send', 'json'],
     run: doctorCommand,
   },
-  audit: {
-    usage: 'audit',
-    meaning: 'prove that nothing is lost, or say what is',
-    run: auditCommand,
-  },
+  audit: { usage: 'audit', meaning: 'prove that nothing is lost, or say what is', run: auditCommand },
   replay: {
     usage: 'replay --stage record|score [--from …] [--to …] [--into …]',
     meaning: 'write rows anew from the topic; judge history with another model',

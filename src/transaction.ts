@@ -234,17 +234,12 @@ function date(value: unknown): string | undefined {
   return day !== undefined && isDay(day) ? day : undefined
 }
 
-const SIMULATED = 'simulated'
-const SIMULATED_PAYMENTS = 'simulated payments'
 /** What is stamped on a row: the model's name, and that a stand-in had a hand in it. */
-export const stamp = (name: string | undefined, simulated: { model: boolean; payments: boolean }): string | null =>
-  simulated.model
-    ? SIMULATED
-    : !simulated.payments
-      ? (name ?? null)
-      : name === undefined
-        ? SIMULATED_PAYMENTS
-        : `${name} (${SIMULATED_PAYMENTS})`
+export function stamp(name: string | undefined, simulated: { model: boolean; payments: boolean }): string | null {
+  if (simulated.model) return 'simulated'
+  if (!simulated.payments) return name ?? null
+  return name === undefined ? 'simulated payments' : `${name} (simulated payments)`
+}
 /** Had a stand-in a hand in a row with this stamp? */
 export const isSimulated = (model: string | null) =>
-  model === SIMULATED || model === SIMULATED_PAYMENTS || (model?.endsWith(` (${SIMULATED_PAYMENTS})`) ?? false)
+  model !== null && /^simulated( payments)?$| \(simulated payments\)$/.test(model)

@@ -29,16 +29,9 @@ export type AuditOptions = {
 type Rows = Map<string, Row[]>
 
 /**
- * Accounts for every transaction, prediction and fraud that the topics still hold, beside the running worker. Resolves
- * with lines for a person, and whether the account holds.
- *
- * Positions are taken first, then the rows of the mails: what is before them was done by then, what is after them waits.
- * What seems wrong is looked at again, with the same positions. A transaction that is about to be removed for its age is left out, as its
- * prediction may be gone already.
- *
- * Reads the topics once, twice if something is wrong, and asks the database for every prediction. Both topics are walked
- * side by side, which needs memory for what finds no partner (set aside, lost, judged meanwhile or no longer kept), some
- * 300 bytes each; for more only where the topics were made by hand, with different numbers of partitions.
+ * Accounts for every transaction, prediction and fraud that the topics still hold, beside the running worker. Positions
+ * are taken first, then the rows of the mails: what is before them was done by then, what is after them waits. What seems
+ * wrong is looked at again, with the same positions. Resolves with lines for a person, and whether the account holds.
  */
 export async function audit(options: AuditOptions): Promise<{ lines: string[]; holds: boolean }> {
   const at = await positions(options.topics)
@@ -59,6 +52,7 @@ async function positions(topics: Topics) {
   return { score, record, alert, alarms: whereabouts(openRows('alert/', found)) }
 }
 
+/** Walks both topics side by side: what finds no partner is kept in memory, some 300 bytes each. */
 async function look({ topics, store, retentionDays, now = Date.now }: AuditOptions, at: Positions): Promise<Figures> {
   const n = { fetched: 0, toScore: 0, predictions: 0, toRecord: 0, frauds: 0, toMail: 0 }
   let since = Number.POSITIVE_INFINITY

@@ -68,9 +68,7 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
     },
     async '/metrics'() {
       const { rows } = await watch.report()
-      waiting.reset()
-      oldest.reset()
-      toTell.reset()
+      for (const gauge of [waiting, oldest, toTell]) gauge.reset()
       for (const { stage, state, waiting: records, oldest: age = 0, frauds } of rows) {
         if (frauds !== undefined) toTell.set({ stage }, frauds)
         if (state !== 'elsewhere') working.set({ stage }, state === 'failing' || state === 'starting' ? 0 : 1)
