@@ -163,27 +163,48 @@ export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promi
   return await Promise.race([work, aborted])
 }
 
-/** Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. */
+/**
+ * Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. While all goes well
+ * the next batch is read meanwhile, and `ahead` is told of it; after a failure it is read again.
+ */
 export function consume<T>(
   { health, ...stage }: Stage,
   reader: Reader<T>,
   limit: () => number,
   work: (batch: Batch<T>, answered: () => void) => Promise<void>,
+  ahead?: (records: readonly T[]) => void,
 ) {
   let least = 1
+  let well = false
+  let next: { batch: Promise<Batch<T>>; cancel: AbortController } | undefined
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
+  const read = (stop = stage.stop) => reader.read(Math.max(limit(), least), stop)
+  function readAhead() {
+    const cancel = new AbortController()
+    const batch = read(AbortSignal.any([stage.stop, cancel.signal]))
+    batch.then(({ records }) => ahead!(records)).catch(() => {}) // the next step says it
+    return { batch, cancel }
+  }
   return runLoop(stage, async (answered) => {
-    const batch = await reader.read(Math.max(limit(), least), stage.stop).catch((error) => {
+    const waiting = next?.batch ?? read()
+    next = undefined
+    const batch = await waiting.catch((error) => {
       if (!stage.stop.aborted) reportFailure(reading, error)
       throw error
     })
     reportSuccess(reading)
+    if (ahead && well) next = readAhead()
     try {
       await work(batch, answered)
       least = 1
+      well = true
       reportSuccess(health)
     } catch (error) {
+      well = false
       least = error instanceof Outage && error.alone ? 2 : 1
+      next?.cancel.abort()
+      await next?.batch.catch(() => {}) // what is read now is read again
+      next = undefined
       reader.rewind()
       if (!(error instanceof TakenOver)) {
         reportFailure(health, error)

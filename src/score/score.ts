@@ -6,6 +6,7 @@ import { isolate } from '../run/bisect.ts'
 import { consume, type Stage } from '../run/loop.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
+import type { Judgement } from './answer.ts'
 import type { Model } from './mlflow.ts'
 
 export type ScoreOptions = {
@@ -18,7 +19,8 @@ export type ScoreOptions = {
 
 /**
  * Sends what waits to the model, at once and up to `batchSize` rows, and hands its predictions over together with the
- * position. A model that does not finish in time gets half as many rows, down to one, until it does.
+ * position. While they are handed over the model has the next ones already: two requests in flight, whose answers are used in
+ * order. A model that does not finish in time gets half as many rows, down to one, until it does.
  */
 export function scoreStage(
   stage: Stage,
@@ -26,17 +28,29 @@ export function scoreStage(
 ): Promise<void> {
   const { log, stop } = stage
   let limit = batchSize
+  let early: { of: readonly Transaction[]; judged: Promise<Judgement[] | undefined> } | undefined
   const empty = watchEmpty(log, features)
 
+  /** Anything but an answer says nothing yet: in their turn they are asked about again. */
+  function ahead(of: readonly Transaction[]) {
+    early = { of, judged: model.judge(of, stop).catch(() => undefined) }
+  }
+  function askedBefore(transactions: readonly Transaction[]) {
+    if (early?.of[0] !== transactions[0] || early?.of.length !== transactions.length) return undefined
+    const { judged } = early
+    early = undefined
+    return judged
+  }
   async function attempt(transactions: readonly Transaction[]) {
     try {
-      const judgements = await model.judge(transactions, stop)
+      const judgements = (await askedBefore(transactions)) ?? (await model.judge(transactions, stop))
       limit = Math.min(batchSize, limit * 2)
       const predicted_at = Date.now()
       return {
         predictions: transactions.map((t, i): Prediction => ({ ...t, ...judgements[i]!, model: name, predicted_at })),
       }
     } catch (error) {
+      early = undefined
       if (error instanceof HttpFailure && error.kind === 'timeout')
         limit = Math.max(1, Math.floor(transactions.length / 2))
       throw error
@@ -47,7 +61,8 @@ export function scoreStage(
     const frauds = predictions.filter((p) => p.prediction === 1).length
     log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
-  return consume(stage, reader, () => limit, isolate({ stage: 'score', who: 'the model', log, attempt, accepted }))
+  const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted })
+  return consume(stage, reader, () => limit, work, ahead)
 }
 
 /** rows without any value in a column: then it is none of theirs */

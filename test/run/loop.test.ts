@@ -1,4 +1,5 @@
 import { getEventListeners } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { isBug, Outage, reason, TakenOver } from '../../src/io/errors.ts'
 import { seconds } from '../../src/io/text.ts'
@@ -14,6 +15,7 @@ import {
   type StageStatus,
   supervise,
 } from '../../src/run/loop.ts'
+import { seeded } from '../../src/simulate/random.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
 
@@ -420,9 +422,10 @@ describe('consume', () => {
     const dir = stack.use(await tempDir())
     const topics = await sqliteTopics({ path: dir.file('topics.db') })
     stack.defer(() => topics.close())
-    await topics.append({ transactions: [0, 1, 2, 3, 4].map((n) => transaction(n)) })
+    const append = (...all: number[]) => topics.append({ transactions: all.map((n) => transaction(n)) })
+    await append(0, 1, 2, 3, 4)
     const reader = topics.reader('transactions', 'score')
-    return { ...stage(), reader, [Symbol.asyncDispose]: () => stack.disposeAsync() }
+    return { ...stage(), reader, append, [Symbol.asyncDispose]: () => stack.disposeAsync() }
   }
   const numbers = (records: readonly { trans_num: string }[]) => records.map((r) => Number(r.trans_num.slice(6)))
 
@@ -458,6 +461,61 @@ describe('consume', () => {
     )
     expect(batches).toEqual([[0, 1, 2], [1, 2, 3], [4]])
     expect(world.warnings()).toHaveLength(1)
+  })
+
+  test('reads ahead, and passes over nothing when the work fails: what was read is read again', async () => {
+    await using world = await consuming()
+    const [done, told]: [number[], number[]] = [[], []]
+    const random = seeded(7)
+    let next = 5
+    await consume(
+      world.stage,
+      world.reader,
+      () => 1 + Math.floor(random.uniform() * 4),
+      async ({ records, commit }) => {
+        const some = random.uniform() < 0.3 ? Math.floor(random.uniform() * records.length) : records.length
+        await sleep(random.uniform() < 0.5 ? 0 : 5) // so that the next ones are read, or not yet
+        await commit(some)
+        done.push(...numbers(records.slice(0, some)))
+        if (done.length > next - 4 && next < 60) {
+          const more = [next++, next++, next++, next++, next++]
+          if (some < records.length)
+            setTimeout(() => void world.append(...more), 40) // in the pause
+          else await world.append(...more)
+        }
+        if (done.length === 60) world.stop()
+        if (some < records.length) throw down()
+      },
+      (records) => told.push(...numbers(records)),
+    )
+    expect(done).toEqual(Array.from({ length: 60 }, (_, n) => n))
+    expect(new Set(told).size).toBeGreaterThan(20)
+  })
+
+  test('reads ahead no more once the work has failed: what comes in the pause is read after what was not done', async () => {
+    await using world = await consuming()
+    const batches: number[][] = []
+    await consume(
+      world.stage,
+      world.reader,
+      () => 5,
+      async ({ records, commit }) => {
+        batches.push(numbers(records))
+        if (batches.length === 1) await world.append(5, 6)
+        if (batches.length === 2) {
+          setTimeout(() => void world.append(7), 40)
+          throw down()
+        }
+        await commit(records.length)
+        if (batches.length === 3) world.stop()
+      },
+      () => {},
+    )
+    expect(batches).toEqual([
+      [0, 1, 2, 3, 4],
+      [5, 6],
+      [5, 6, 7],
+    ])
   })
 
   test('tells that its work fails, until it is done', async () => {

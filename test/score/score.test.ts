@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { FEATURES } from '../../src/columns.ts'
 import { type Model, mlflow } from '../../src/score/mlflow.ts'
@@ -149,8 +150,45 @@ test.concurrent('sends what waits at once, no more than the batch size, and one 
   await drained(w)
   await w.append(transaction(8))
   await drained(w)
-  expect(w.asked()).toEqual([[1, 2, 3], [4, 5, 6], [7], [8]])
+  expect(w.asked().sort(([a], [b]) => a! - b!)).toEqual([[1, 2, 3], [4, 5, 6], [7], [8]]) // two are in flight
   expect(await w.scored()).toEqual(upTo(8))
+})
+
+test.concurrent('has two requests in flight, and hands their answers over in order whichever comes first', async () => {
+  const both = Promise.withResolvers<void>()
+  let arrived = 0
+  await using w = await world(async (rows) => {
+    const first = rows.some((row) => number(row) === 3) // those before are the first of all, which go alone
+    if (!first && !rows.some((row) => number(row) === 5)) return byAmount(rows)
+    if (++arrived === 2) both.resolve()
+    await both.promise // one that waited for the other's answer would wait for ever
+    if (first) await sleep(50)
+    return byAmount(rows)
+  })
+  await w.append(...some(20))
+  w.start({ batchSize: 2 })
+  await drained(w)
+  expect(await w.scored()).toEqual(upTo(20))
+  expect(
+    w
+      .asked()
+      .flat()
+      .sort((a, b) => a - b),
+  ).toEqual(upTo(20))
+})
+
+test.concurrent('asks again, in its turn, about rows that the model failed on while others were before them', async () => {
+  let fails = 3
+  await using w = await world((rows) => {
+    if (rows.some((row) => number(row) === 5) && fails-- > 0)
+      return fails === 2 ? { status: 503, text: 'down' } : refused('{"error_code":"BAD_REQUEST"}')
+    return byAmount(rows)
+  })
+  await w.append(...some(9))
+  w.start({ batchSize: 2 })
+  await drained(w)
+  expect(await w.scored()).toEqual(upTo(9))
+  expect(await w.letters()).toEqual([])
 })
 
 test.concurrent('probabilities become scores, no model name stays null', async () => {
