@@ -14,7 +14,7 @@ import { retryUntilReady, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
-import type { Topics } from './topic/topic.ts'
+import type { Standby, Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
 
 /**
@@ -40,11 +40,11 @@ export async function wire(
   config: Config,
   log: Logger,
   stop: AbortSignal,
-  { metrics, starting, topics: watched }: Monitor,
+  { metrics, starting, standby, topics: watched }: Monitor,
 ): Promise<{ topics: Topics; outside: Outside; close(): Promise<void> }> {
   await using opening = new AsyncDisposableStack()
   const start = { log, stop, health: starting }
-  const topics = opening.adopt(await reachTopics(config, start), (t) => t.close())
+  const topics = opening.adopt(await reachTopics(config, start, standby), (t) => t.close())
   await refuseSimulated(config, start, topics)
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   const records = STAGES.includes('record')
@@ -78,12 +78,12 @@ export async function wire(
   }
 }
 
-async function reachTopics(config: Config, start: Stage): Promise<Topics> {
+async function reachTopics(config: Config, start: Stage, standby: Standby): Promise<Topics> {
   let cause: unknown
   const reached = await retryUntilReady(
     start,
     () =>
-      openTopics(config, start.log, { worker: true }).catch((error) => {
+      openTopics(config, start.log, { worker: true, standby }).catch((error) => {
         cause = error
         throw error
       }),
@@ -94,9 +94,19 @@ async function reachTopics(config: Config, start: Stage): Promise<Topics> {
 }
 
 /** `worker`: runs stages and cleans up; a command beside it only looks, or puts something back. */
-export async function openTopics(config: Config, log: Logger, { worker }: { worker: boolean }): Promise<Topics> {
+export async function openTopics(
+  config: Config,
+  log: Logger,
+  { worker, standby }: { worker: boolean; standby?: Standby },
+): Promise<Topics> {
   const { TOPICS_URL: place, RETENTION_DAYS: retentionDays } = config
-  const options = { log, worker, retentionDays, unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const) }
+  const options = {
+    log,
+    worker,
+    standby,
+    retentionDays,
+    unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const),
+  }
   if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
   try {
     if (place.engine === 'postgres') {

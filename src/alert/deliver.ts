@@ -1,7 +1,6 @@
-import { TakenOver } from '../io/errors.ts'
 import { MINUTE } from '../io/time.ts'
-import { ofTopics, retryUntilReady, runLoop, type Stage, supervise } from '../run/loop.ts'
-import type { Reader, Topics } from '../topic/topic.ts'
+import { leading, ofTopics, retryUntilReady, runLoop, type Stage, supervise } from '../run/loop.ts'
+import type { Lease, Reader, Topics } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import { type AnomalyState, anomalyDetector } from './anomaly.ts'
 import { circuitBreaker } from './circuit-breaker.ts'
@@ -30,7 +29,7 @@ export type AlertOptions = {
   reader: Reader<Prediction>
   topics: Topics
   /** the keys of what is noted begin with this */
-  name: string
+  name: 'alert' | 'webhook'
   notifier: Notifier
   /** frauds in 60 s that go out each in a notification of its own */
   burst: number
@@ -52,33 +51,25 @@ type Tuning = { firstPause: number; afterStop: number; overlap: number }
  * refused, quota) pauses all of them, and one at a time probes it. A notification that may be the cause itself has a pause of
  * its own, so that the others do not wait behind it. Notifications overlap only when one takes its time.
  */
-export async function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<Tuning> = {}): Promise<void> {
-  while (!stage.stop.aborted) {
-    try {
-      await turn(stage, options, { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, ...tuning })
-    } catch (error) {
-      if (!(error instanceof TakenOver)) throw error
-      stage.log.info(`${error.message}; it mails what was in hand here`)
-    }
-  }
+export function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<Tuning> = {}): Promise<void> {
+  return leading(stage, options.topics, options.name, async (lease) => {
+    const term = { ...stage, stop: lease.stop }
+    const rows = await begun(term, lease, options)
+    const tuned = { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, ...tuning }
+    if (rows) await alarms(term, lease, rows, options, tuned)
+  })
 }
 
-/** From taking the turn, with what is noted then, until the stop; or until another process has taken it over. */
-async function turn(stage: Stage, options: AlertOptions, tuning: Tuning): Promise<void> {
-  const rows = await taken(stage, options)
-  if (rows) await alarms(stage, rows, options, tuning)
-}
-
-/** The rows as they are once it is this process's turn; undefined when stopped before. */
-function taken(
+/** The rows as they are now that this process leads; undefined when that is over before. */
+function begun(
   stage: Stage,
+  lease: Lease,
   { reader, topics, name, start = 'earliest', clock = CLOCK }: AlertOptions,
 ): Promise<Rows | undefined> {
   return retryUntilReady(stage, async () => {
-    await reader.take(stage.stop)
     reader.rewind()
     const { found, owed } = await alarmRows(topics, name)
-    if (owed) await reader.note(owed)
+    if (owed) await lease.note(owed)
     else if (start === 'latest' && found.size === 0) await reader.seekToEnd({ [`${name}/start`]: clock.now() })
     return openRows(`${name}/`, found)
   })
@@ -86,8 +77,9 @@ function taken(
 
 async function alarms(
   stage: Stage,
+  lease: Lease,
   rows: Rows,
-  { reader, name, notifier, burst, dailyLimit, impossible, conditions, clock = CLOCK }: AlertOptions,
+  { reader, notifier, burst, dailyLimit, impossible, conditions, clock = CLOCK }: AlertOptions,
   { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
@@ -97,7 +89,7 @@ async function alarms(
     impossible === undefined ? undefined : anomalyDetector(impossible, rows.get('breaker') as AnomalyState)
   const health = troubleRules(rows.get('health') as NotedTrouble)
   const circuit = circuitBreaker(firstPause)
-  const ledger = openLedger(stage, { reader, rows, name, outbox, clock, keep })
+  const ledger = openLedger(stage, { lease, rows, outbox, clock, keep })
   const common = { rows, outbox, paced, circuit, clock }
   const schedule = openSchedule({
     ...common,
@@ -109,7 +101,7 @@ async function alarms(
     broken: () => watched?.broken() ?? false,
     say: ledger.say,
   })
-  const dispatch = openDispatch(stage, { ...common, ledger, schedule, notifier, firstPause, afterStop })
+  const dispatch = openDispatch(stage, { ...common, lease, ledger, schedule, notifier, firstPause, afterStop })
 
   function keep() {
     rows.keep('pace', paced.noted())
@@ -121,7 +113,6 @@ async function alarms(
     runLoop(ofTopics({ ...stage, stop }), async () => {
       while (outbox.full() && !stop.aborted) await clock.sleep(1000, stop)
       const read = await reader.read(READ, stop)
-      if (await reader.take(stop)) throw new TakenOver(name) // and gone again: what was noted may have changed
       outbox.take(read.records, judge)
       if (stage.health) stage.health.frauds = outbox.held()
       const noted = ledger.pass(read)

@@ -3,6 +3,7 @@ import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
 import { sayFailure } from '../run/failure.ts'
 import { backoff, drainTimeout, reportFailure, reportSuccess, type Stage } from '../run/loop.ts'
+import type { Lease } from '../topic/topic.ts'
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
 import type { Ledger } from './ledger.ts'
@@ -23,6 +24,7 @@ const REST_PAUSE = 30
 const LONGEST = HOUR
 
 export type DispatchOptions = {
+  lease: Lease
   rows: Rows
   outbox: Outbox
   ledger: Ledger
@@ -38,9 +40,9 @@ export type DispatchOptions = {
 
 /** Sends notifications, over a few sessions at once, and what some recipients are still owed. */
 export function openDispatch(stage: Stage, options: DispatchOptions) {
-  const { rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop } = options
+  const { lease, rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop } = options
   const { log } = stage
-  const { settle, say } = ledger
+  const { settle, say, proven } = ledger
   const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
   const putOff = failing(stage, options)
   const sending = new Set<Promise<void>>()
@@ -62,7 +64,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
       }
       await Promise.all(sending)
     } finally {
-      await Promise.allSettled(sending) // none goes on when another turn begins, or the channel is closed
+      await Promise.allSettled(sending) // none goes on when another term begins, or the channel is closed
     }
   }
   /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
@@ -73,28 +75,26 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
   }
 
   const post = (notification: Notification, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> =>
-    ledger.prove((lost) =>
-      notifier.send(notification, AbortSignal.any([signal, lost]), only).catch((error) => {
-        if (error instanceof SendFailure) lost.throwIfAborted()
-        throw error
-      }),
-    )
+    notifier.send(notification, AbortSignal.any([signal, lease.lost]), only).catch((error) => {
+      if (error instanceof SendFailure) lease.lost.throwIfAborted()
+      throw error
+    })
   async function postRest(notification: Notification, only: readonly string[], stop: AbortSignal): Promise<Delivery> {
     using late = drainTimeout(stop, afterStop)
-    if (!ledger.alone) await settle() // as with any notification
+    await proven(settle())
     return await post(notification, late.signal, only)
   }
 
   async function send(open: Open, stop: AbortSignal): Promise<void> {
     using late = drainTimeout(stop, afterStop)
     Object.assign(open, { sending: true, started: clock.steady() })
-    if (!ledger.alone)
-      await settle() // who cannot prove that it is its turn does not mail
-    else if (!open.noted) {
+    const noted = open.noted ? undefined : settle()
+    if (noted) {
       const enough = new AbortController()
-      await Promise.race([settle(), clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
+      await Promise.race([noted, clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
     }
-    if (stop.aborted && (!open.noted || !ledger.alone)) return
+    await proven(noted)
+    if (stop.aborted && !open.noted) return
     const { notification } = open
     const size = notification.frauds.length
     let delivery: Delivery

@@ -1,12 +1,4 @@
-import {
-  BATCH_BYTES,
-  onlyTurn,
-  type Reader,
-  type Records,
-  type TopicName,
-  type Topics,
-  type Writes,
-} from '../topic/topic.ts'
+import { BATCH_BYTES, type Reader, type Records, type TopicName, type Topics, type Writes } from '../topic/topic.ts'
 
 /** An offset of a topic, or a time in ms since 1970. */
 export type Point = { offset: bigint } | { time: number }
@@ -104,7 +96,6 @@ export function rangeReader<T extends TopicName>(
     }
   }
   return {
-    ...onlyTurn(),
     async read(limit, signal) {
       let size = queue.slice(cursor).reduce((sum, { record }) => sum + sizeOf(record), 0)
       while (!over && queue.length - cursor < limit && size < BATCH_BYTES) {
@@ -128,7 +119,6 @@ export function rangeReader<T extends TopicName>(
         },
       }
     },
-    async note() {}, // nor does a commit note anything: it is the worker's
     async seekToEnd() {},
     rewind() {
       cursor = 0

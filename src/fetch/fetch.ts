@@ -1,8 +1,8 @@
 import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { Outage } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
-import { drainTimeout, retry, runLoop, type Stage } from '../run/loop.ts'
-import type { Topics } from '../topic/topic.ts'
+import { drainTimeout, leading, retry, retryUntilReady, runLoop, type Stage } from '../run/loop.ts'
+import type { Lease, Topics } from '../topic/topic.ts'
 import type { DeadLetter } from '../transaction.ts'
 import { readInParts } from './document.ts'
 import type { Producer } from './producer.ts'
@@ -23,31 +23,22 @@ export type FetchOptions = {
 /**
  * Calls the producer at its rate and makes what it sends durable before the next call. Calls are spread evenly, 1 %
  * further apart than the rate allows, so that no 60 s by any clock hold more of them; the last one is noted before it
- * is made, so that a restart, or the next process in turn, keeps the distance too.
+ * is made, so that a restart, or the next process that leads, keeps the distance too.
  */
-export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, room }: FetchOptions): Promise<void> {
+export function fetchStage(stage: Stage, { producer, topics, ratePerMin, room }: FetchOptions): Promise<void> {
   const distance = (60_000 / ratePerMin) * 1.01
-  const turn = topics.turn('fetch')
   let calledAt = 0
   const told = new Set<string>() // columns that could not be read
 
   // A clock that was set back must not stop us for longer than one distance.
   const untilNext = () => Math.min(calledAt + distance - Date.now(), distance)
 
-  async function step() {
-    let fresh = await turn.take(stage.stop)
-    do {
-      if (fresh) {
-        const noted = (await topics.noted('fetch')) as { called_at: number } | undefined
-        calledAt = Math.max(calledAt, noted?.called_at ?? 0)
-      }
-      await room?.()
-      const wait = untilNext()
-      if (wait >= 1) await sleep(wait, undefined, { signal: stage.stop })
-      fresh = await turn.take(stage.stop) // another process may have called meanwhile
-    } while (fresh)
+  async function step(lease: Lease) {
+    await room?.()
+    const wait = untilNext()
+    if (wait >= 1) await sleep(wait, undefined, { signal: lease.stop })
     calledAt = Date.now()
-    if (distance >= WORTH_NOTING) await topics.note({ fetch: { called_at: calledAt } })
+    await lease.note(distance >= WORTH_NOTING ? { fetch: { called_at: calledAt } } : {})
 
     using late = drainTimeout(stage.stop, GRACE)
     await keep(await producer.call(late.signal))
@@ -78,5 +69,10 @@ export async function fetchStage(stage: Stage, { producer, topics, ratePerMin, r
         `${aside > 0 ? `${plural(aside, 'row')} of the producer` : 'the rest of a body'} set aside in dead-letters: ${first.reason}`,
       )
   }
-  await runLoop(stage, step, untilNext)
+  return leading(stage, topics, 'fetch', async (lease) => {
+    const term = { ...stage, stop: lease.stop }
+    const noted = (await retryUntilReady(term, () => topics.noted('fetch'))) as { called_at: number } | undefined
+    calledAt = Math.max(calledAt, noted?.called_at ?? 0)
+    await runLoop(term, () => step(lease), untilNext)
+  })
 }

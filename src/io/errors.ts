@@ -76,10 +76,10 @@ export class SendFailure extends Error {
   }
 }
 
-/** A commit came too late: another process reads under this name now, and has what was in hand here. */
+/** A commit or a note came too late: another process leads, or reads, under this name now, and has what was in hand here. */
 export class TakenOver extends Error {
-  constructor(reader: string) {
-    super(`another process has taken over as reader ${reader}`)
+  constructor(name: string) {
+    super(`another process has taken over as ${name}`)
   }
 }
 

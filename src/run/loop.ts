@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
-import type { Batch, Reader } from '../topic/topic.ts'
+import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
 import { sayFailure } from './failure.ts'
 
 /**
@@ -38,12 +38,12 @@ export function backoff(failures: number, first = 250, most = 60_000): number {
 
 /**
  * Repeats `step` until stopped. A step that fails is logged in one line and tried again after a growing pause, and not
- * before `atLeast` ms; a bug is thrown, and so is TakenOver. An aborted step after the stop is no failure. A step that gets
- * somewhere before it fails calls `answered`: the pauses begin anew.
+ * before `atLeast` ms; a bug is thrown. An aborted step after the stop is no failure. A step that gets somewhere before it
+ * fails calls `answered`: the pauses begin anew; one that goes on for long calls `worked` once it works.
  */
 export async function runLoop(
   stage: Stage,
-  step: (answered: () => void) => Promise<void>,
+  step: (answered: () => void, worked: () => void) => Promise<void>,
   atLeast = () => 0,
 ): Promise<void> {
   const { log, stop } = stage
@@ -52,15 +52,18 @@ export async function runLoop(
   const answered = () => {
     row = 0
   }
+  function worked() {
+    reportSuccess(stage.health)
+    if (said && failures > 1)
+      log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
+    failures = row = 0
+    said = false
+  }
   while (!stop.aborted) {
     const began = performance.now()
     try {
-      await step(answered)
-      reportSuccess(stage.health)
-      if (said && failures > 1)
-        log.info(`works again after ${failures} failed attempts in ${seconds(performance.now() - since)} s`)
-      failures = row = 0
-      said = false
+      await step(answered, worked)
+      worked()
     } catch (error) {
       if (stop.aborted && !isBug(error)) return
       if (performance.now() - began > LASTED) failures = row = 0
@@ -109,6 +112,7 @@ export async function retry(stage: Stage, action: () => Promise<void>): Promise<
       if (failures > 1) reportSuccess(stage.health)
       return
     } catch (error) {
+      if (error instanceof TakenOver) throw error
       if (stop.aborted && !lastTries.has(stop)) lastTries.set(stop, AbortSignal.timeout(LAST_TRIES))
       const late = lastTries.get(stop)
       if (late?.aborted) {
@@ -142,7 +146,7 @@ export function ofTopics({ log, stop, health }: Stage): Stage {
 
 /** Is true if the failure was said. */
 async function pause(error: unknown, failures: number, { log, stop, health }: Stage, atLeast = 0): Promise<boolean> {
-  if (isBug(error) || error instanceof TakenOver) throw error
+  if (isBug(error)) throw error
   reportFailure(health, error)
   const wait = Math.max(backoff(failures), atLeast, error instanceof Outage ? error.wait : 0)
   const said = sayFailure(log, reason(error), `retrying in ${seconds(wait)} s`)
@@ -215,6 +219,20 @@ export function consume<T>(
     }
   })
 }
+
+/** Does what only one process does at a time, whenever this one leads: `work` begins anew each time. */
+export const leading = (
+  stage: Stage,
+  topics: Pick<Topics, 'lead'>,
+  name: LeaseName,
+  work: (lease: Lease) => Promise<void>,
+): Promise<void> =>
+  runLoop(stage, (_, worked) =>
+    topics.lead(name, stage.stop, (lease) => {
+      worked()
+      return work(lease)
+    }),
+  )
 
 /**
  * Runs loops side by side until all have ended. The first that fails stops the others, and its error is thrown; when

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import { STAGES, type StageName } from '../config/settings.ts'
 import { reportSuccess, type StageStatus } from '../run/loop.ts'
-import type { Reader, Topics, Turn } from '../topic/topic.ts'
+import type { LeaseName, Reader, ReaderName, Topics } from '../topic/topic.ts'
 import { openMetrics } from './metrics.ts'
 
 export type Monitored = StageName | 'webhook'
@@ -32,8 +32,6 @@ const WITHIN = 2000
 const TOO_OLD = 60_000
 /** ms after which reading has not failed again: it waits for something to read (the longest pause is a minute) */
 const QUIET = 120_000
-/** ms between two looks at who stands by */
-const LOOK = 1000
 const HELD: Record<string, string> = {
   limit: 'ALERT_DAILY_LIMIT is reached',
   scarce: '80 % of ALERT_DAILY_LIMIT is used: alarms are collected',
@@ -52,20 +50,11 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
   const health = Object.fromEntries(all) as Record<Monitored, StageStatus>
   const starting = fresh('start')
   let open = false // the topics
-  const turns: { [stage: string]: Turn } = {}
   const readers: { [stage: string]: Reader<unknown> } = {}
   const standing = new Map<string, number>() // since when
   const count = counting(now)
 
-  /** Who stands by fails at nothing: what was wrong before is the other process's to find out. */
-  function look(name: string) {
-    if (!turns[name]?.standsBy()) return standing.delete(name)
-    if (!standing.has(name)) standing.set(name, now())
-    reportSuccess(health[name as Monitored])
-    return reportSuccess(health[name as Monitored].topics)
-  }
   function stateOf(name: Monitored): Pick<Row, 'state' | 'since' | 'why'> {
-    look(name)
     const { failing, topics, held, since = began } = health[name]
     if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
     if (!open)
@@ -94,20 +83,22 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
     starting,
     metrics,
     began,
+    /** Who stands by fails at nothing: what was wrong before is the other process's to find out. */
+    standby(name: ReaderName | LeaseName, by: boolean) {
+      if (!by) return void standing.delete(name)
+      standing.set(name, now())
+      reportSuccess(health[name])
+      reportSuccess(health[name].topics)
+    },
     /** The topics, counted and looked at; they are open. */
     topics(topics: Topics): Topics {
       open = true
-      setInterval(() => Object.keys(turns).forEach(look), LOOK).unref() // also when nobody asks: mails tell of trouble
       const counted = metrics.topics(topics)
       return {
         ...counted,
-        turn(name) {
-          turns[name] = counted.turn(name)
-          return turns[name]
-        },
         reader(topic, name) {
           const reader = counted.reader(topic, name)
-          turns[name] = readers[name] = reader
+          readers[name] = reader
           return reader
         },
       }

@@ -11,7 +11,6 @@ import { inOneBatch, openTail, type Placed } from './tail.ts'
 import {
   type Batch,
   type Notes,
-  onlyTurn,
   openArrivals,
   READERS,
   type Reader,
@@ -102,6 +101,7 @@ export async function sqliteTopics({
   /** One transaction: all or nothing, durable when it returns. */
   function write(writes: Writes, notes: Notes, position?: () => void) {
     attempt('write', () => {
+      if (!position && Object.keys(notes).length === 0 && TOPICS.every((topic) => !writes[topic]?.length)) return
       const fresh = each((topic) =>
         (writes[topic] ?? []).map((record) => ({ record: record as never, text: stringify(record), offset: 0 })),
       )
@@ -147,11 +147,7 @@ export async function sqliteTopics({
       }
     }
     return {
-      ...onlyTurn(),
       read,
-      async note(notes) {
-        write({}, notes)
-      },
       async seekToEnd(notes) {
         write({}, notes, () => setPosition.run(lastOf(db, topic), topic, name))
         cursor = position()
@@ -188,16 +184,15 @@ export async function sqliteTopics({
       write(writes, {})
     },
     reader,
-    turn() {
-      const turn = onlyTurn()
-      return {
-        ...turn,
-        /** Not while the file is another one: what the producer would be called for could not be kept. */
-        async take(signal) {
-          attempt('write', () => {})
-          return turn.take(signal)
-        },
-      }
+    /** The file is this process's alone: it leads as long as it runs. */
+    async lead(_, stop, work) {
+      stop.throwIfAborted()
+      await work({
+        lost: new AbortController().signal,
+        stop,
+        note: async (notes) => write({}, notes),
+        prove: async () => {},
+      })
     },
     async *scan(topic) {
       let offset = 0

@@ -1,5 +1,5 @@
 import { maskCards } from '../card.ts'
-import { reason } from '../io/errors.ts'
+import { isBug, reason } from '../io/errors.ts'
 import { type Json, parse } from '../io/json.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
 
@@ -30,8 +30,8 @@ export const READERS = {
 export type ReaderName = (typeof READERS)[TopicName][number]
 export const TOPICS = Object.keys(READERS) as TopicName[]
 
-/** Work outside the topics that one process does at a time: calling the producer, at its rate. */
-export type TurnName = 'fetch'
+/** Work outside the topics that one process does at a time: calling the producer at its rate, telling people. */
+export type LeaseName = 'fetch' | 'alert' | 'webhook'
 
 /**
  * The durable, ordered logs of one worker, or of several processes that share its settings. Every named reader sees
@@ -42,7 +42,12 @@ export type Topics = {
   append(writes: Writes): Promise<void>
   /** Begins after what was committed. While another process reads under this name, it stands by. */
   reader<T extends TopicName>(topic: T, name: (typeof READERS)[T][number]): Reader<Records[T]>
-  turn(name: TurnName): Turn
+  /**
+   * Runs `work` while this process leads under the name, and again each time it comes to lead anew: another one may have
+   * worked, and noted, in between. Meanwhile the others stand by. Resolves when the work ends by itself; rejects with
+   * the reason when stopped before it leads, and when nobody can tell who leads.
+   */
+  lead(name: LeaseName, stop: AbortSignal, work: (lease: Lease) => Promise<void>): Promise<void>
   /** Everything a topic still holds, oldest first, without a position. `id` is stable and names the record. */
   scan<T extends TopicName>(topic: T): AsyncIterable<{ id: string; record: Records[T] }>
   /** Resolves once the notes are durable. */
@@ -54,31 +59,31 @@ export type Topics = {
   close(): Promise<void>
 }
 
-/** What one process does at a time while the others stand by. */
-export type Turn = {
+/** One term of leadership. What was read in it under the same name is committed in it or not at all. */
+export type Lease = {
+  /** Aborted when another process has come to lead, at the latest when a note is refused: what is under way is cut short. */
+  lost: AbortSignal
+  /** Aborted then, and when the work is to stop. */
+  stop: AbortSignal
   /**
-   * Resolves once it is this process's turn: true when it was not at the last call, so that another process may have
-   * worked, and noted, in between. Rejects with the signal's reason when it is aborted.
+   * Resolves once the notes are durable; without any, once it is certain that this process leads. Once another one does
+   * it rejects with the reason of `lost`, and nothing is noted, whenever that is found out.
    */
-  take(signal: AbortSignal): Promise<boolean>
-  /** Is it another process's turn, as far as was last seen? */
-  standsBy(): boolean
-  /** Can it never be another process's turn while this one runs? */
-  readonly alone?: true
+  note(notes: Notes): Promise<void>
+  /**
+   * To be waited for before something is done outside that must not be done twice: settles as what was `noted` for it
+   * does. At once where no other process can come to lead: there nobody else would do it.
+   */
+  prove(noted: Promise<void>): Promise<void>
 }
 
-export type Reader<T> = Turn & {
+export type Reader<T> = {
   /**
    * The next records, at most `limit`, and not many more bytes than BATCH_BYTES, but one at least: what waits at once, or as soon as there is one. Reads on from the last read,
    * not from the position. Rejects with the signal's reason when it is aborted.
    */
   read(limit: number, signal: AbortSignal): Promise<Batch<T>>
-  /**
-   * Resolves once the notes are durable. Rejects with TakenOver when it is no longer the turn that was taken last: then
-   * nothing is noted, whenever that is found out.
-   */
-  note(notes: Notes): Promise<void>
-  /** Moves the position past all that is there, and notes, in one. Rejects as `note` does. */
+  /** Moves the position past all that is there, and notes, in one. */
   seekToEnd(notes: Notes): Promise<void>
   /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
   rewind(): void
@@ -119,18 +124,28 @@ export function* portions(texts: readonly string[], most = BATCH_BYTES / 2): Gen
   if (some.length > 0) yield some
 }
 
-/** For a backend that one process has to itself: it is its turn from the start. */
-export function onlyTurn(): Turn {
-  let fresh = true
-  return {
-    async take(signal) {
-      signal.throwIfAborted()
-      const was = fresh
-      fresh = false
-      return was
-    },
-    standsBy: () => false,
-    alone: true,
+/** Told when a process begins to stand by, and when it does no longer. */
+export type Standby = (name: ReaderName | LeaseName, standing: boolean) => void
+
+/** `lead` for several processes: a term from `begin` after the other, `watch` finds out while the work is done that it is over. */
+export async function termAfterTerm<T extends Pick<Lease, 'lost' | 'note'>>(
+  stop: AbortSignal,
+  work: (lease: Lease) => Promise<void>,
+  begin: () => Promise<T>,
+  watch?: (term: T, stop: AbortSignal) => Promise<void>,
+): Promise<void> {
+  for (;;) {
+    const term = await begin()
+    const ended = new AbortController()
+    void watch?.(term, AbortSignal.any([term.lost, ended.signal]))
+    try {
+      await work({ prove: (noted) => noted, ...term, stop: AbortSignal.any([stop, term.lost]) })
+      if (!term.lost.aborted) return
+    } catch (error) {
+      if (isBug(error) || !term.lost.aborted) throw error
+    } finally {
+      ended.abort()
+    }
   }
 }
 

@@ -95,7 +95,7 @@ async function world(options: Options = {}) {
     async start(more: Options = {}) {
       const life = { dead: false }
       const stop = new AbortController()
-      const given = { name: 'alert', notifier: people, burst: 5, dailyLimit: 450, ...options, ...more }
+      const given = { name: 'alert' as const, notifier: people, burst: 5, dailyLimit: 450, ...options, ...more }
       const ended = alertStage(
         { log, stop: stop.signal, health },
         alive(life, topics, time, { ...given, ...(it.conditions && { conditions: it.conditions }) }),
@@ -188,7 +188,7 @@ function alive(
       life.noted?.(notes)
     })
   }
-  const name = options.name as 'alert' | 'webhook'
+  const { name } = options
   const reader = topics.reader('predictions', name)
   const { waiting, total } = booksOf(time, name)
   const { notifier, conditions } = options
@@ -198,11 +198,11 @@ function alive(
       ...topics,
       note: (notes) => noting(notes, () => topics.note(notes)),
       state: (prefix) => living(() => topics.state(prefix)),
+      lead: (name, stop, work) =>
+        topics.lead(name, stop, (lease) => work({ ...lease, note: (notes) => noting(notes, () => lease.note(notes)) })),
     },
     reader: {
       ...reader,
-      take: (signal) => living(() => reader.take(signal)),
-      note: (notes) => noting(notes, () => reader.note(notes)),
       seekToEnd: (notes) => noting(notes, () => reader.seekToEnd(notes)),
       read: (limit, signal) =>
         living(async () => {
@@ -957,7 +957,7 @@ describe('a notification of which nobody knows whether it has arrived', () => {
     await using w = await world({ dailyLimit: 1e6, burst: 1e6 })
     w.people.fate = (notification) =>
       about(notification, 1) ? { error: { scope: 'message', delivered: 'no' } } : { takes: 20 }
-    const { reader } = w.topics()
+    const { reader, lead } = w.topics()
     let [written, most] = [0, 0]
     const note = (notes: Notes = {}) => {
       written += stringify(notes).length
@@ -967,13 +967,14 @@ describe('a notification of which nobody knows whether it has arrived', () => {
       const exact = reader(topic, name)
       return {
         ...exact,
-        note: (notes) => exact.note(notes).then(() => note(notes)),
         async read(limit, signal) {
           const batch = await exact.read(limit, signal)
           return { ...batch, commit: (...args) => batch.commit(...args).then(() => note(args[2])) }
         },
       }
     }
+    w.topics().lead = (name, stop, work) =>
+      lead(name, stop, (lease) => work({ ...lease, note: (notes) => lease.note(notes).then(() => note(notes)) }))
     await w.append(1, 1000)
     await w.start()
     await w.time.pass(10 * MINUTE)

@@ -5,9 +5,8 @@ import { expect, test } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
 import { stringify } from '../../src/io/json.ts'
-import { orAborted } from '../../src/run/loop.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Topics } from '../../src/topic/topic.ts'
+import type { Notes, Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter } from '../../src/transaction.ts'
 import { body, held, httpServer, LONG_CARD, listeningLog, row, tempDir, waitFor } from '../rows.ts'
 
@@ -243,17 +242,21 @@ test.concurrent.for<[string, number, () => string]>([
   expect(w.asked[1]).toBeGreaterThanOrEqual(until - 2) // a timer may be a millisecond early
 })
 
+/** Topics whose leader notes so. */
+const noting = (topics: Topics, note: (notes: Notes, next: () => Promise<void>) => Promise<void>): Topics => ({
+  ...topics,
+  lead: (name, stop, work) =>
+    topics.lead(name, stop, (lease) => work({ ...lease, note: (notes) => note(notes, () => lease.note(notes)) })),
+})
+
 test.concurrent('keeps its distance: no window holds more calls than the rate allows', async () => {
   const count = 15
   await using w = await world(...Array.from({ length: count }, (_, n) => rows(n)))
   const noted: number[] = []
-  const over: Topics = {
-    ...w.topics,
-    note(notes) {
-      noted.push((notes.fetch as { called_at: number }).called_at)
-      return w.topics.note(notes)
-    },
-  }
+  const over = noting(w.topics, async (notes, note) => {
+    noted.push((notes.fetch as { called_at: number }).called_at)
+    await note()
+  })
   w.start({ ratePerMin: 600, over })
   await calls(w, count)
   const gaps = noted.slice(1, count).map((at, i) => at - noted[i]!)
@@ -309,14 +312,11 @@ test.concurrent('makes no call while it cannot be noted', async () => {
   await using w = await world(rows(1))
   let failures = 2
   let writable = 0
-  const over: Topics = {
-    ...w.topics,
-    async note(notes) {
-      if (failures-- > 0) throw new Error('cannot write the topics')
-      writable = Date.now()
-      return w.topics.note(notes)
-    },
-  }
+  const over = noting(w.topics, async (_, note) => {
+    if (failures-- > 0) throw new Error('cannot write the topics')
+    writable ||= Date.now()
+    await note()
+  })
   w.start({ ratePerMin: 600, over })
   await calls(w, 1)
   expect(w.asked[0]).toBeGreaterThanOrEqual(writable)
@@ -325,40 +325,43 @@ test.concurrent('makes no call while it cannot be noted', async () => {
 
 test.concurrent('calls nobody while it is another process’s turn, and keeps the distance to its last call', async () => {
   await using w = await world(rows(1), rows(2))
-  const mine = Promise.withResolvers<boolean>()
-  const turns = [mine.promise]
+  const mine = Promise.withResolvers<void>()
   const over: Topics = {
     ...w.topics,
-    turn: () => ({ take: async () => (await turns.shift()) ?? false, standsBy: () => false }),
+    lead: (name, stop, work) => mine.promise.then(() => w.topics.lead(name, stop, work)),
   }
   w.start({ ratePerMin: 120, over })
   await sleep(200)
   expect(w.asked).toEqual([])
   const called_at = Date.now()
   await w.topics.note({ fetch: { called_at } }) // by the other one
-  mine.resolve(true)
+  mine.resolve()
   await calls(w, 2)
   expect(w.asked[0]! - called_at).toBeGreaterThanOrEqual(500)
 })
 
 test.concurrent('does not call when it has lost its turn in the pause before, and keeps that distance too', async () => {
   await using w = await world(rows(1), rows(2))
-  const again = Promise.withResolvers<boolean>()
-  let lost = false
-  const take = async (signal: AbortSignal) => {
-    if (w.asked.length === 0) return false
-    if (lost) return orAborted(signal, again.promise)
-    lost = true // once the pause has begun
-    return false
+  const again = Promise.withResolvers<void>()
+  const lost = new AbortController()
+  const over: Topics = {
+    ...w.topics,
+    async lead(name, stop, work) {
+      const either = AbortSignal.any([stop, lost.signal])
+      await w.topics.lead(name, stop, (lease) => work({ ...lease, lost: lost.signal, stop: either }))
+      await again.promise
+      await w.topics.lead(name, stop, work)
+    },
   }
-  w.start({ ratePerMin: 120, over: { ...w.topics, turn: () => ({ take, standsBy: () => lost }) } })
+  w.start({ ratePerMin: 120, over })
   await calls(w, 1)
-  await sleep(700)
+  await sleep(100)
+  lost.abort(new Error('another process has taken over'))
+  await sleep(600)
   expect(w.asked.length).toBe(1)
   const called_at = Date.now()
   await w.topics.note({ fetch: { called_at } }) // by the other one
-  lost = false
-  again.resolve(true)
+  again.resolve()
   await calls(w, 2)
   expect(w.asked[1]! - called_at).toBeGreaterThanOrEqual(500)
 })

@@ -18,6 +18,7 @@ import { reason } from '../../src/io/errors.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction } from '../rows.ts'
+import { candidate } from '../topic/candidate.ts'
 
 let dir: Awaited<ReturnType<typeof tempDir>>
 let path: string
@@ -105,6 +106,7 @@ describe('a file that is open', () => {
     const { log, lines } = listeningLog()
     const topics = await open({ log })
     await fill(topics, 0, 5)
+    const lease = await candidate(topics, 'fetch').term()
     harm()
     vi.advanceTimersByTime(10_000)
     expect(lines.map(({ level, msg }) => [level, msg])).toEqual([['error', expect.stringMatching(said)]])
@@ -112,7 +114,7 @@ describe('a file that is open', () => {
     const never = new AbortController().signal
     expect(await refusal(topics.reader('transactions', 'score').read(9, never))).toMatch(said)
     expect(await refusal(topics.note({ key: 1 }))).toMatch(said)
-    expect(await refusal(topics.turn('fetch').take(never))).toMatch(said) // or the producer would be called in vain
+    expect(await refusal(lease.note({}))).toMatch(said) // or the producer would be called in vain
     expect(lines).toHaveLength(1)
   })
 

@@ -10,6 +10,7 @@ import { reason } from '../../src/io/errors.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts'
+import { candidate } from '../topic/candidate.ts'
 import { startKafka } from './broker.ts'
 import { API, nothing, request, startProxied } from './relay.ts'
 
@@ -192,15 +193,15 @@ describe('the flow goes on by itself, with nothing lost, doubled or swapped', ()
 
   test('when the network goes silent for longer than a session, and when it has lost what it held', async () => {
     const topics = await place().open()
-    const turn = topics.turn('fetch')
-    expect([await turn.take(soon()), await turn.take(soon())]).toEqual([true, false])
+    const fetching = candidate(topics, 'fetch')
+    await fetching.term()
     const running = flow(topics)
     await running.goesOn()
     cluster.proxy.freeze()
     await sleep(8000)
     cluster.proxy.thaw()
     await running.goesOn()
-    await waitFor('the turn to be newly ours', () => turn.take(soon())) // another process may have had it
+    await fetching.term(2) // another process may have had it
     cluster.proxy.freeze()
     await sleep(2000)
     cluster.proxy.cut()
@@ -326,7 +327,7 @@ describe.concurrent('what a killed process left unfinished', () => {
   }
 
   test.for([
-    ['an append', `await topics.turn('fetch').take(never); ${append}`],
+    ['an append', `await new Promise((resolve) => topics.lead('fetch', never, resolve)); ${append}`],
     [
       'a commit',
       "const batch = await topics.reader('transactions', 'score').read(1, never); await batch.commit(1, { predictions: [prediction(7)] })",
@@ -337,7 +338,7 @@ describe.concurrent('what a killed process left unfinished', () => {
     await topics.append({ transactions: [transaction(0)] })
     await kill(work!, prefix, onTestFinished)
     const killed = performance.now()
-    await topics.turn('fetch').take(soon())
+    await candidate(topics, 'fetch').term()
     await topics.append({ transactions: [transaction(1)] })
     const score = topics.reader('transactions', 'score')
     const found: number[] = []

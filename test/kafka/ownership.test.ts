@@ -4,6 +4,7 @@ import { TakenOver } from '../../src/io/errors.ts'
 import type { Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction } from '../rows.ts'
+import { candidate } from '../topic/candidate.ts'
 import { request, startProxied, unknownMember } from './relay.ts'
 
 // Who has a partition, or a turn, is proven where it is used: docs/kafka.md.
@@ -124,18 +125,20 @@ test('a note is refused when another process has its turn by then, also with a b
   const first = await open({ session: 2000 })
   await first.append({ predictions: [prediction(1)] })
   const held = first.reader('predictions', 'alert')
-  await held.take(soon())
+  const lease = await candidate(first, 'alert').term()
   const batch = await whole(held, 1)
   await batch.commit(1, {}, { it: 'first' })
   using holding = cluster.relay.hold(request('Heartbeat', `${prefix}client-predict-alert`))
   await holding.first
   const second = await open({ brokers: cluster.beside, session: 2000 })
   const reader = second.reader('predictions', 'alert')
-  await reader.take(soon())
+  await candidate(second, 'alert').term()
   await second.append({ predictions: [prediction(2)] })
   const theirs = await whole(reader, 1)
   await theirs.commit(1, {}, { it: 'second' })
-  await expect(held.note({ it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
+  expect(lease.lost.aborted).toBe(false) // it has not heard of it
+  await expect(lease.note({ it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
+  await expect(lease.note({})).rejects.toBe(lease.lost.reason)
   await expect(batch.commit(0, {}, { it: 'first again' })).rejects.toBeInstanceOf(TakenOver)
   expect(await second.noted('it')).toBe('second')
   holding.release()
@@ -211,10 +214,8 @@ describe('a broker that stood still', () => {
     'does not hide what was noted from the next one whose turn it is: %s',
     async (name) => {
       const { prefix, open } = place()
-      const take = (topics: Topics) =>
-        (name === 'alert' ? topics.reader('predictions', name) : topics.turn(name)).take(soon())
       const first = await open()
-      await take(first)
+      await candidate(first, name).term()
       await first.note({ it: 'old' })
       using ends = memory(request('ListOffsets', `${prefix}notes`), ofTheStart)
       expect(await first.noted('it')).toBe('old')
@@ -228,7 +229,7 @@ describe('a broker that stood still', () => {
         if (ends.repeated() > 4) ends.repeat(false)
         return undefined
       })
-      expect(await take(next)).toBe(true)
+      await candidate(next, name).term()
       expect(await next.noted('it')).toBe('new')
       expect(ends.repeated()).toBeGreaterThan(4)
     },

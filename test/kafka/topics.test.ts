@@ -15,6 +15,7 @@ import { stringify } from '../../src/io/json.ts'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { held, LONG_CARD, listeningLog, prediction, row, transaction, waitFor } from '../rows.ts'
+import { candidate } from '../topic/candidate.ts'
 import { type Kafka, startKafka } from './broker.ts'
 
 const MINUTE = 60_000
@@ -895,62 +896,59 @@ describe('several workers', () => {
   async function two(where: Place, topic: 'transactions' | 'predictions', name: 'score' | 'alert') {
     const first = await where.open({ partitions: 2, session: 30_000 })
     const reader = first.reader(topic as 'predictions', name as 'alert')
-    expect(await reader.take(soon())).toBe(true)
-    const second = await where.open({ session: 30_000 })
-    return { first, second, reader, other: second.reader(topic as 'predictions', name as 'alert') }
+    if (name === 'score') {
+      const whole = reader.read(1, soon())
+      await first.append({ transactions: [transaction(1000)] })
+      await (await whole).commit(1)
+    }
+    const told: unknown[] = []
+    const second = await where.open({ session: 30_000, standby: (...event) => told.push(event) })
+    return { first, second, told, reader, other: second.reader(topic as 'predictions', name as 'alert') }
   }
 
   test('have one that mails, and the next one takes over at once when it leaves', async () => {
     const where = place()
-    const { first, reader, other } = await two(where, 'predictions', 'alert')
+    const { first, second, told, reader, other } = await two(where, 'predictions', 'alert')
+    const mine = candidate(first, 'alert')
+    const lease = await mine.term()
     await first.append({ predictions: predictions(0, 4) })
-    expect(await reader.take(soon())).toBe(false)
-    let taken: boolean | undefined
-    const taking = other.take(soon()).then((fresh) => {
-      taken = fresh
-    })
+    const next = candidate(second, 'alert')
     await waitFor('the second to stand by', () => where.text().includes('standing by'))
     expect(where.text()).toContain(`another process has its turn as alert; standing by`)
-    expect([reader.standsBy(), other.standsBy()]).toEqual([false, true])
+    expect(told).toEqual([['alert', true]])
     expect(numbers(await drain(reader, 3)).length).toBe(3)
-    expect(await reader.take(soon())).toBe(false)
-    expect(taken).toBe(undefined)
+    await lease.note({ it: 1 })
+    expect([mine.leases.length, next.leases.length, lease.lost.aborted]).toEqual([1, 0, false])
     await first.close()
     const left = performance.now()
-    await taking
+    await next.term()
     expect(performance.now() - left).toBeLessThan(20_000) // the session is longer
-    expect(taken).toBe(true)
     expect(where.text()).toContain(`it is this process's turn as alert`)
-    expect(other.standsBy()).toBe(false)
+    expect(told).toEqual([
+      ['alert', true],
+      ['alert', false],
+    ])
     expect((await drain(other, 1)).length).toBe(1)
-    expect(await other.take(soon())).toBe(false)
+    expect(next.leases).toHaveLength(1)
     expect(await other.lag()).toBe(0)
   })
 
   test('have one that fetches, likewise', async () => {
     const { open, text } = place()
     const first = await open({ session: 30_000 })
-    const turn = first.turn('fetch')
-    expect([await turn.take(soon()), await turn.take(soon())]).toEqual([true, false])
-    await first.note({ fetch: 1 })
+    const mine = candidate(first, 'fetch')
+    await (await mine.term()).note({ fetch: 1 })
     const second = await open({ session: 30_000 })
-    const next = second.turn('fetch')
     const stop = new AbortController()
-    const aborted = next.take(stop.signal).catch((error) => error)
+    const aborted = second.lead('fetch', stop.signal, async () => {}).catch((error) => error)
     await waitFor('the second to stand by', () => text().includes('standing by'))
-    expect([turn.standsBy(), next.standsBy()]).toEqual([false, true])
     stop.abort(new Error('stopped'))
     expect(await aborted).toBe(stop.signal.reason)
-    let taken: boolean | undefined
-    const taking = next.take(soon()).then((fresh) => {
-      taken = fresh
-    })
-    expect(await turn.take(soon())).toBe(false)
+    const next = candidate(second, 'fetch')
     await first.append({ transactions: [transaction(1)] })
-    expect(taken).toBe(undefined)
+    expect([mine.leases.length, next.leases.length]).toEqual([1, 0])
     await first.close()
-    await taking
-    expect(taken).toBe(true)
+    await next.term()
     expect(await second.noted('fetch')).toBe(1)
     await second.append({ transactions: [transaction(2)] })
     expect(numbers(await held(second, 'transactions'))).toEqual([1, 2])
@@ -968,7 +966,7 @@ describe('several workers', () => {
       if (!seen.has(id[0]!)) batches.push(batch)
       seen.add(id[0]!)
     }
-    expect(await other.take(soon())).toBe(true) // one of the two is the second's now
+    await other.read(1, soon()) // one of the two is the second's now
     const outcomes = await Promise.all(
       batches.map((batch) =>
         batch.commit(1, { predictions: [{ ...prediction(0), ...batch.records[0]! }] }).then(
@@ -986,16 +984,14 @@ describe('several workers', () => {
 
   test('leave a batch in hand alone when another one comes to stand by', async () => {
     const where = place()
-    const { first, reader, other } = await two(where, 'predictions', 'alert')
+    const { first, second, reader } = await two(where, 'predictions', 'alert')
     await first.append({ predictions: predictions(0, 3) })
     const batch = await reader.read(3, soon())
-    const stop = new AbortController()
-    const standing = other.take(stop.signal).catch(() => {})
+    const standing = candidate(second, 'alert')
     await waitFor('the second to stand by', () => where.text().includes('standing by'))
     await batch.commit(batch.records.length, {}, { alert: 1 })
     expect(await reader.lag()).toBe(3 - batch.records.length)
-    stop.abort()
-    await standing
+    await standing.end()
   })
 })
 
@@ -1024,7 +1020,7 @@ describe('logging in', () => {
     })
     await topics.append({ transactions: [transaction(1)] })
     expect(numbers(await drain(topics.reader('transactions', 'score'), 1))).toEqual([1])
-    expect(await topics.turn('fetch').take(soon())).toBe(true)
+    await candidate(topics, 'fetch').term()
   })
 
   test('with a certificate as well', async () => {

@@ -155,24 +155,21 @@ describe('/readyz', () => {
 
   test('a reader that stands by says so', async () => {
     const { ready, watch } = await start()
-    const waits = { standsBy: () => true } as never
-    watch.topics({ turn: () => waits, append: async () => {} } as never).turn('fetch')
+    watch.standby('fetch', true)
     expect((await ready()).of('fetch')).toMatchObject({ state: 'standing by' })
     expect((await ready()).status).toBe(200)
   })
 
   test('who stands by fails at nothing, whatever failed before, and works when its turn comes', async () => {
     const { ready, watch } = await start()
-    let idle = false
-    watch.topics({ turn: () => ({ standsBy: () => idle }), append: async () => {} } as never).turn('fetch')
     reportFailure(watch.health.fetch, new Error('cannot reach the producer'))
     watch.health.fetch.topics = { failing: { since: 1, reason: 'no' }, last: { at: Date.now(), reason: 'no' } }
     expect((await ready()).status).toBe(503)
-    idle = true
-    await waitFor('no trouble, without being asked', () => !watch.health.fetch.failing)
+    watch.standby('fetch', true)
+    expect(watch.health.fetch.failing).toBe(undefined)
     expect(await ready()).toMatchObject({ status: 200 })
     expect((await ready()).of('fetch')).toMatchObject({ state: 'standing by' })
-    idle = false
+    watch.standby('fetch', false)
     expect((await ready()).of('fetch')).toMatchObject({ state: 'working' })
   })
 
@@ -196,7 +193,7 @@ test('what waited is still said for a minute after it can no longer be counted',
   const watch = openMonitor(ALL, () => now)
   const counts = [3]
   const lag = async () => counts.shift() ?? Promise.reject(new Error('away'))
-  const reader = { lag, oldest: async () => now - 5000, standsBy: () => false }
+  const reader = { lag, oldest: async () => now - 5000 }
   watch.topics({ reader: () => reader } as never).reader('transactions', 'score')
   const score = async () => (await watch.report()).rows.find(({ stage }) => stage === 'score')
   expect(await score()).toMatchObject({ waiting: 3, oldest: 5 })
@@ -208,7 +205,7 @@ test('what waited is still said for a minute after it can no longer be counted',
 
 test('topics that do not answer hold nobody up', { timeout: 120_000 }, async () => {
   const watch = openMonitor(ALL)
-  const silent = { lag: () => new Promise(() => {}), oldest: async () => 1, standsBy: () => false }
+  const silent = { lag: () => new Promise(() => {}), oldest: async () => 1 }
   watch.topics({ reader: () => silent } as never).reader('transactions', 'score')
   expect((await watch.report()).ready).toBe(true)
 })

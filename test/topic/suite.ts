@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, prediction, transaction } from '../rows.ts'
+import { candidate } from './candidate.ts'
 
 /** Where one worker's topics are kept, empty at first; `open` opens them as the worker does at each start. */
 export type Place = AsyncDisposable & { open(): Promise<Topics> }
@@ -303,7 +304,6 @@ export function topicSuite(
         const { topics, reopen } = await start()
         await topics.append({ predictions: predictions(0, 9) })
         const [webhook, record] = [topics.reader('predictions', 'webhook'), topics.reader('predictions', 'record')]
-        await webhook.take(soon())
         await webhook.read(2, soon())
         await webhook.seekToEnd({ began: 1 })
         expect([await webhook.lag(), await record.lag(), await topics.noted('began')]).toEqual([0, 9, 1])
@@ -460,20 +460,21 @@ export function topicSuite(
         expect(await (await reopen()).noted('a')).toBe(0)
       })
 
-      test('of a reader whose turn it is are kept, beside commits and over a restart, and move nothing', async () => {
+      test('of who leads are kept, beside commits and over a restart, and move nothing', async () => {
         const { topics, reopen } = await start()
         const reader = topics.reader('predictions', 'alert')
         await topics.append({ predictions: predictions(0, 3) })
-        await reader.take(soon())
-        await reader.note({ a: 1 })
+        const lease = await candidate(topics, 'alert').term()
+        await lease.note({ a: 1 })
+        await lease.prove(lease.note({}))
         expect(await topics.noted('a')).toBe(1)
         let batch = await reader.read(3, soon())
         while (batch.records.length < 3) {
           reader.rewind()
           batch = await reader.read(3, soon())
         }
-        await Promise.all([batch.commit(1, {}, { b: 1 }), reader.note({ a: 2 })])
-        await Promise.all([batch.commit(1), reader.note({ c: 3 })])
+        await Promise.all([batch.commit(1, {}, { b: 1 }), lease.note({ a: 2 })])
+        await Promise.all([batch.commit(1), lease.note({ c: 3 })])
         expect(await reader.lag()).toBe(1)
         const again = await reopen()
         expect(await Promise.all(['a', 'b', 'c'].map((key) => again.noted(key)))).toEqual([2, 1, 3])
@@ -605,6 +606,47 @@ export function topicSuite(
         const [first, second] = await all(await reopen(), 'dead-letters')
         expect((first!.record as DeadLetter).record).toEqual({ body, bytes: 70_000 })
         expect(second!.record).toEqual(letter(1))
+      })
+    })
+
+    describe('leading', () => {
+      test.for(['fetch', 'alert', 'webhook'] as const)(
+        'as %s lasts until it is stopped, once a start',
+        async (name) => {
+          const { topics, reopen } = await start()
+          const first = candidate(topics, name)
+          const lease = await first.term()
+          expect([lease.lost.aborted, lease.stop.aborted]).toEqual([false, false])
+          await lease.note({ by: 'first' })
+          await first.end()
+          expect([first.leases.length, lease.lost.aborted, lease.stop.aborted]).toEqual([1, false, true])
+          await lease.note({ after: 'the stop' }) // what was under way may still be noted
+          const again = await reopen()
+          const next = await candidate(again, name).term()
+          expect([...(await again.state(''))]).toEqual([
+            ['after', 'the stop'],
+            ['by', 'first'],
+          ])
+          await next.note({ by: 'next' })
+          expect(await again.noted('by')).toBe('next')
+        },
+      )
+
+      test('ends with its work, whose failure is thrown', async () => {
+        const { topics } = await start()
+        const { signal } = new AbortController()
+        const led: unknown[] = []
+        await topics.lead('alert', signal, async (lease) => void led.push(lease.stop.aborted))
+        expect(led).toEqual([false])
+        const failure = new Error('the work failed')
+        await expect(topics.lead('alert', signal, () => Promise.reject(failure))).rejects.toBe(failure)
+      })
+
+      test('is not begun after the stop', async () => {
+        const { topics } = await start()
+        const stop = AbortSignal.abort(new Error('stopped'))
+        const work = () => expect.unreachable()
+        await expect(topics.lead('fetch', stop, work)).rejects.toBe(stop.reason)
       })
     })
 

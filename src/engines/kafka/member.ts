@@ -1,5 +1,7 @@
 import type { ConsumerGroupJoinPayload, GroupPartitionsAssigner } from '@platformatic/kafka'
 import type { Logger } from 'pino'
+import { TakenOver } from '../../io/errors.ts'
+import type { LeaseName, ReaderName, Standby } from '../../topic/topic.ts'
 import type { Kafka } from './client.ts'
 import { within } from './errors.ts'
 import { type GroupConsumer, type Membership, positionsOf } from './group.ts'
@@ -16,51 +18,56 @@ const SLOW = 4000
 
 export type MemberOptions = {
   /** of the reader or turn, for messages */
-  name: string
+  name: ReaderName | LeaseName
   group: string
   topic: string
   /** One process has all partitions and the others stand by; otherwise they are shared out. */
   alone: boolean
   log: Logger
+  standby: Standby | undefined
   /** Called when joining takes its time. */
   slow(session: number): void
   /** ms, for tests */
   session?: number | undefined
 }
-export type Member<P> = ReturnType<typeof openMember<P>>
+/** `lost` is aborted when it may be another process's. */
+export type Owned = { lost: AbortController }
+export type Member<P extends Owned> = ReturnType<typeof openMember<P>>
 
 /**
  * A process's part in a consumer group. Each partition that it is given is represented by an object from `make`; it stays
  * the same object through rebalances as long as no other process can have had the partition in between.
  */
-export function openMember<P>(
+export function openMember<P extends Owned>(
   kafka: Kafka,
-  { name, group, topic, alone, log, slow, session = SESSION }: MemberOptions,
+  { name, group, topic, alone, log, standby, slow, session = SESSION }: MemberOptions,
   make: (partition: number) => P,
 ) {
   const partitions = new Map<number, P>()
-  let consumer: GroupConsumer | undefined
-  let joining: Promise<void> | undefined
+  let [consumer, joining]: [GroupConsumer?, Promise<void>?] = []
   let membership: Membership | undefined // in which `partitions` are this process's
   let changed = Promise.withResolvers<void>()
-  let standing = false
-  let closed = false
+  let [standing, closed] = [false, false]
 
-  function assigned(
-    consumer: GroupConsumer,
-    { memberId, generationId = 0, assignments = [] }: ConsumerGroupJoinPayload,
-  ) {
+  function assigned(by: GroupConsumer, { memberId, generationId = 0, assignments = [] }: ConsumerGroupJoinPayload) {
     const unbroken = memberId === membership?.memberId && generationId === membership.generationId + 1
-    membership = { consumer, memberId, generationId }
+    membership = { consumer: by, memberId, generationId }
     const mine = assignments.flatMap((assignment) => assignment.partitions)
-    for (const partition of [...partitions.keys()])
-      if (!unbroken || !mine.includes(partition)) partitions.delete(partition)
+    for (const partition of [...partitions.keys()]) if (!unbroken || !mine.includes(partition)) lose(partition)
     for (const partition of mine) if (!partitions.has(partition)) partitions.set(partition, make(partition))
     if (partitions.size === 0 && !standing)
       log.info(`${alone ? 'another process has its turn' : 'every partition has its process'} as ${name}; standing by`)
     else if (partitions.size > 0 && standing) log.info(`it is this process's turn as ${name}`)
-    standing = partitions.size === 0
+    stand(partitions.size === 0)
     turnOver()
+  }
+  function lose(partition: number) {
+    partitions.get(partition)!.lost.abort(new TakenOver(name))
+    partitions.delete(partition)
+  }
+  function stand(by: boolean) {
+    if (by !== standing) standby?.(name, by)
+    standing = by
   }
   function turnOver() {
     changed.resolve()
@@ -94,9 +101,9 @@ export function openMember<P>(
   async function leave() {
     const left = consumer
     consumer = undefined
-    partitions.clear()
+    for (const partition of partitions.keys()) lose(partition)
     membership = undefined
-    standing = false // who is not in the group does not stand by
+    stand(false) // who is not in the group does not stand by
     turnOver()
     await left?.close(true).catch(() => {}) // then the group finds out by itself
   }
@@ -123,7 +130,6 @@ export function openMember<P>(
       if (!membership) throw new Error(`no longer in the group ${group}`)
       return within(positionsOf(membership, topic, wanted))
     },
-    standsBy: () => standing,
     /** Resolves when partitions come or go. */
     changed: () => changed.promise,
     /** Leaves the group; the next use joins again, and finds every partition new. */

@@ -5,9 +5,12 @@ import { orAborted } from '../../run/loop.ts'
 import {
   BATCH_BYTES,
   type Batch,
+  type Lease,
+  type LeaseName,
   type Notes,
   READERS,
   type Reader,
+  type ReaderName,
   type Records,
   type TopicName,
   type Writes,
@@ -17,7 +20,7 @@ import { type Entry, type Named, toEntry } from './codec.ts'
 import { saysBroker } from './errors.ts'
 import { earlier, type GroupConsumer, type Position, type Term } from './group.ts'
 import { holds, kafkaLag } from './lag.ts'
-import type { Member } from './member.ts'
+import type { Member, Owned } from './member.ts'
 import type { Message } from './writer.ts'
 
 /** ms that a broker may wait for new records before it answers that there are none */
@@ -33,7 +36,7 @@ const REBALANCING = [
   'PRODUCER_FENCED',
 ]
 /** A partition that is this process's. `queue`: from the position on; `read` of them have been handed out. */
-type Part<T> = { partition: number; next?: bigint; term?: Term | undefined; queue: Entry<T>[]; read: number }
+type Part<T> = Owned & { partition: number; next?: bigint; term?: Term | undefined; queue: Entry<T>[]; read: number }
 
 /** What the readers share with the topics that they belong to. */
 export type Shared = {
@@ -42,7 +45,7 @@ export type Shared = {
   named: Named
   /** the consumer group of a reader */
   group(name: string): string
-  join<P>(name: string, topic: string, make: (partition: number) => P): Member<P>
+  join<P extends Owned>(name: ReaderName | LeaseName, topic: string, make: (partition: number) => P): Member<P>
   messages(writes: Writes, notes: Notes): Message[]
   /** From here on all that was noted before is read, if there is only one reader of this name at a time. */
   catchUp(name: string): Promise<void>
@@ -50,23 +53,21 @@ export type Shared = {
   stuck: number
 }
 
+/** `begin` resolves once it is this process's turn, with what a lease is made of. */
+export type KafkaReader<T> = Reader<T> & { begin(signal: AbortSignal): Promise<Pick<Lease, 'lost' | 'note'>> }
+
 export function kafkaReader<T extends TopicName>(
   { kafka, log, named, group, join, messages, session, stuck, catchUp }: Shared,
   topic: T,
-  name: string,
-): Reader<Records[T]> {
+  name: ReaderName,
+): KafkaReader<Records[T]> {
   type Mine = Part<Records[T]>
   let made: ReturnType<typeof join<Mine>> | undefined
-  const member = () => (made ??= join(name, named(topic), (partition): Mine => ({ partition, queue: [], read: 0 })))
+  const make = (partition: number): Mine => ({ lost: new AbortController(), partition, queue: [], read: 0 })
+  const member = () => (made ??= join(name, named(topic), make))
   const parts = () => [...member().partitions.values()]
-  const current = (part: Mine) => member().partitions.get(part.partition) === part
-  function taken() {
-    const mine = parts().filter((part) => seen.has(part) && part.next !== undefined)
-    if (mine.length === 0) throw new TakenOver(name)
-    return mine
-  }
+  const current = ({ lost }: Mine) => !lost.signal.aborted
   const setsAside = name === READERS[topic][0] // the others pass by what is foreign
-  const seen = new WeakSet<Mine>()
   let looker: GroupConsumer | undefined
   const fetches = new Map<number, Promise<void>>() // under way, by node
   let turnOf = 0 // which partition is looked at, and fetched, first
@@ -285,8 +286,8 @@ export function kafkaReader<T extends TopicName>(
     }
     for (let tries = 1; ; tries++) {
       // In one tick: whoever is in a later generation when all is written may no longer have the partitions there.
-      const by = member().membership()
-      if (!by || ![...to.keys()].every(current)) throw new TakenOver(name)
+      const by = member().membership()!
+      for (const { lost } of to.keys()) lost.signal.throwIfAborted()
       const writer = writerOf(Math.min(...member().partitions.keys()))
       const changed = member().changed()
       try {
@@ -314,24 +315,19 @@ export function kafkaReader<T extends TopicName>(
   }
 
   return {
-    async take(signal) {
-      signal.throwIfAborted()
+    async begin(signal) {
       await own(signal)
-      const fresh = parts().filter((part) => !seen.has(part))
-      for (const part of fresh) seen.add(part)
-      return fresh.length > 0
+      const part = parts().find(({ next }) => next !== undefined)!
+      const note = (notes: Notes) => oneByOne(() => move(new Map([[part, positionOf(part)]]), messages({}, notes)))
+      return { lost: part.lost.signal, note }
     },
-    standsBy: () => made?.standsBy() ?? false,
     read,
-    note: (notes) =>
-      oneByOne(async () => {
-        const part = taken()[0]!
-        await move(new Map([[part, positionOf(part)]]), messages({}, notes))
-      }),
     seekToEnd: (notes) =>
       oneByOne(async () => {
         const ends = await kafka.named(kafka.ends(named(topic)))
-        const to = new Map(taken().map((part) => [part, ends[part.partition]!.end]))
+        const mine = parts().filter(({ next }) => next !== undefined)
+        if (mine.length === 0) throw new TakenOver(name)
+        const to = new Map(mine.map((part) => [part, ends[part.partition]!.end]))
         await move(to, messages({}, notes))
         for (const [part, next] of to) Object.assign(part, { next, queue: [], read: 0 })
       }),

@@ -3,13 +3,25 @@ import { ConfigResourceTypes, ConfigSources, IncrementalAlterConfigOperationType
 import type { Logger } from 'pino'
 import { parse } from '../../io/json.ts'
 import { DAY } from '../../io/time.ts'
-import { orAborted } from '../../run/loop.ts'
-import { type Notes, READERS, type ReaderName, TOPICS, type Topics, type Turn, type Writes } from '../../topic/topic.ts'
+import {
+  type Lease,
+  type LeaseName,
+  type Notes,
+  READERS,
+  type ReaderName,
+  type Standby,
+  TOPICS,
+  type TopicName,
+  type Topics,
+  termAfterTerm,
+  type Writes,
+} from '../../topic/topic.ts'
 import { type Kafka, type KafkaOptions, openKafka } from './client.ts'
 import { type Named, openMessages, toEntry } from './codec.ts'
 import { saysBroker, within } from './errors.ts'
-import { openMember } from './member.ts'
-import { kafkaReader } from './reader.ts'
+import { kafkaFetcher } from './fetcher.ts'
+import { type Owned, openMember } from './member.ts'
+import { type KafkaReader, kafkaReader } from './reader.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
 const ALONE = ['alert', 'webhook', 'fetch']
@@ -31,6 +43,7 @@ export type KafkaTopicsOptions = KafkaOptions & {
   /** readers that nobody has a use for: nothing is kept for them */
   unused?: readonly ReaderName[]
   now?: () => number
+  standby?: Standby | undefined
   /** ms, for tests */
   session?: number
   stuck?: number
@@ -50,6 +63,7 @@ export async function kafkaTopics({
   retentionDays = 7,
   unused = ['webhook'],
   now = Date.now,
+  standby,
   session,
   stuck = STUCK,
   ...cluster
@@ -81,10 +95,10 @@ export async function kafkaTopics({
     slowSaid = performance.now()
   }
   /** Joins under this name; a member that this process had under it before leaves. */
-  function join<P>(name: string, topic: string, make: (partition: number) => P) {
+  function join<P extends Owned>(name: ReaderName | LeaseName, topic: string, make: (partition: number) => P) {
     void members.get(name)?.close()
     const alone = ALONE.includes(name)
-    const member = openMember(kafka, { name, group: group(name), topic, alone, log, slow, session }, make)
+    const member = openMember(kafka, { name, group: group(name), topic, alone, log, standby, slow, session }, make)
     members.set(name, member)
     return member
   }
@@ -98,31 +112,22 @@ export async function kafkaTopics({
   }
   const shared = { kafka, log, named, group, join, messages, session, stuck, catchUp }
 
-  function turn(name: string): Turn {
-    const member = join(name, named('notes'), () => ({}))
-    let held: object | undefined
-    return {
-      standsBy: member.standsBy,
-      async take(signal) {
-        for (;;) {
-          await orAborted(signal, kafka.named(member.joined()))
-          const [mine] = member.partitions.values()
-          if (mine && mine === held) return false
-          if (mine) {
-            // Under one name, so that what a process left unfinished when it was killed is not waited for.
-            const writer = kafka.writer(group(name))
-            await orAborted(signal, kafka.named(writer.fence()))
-            appender.close()
-            appender = writer
-            await orAborted(signal, catchUp(name))
-            held = mine
-            return true
-          }
-          await orAborted(signal, member.changed())
-        }
-      },
-    }
+  const readers = new Map<string, Pick<KafkaReader<unknown>, 'begin'>>() // the last of each name
+  function reader<T extends TopicName>(topic: T, name: ReaderName) {
+    const made = kafkaReader(shared, topic, name)
+    readers.set(name, made)
+    return made
   }
+  const appendBy = (writer: typeof appender) => {
+    appender.close()
+    appender = writer
+    return append
+  }
+  const beginFetching = kafkaFetcher(shared, appendBy)
+  const lead = (name: LeaseName, stop: AbortSignal, work: (lease: Lease) => Promise<void>) =>
+    termAfterTerm(stop, work, () =>
+      name === 'fetch' ? beginFetching(stop) : (readers.get(name) ?? reader('predictions', name)).begin(stop),
+    )
 
   /** The last of each note with such a key. */
   async function notesOf(wanted: (key: string) => boolean): Promise<Map<string, unknown>> {
@@ -177,8 +182,8 @@ export async function kafkaTopics({
 
   return {
     append: (writes) => append(writes),
-    reader: (topic, name) => kafkaReader(shared, topic, name),
-    turn,
+    reader,
+    lead,
     async *scan(topic) {
       const extents = await kafka.named(kafka.extents(named(topic)))
       for await (const committed of kafka.scan(named(topic), extents)) {

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { Pooled, TakenOver } from '../../io/errors.ts'
 import { parse, stringify } from '../../io/json.ts'
 import { DAY } from '../../io/time.ts'
 import { orAborted } from '../../run/loop.ts'
@@ -9,6 +8,7 @@ import {
   BATCH_BYTES,
   type Batch,
   decode,
+  type LeaseName,
   type Notes,
   openArrivals,
   portions,
@@ -16,14 +16,16 @@ import {
   type Reader,
   type ReaderName,
   type Records,
+  type Standby,
   TOPICS,
   type TopicName,
   type Topics,
-  type Turn,
+  termAfterTerm,
   type Writes,
 } from '../../topic/topic.ts'
 import { assertSessions, migrate, openPostgres, type Query } from './client.ts'
-import { openSession, type Session } from './session.ts'
+import { failing, openLock, type Term } from './lock.ts'
+import { openSession } from './session.ts'
 
 const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
@@ -59,6 +61,7 @@ export type PostgresTopicsOptions = {
   /** readers that nobody has a use for: nothing is kept for them */
   unused?: readonly ReaderName[]
   now?: () => number
+  standby?: Standby | undefined
 }
 
 /**
@@ -73,6 +76,7 @@ export async function postgresTopics({
   retentionDays = 7,
   unused = ['webhook'],
   now = Date.now,
+  standby,
 }: PostgresTopicsOptions): Promise<Topics> {
   const me = randomUUID()
   const db = openPostgres(url, { connections: CONNECTIONS, session: true, log })
@@ -129,90 +133,42 @@ export async function postgresTopics({
       .catch(failing('cannot write the topics'))
   }
 
-  /** `taken` is called when the lock is newly held, and says whether another process may have been at work before. */
-  function makeTurn(name: string, taken: () => Promise<boolean>) {
-    let held: Session | undefined // what it was held with last, unless another process has had it since
-    let fresh = false
-    let standing = false
-    async function wait(signal: AbortSignal) {
-      for (let told = ''; ; ) {
-        const current = await orAborted(signal, session.get())
-        if (held === current) return
-        let state = `the process that had its turn as ${name} before the outage goes first; standing by`
-        if (held || performance.now() >= current.othersFrom) {
-          const [lock] = await orAborted(
-            signal,
-            current.query(
-              "SELECT pg_try_advisory_lock(hashtext('client-predict'), hashtext($1)) AS mine, pg_backend_pid() AS pid",
-              [name],
-            ),
-          )
-          if (lock?.pid !== current.pid) throw new Pooled(url) // it was not at the start
-          if (lock?.mine) {
-            const gained = taken().then(
-              (another) => {
-                fresh ||= another
-                held = current
-                standing = false
-              },
-              failing(`cannot take over as ${name}`),
-            )
-            await orAborted(signal, gained)
-            if (told) log.info(`it is this process's turn as ${name}`)
-            return
-          }
-          held = undefined
-          state = `another process has its turn as ${name}; standing by`
-        }
-        standing = true
-        if (state !== told) log.info(state)
-        told = state
-        await sleep(LOOK_AGAIN, undefined, { signal }).catch(() => signal.throwIfAborted())
-      }
-    }
-    const hold = (signal: AbortSignal) =>
-      wait(signal).catch((error) => {
-        standing = false // who cannot ask whose turn it is does not stand by
-        throw error
-      })
-    return {
-      hold,
-      lose() {
-        held = undefined
-      },
-      standsBy: () => standing,
-      async take(signal: AbortSignal) {
-        await hold(signal)
-        const was = fresh
-        fresh = false
-        return was
-      },
-    }
+  const shared = { db, session, me, url, log, standby }
+  const locks = new Map<string, ReturnType<typeof openLock>>()
+  function lockOf(topic: TopicName | '', name: ReaderName | LeaseName) {
+    const lock = locks.get(name) ?? openLock(shared, topic, name)
+    locks.set(name, lock)
+    return lock
   }
 
-  function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
-    let term = {} // from taking the position over to losing it; batches of an earlier one are void
-    let taken = term
+  async function lead(name: LeaseName, stop: AbortSignal, work: Parameters<Topics['lead']>[2]) {
+    const { hold, move, look } = lockOf(name === 'fetch' ? '' : 'predictions', name)
+    const begin = async () => {
+      const term = await hold(stop)
+      return { lost: term.signal, note: (notes: Notes) => write({}, notes, move(0n, term)) }
+    }
+    await termAfterTerm(stop, work, begin, async (_, over) => {
+      while (!over.aborted) {
+        await sleep(LOOK_AGAIN, undefined, { signal: over }).catch(() => {})
+        if (!over.aborted)
+          await hold(over)
+            .then(look)
+            .catch(() => {}) // an outage says nothing of it
+      }
+    })
+  }
+
+  function reader<T extends TopicName>(topic: T, name: ReaderName): Reader<Records[T]> {
+    const { hold, move } = lockOf(topic, name)
+    let term: Term | undefined // of the last read
     let cursor: bigint | undefined // the end of the last read; undefined: the position
     const here = [topic, name]
-    const { hold, take, lose, standsBy } = makeTurn(name, () =>
-      db.transaction(async (query) => {
-        const moved = await query(
-          `UPDATE topics.position SET holder = $3
-           WHERE topic = $1 AND reader = $2 AND holder IS DISTINCT FROM $3 RETURNING 1`,
-          [...here, me],
-        )
-        if (moved.length === 0) return false // the connection broke, and nobody took over meanwhile
-        term = {}
-        cursor = undefined
-        return true
-      }),
-    )
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
-        await hold(signal)
-        const [from, readIn, heard] = [cursor, term, news]
+        const readIn = await hold(signal)
+        if (readIn !== term) [term, cursor] = [readIn, undefined]
+        const [from, heard] = [cursor, news]
         const after =
           from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
         const rows = await orAborted(
@@ -227,17 +183,7 @@ export async function postgresTopics({
         if (news === heard) await arrivals.wait(LOOK_AGAIN, signal)
       }
     }
-    /** Refuses what belongs to an earlier term, or comes when the reader is another process's. */
-    const move = (to: bigint, of: object) => async (query: Query) => {
-      const moved = await query(
-        `UPDATE topics.position SET "offset" = greatest("offset", $3)
-         WHERE topic = $1 AND reader = $2 AND holder = $4 RETURNING 1`,
-        [...here, to, me],
-      )
-      if (moved.length === 0) lose()
-      if (moved.length === 0 || of !== term) throw new TakenOver(name)
-    }
-    function batch(rows: { offset: bigint; record: string }[], readIn: object): Batch<Records[T]> {
+    function batch(rows: { offset: bigint; record: string }[], readIn: Term): Batch<Records[T]> {
       let done = 0
       return {
         records: rows.map((row) => decode<T>(row.record)),
@@ -251,16 +197,10 @@ export async function postgresTopics({
       }
     }
     return {
-      async take(signal) {
-        const fresh = await take(signal)
-        taken = term
-        return fresh
-      },
-      standsBy,
       read,
-      note: (notes) => write({}, notes, move(0n, taken)),
       async seekToEnd(notes) {
-        await write({}, notes, async (query) => move(await lastOf(query, topic), taken)(query))
+        const term = await hold(new AbortController().signal)
+        await write({}, notes, async (query) => move(await lastOf(query, topic), term)(query))
         cursor = undefined
       },
       rewind() {
@@ -303,10 +243,7 @@ export async function postgresTopics({
   return {
     append: (writes) => write(writes, {}),
     reader,
-    turn(name): Turn {
-      const { take, standsBy } = makeTurn(name, async () => true)
-      return { take, standsBy }
-    },
+    lead,
     async *scan(topic) {
       for (let offset = 0n; ; ) {
         const rows = await ask(
@@ -355,7 +292,3 @@ const page = (topic: TopicName, after: string, limit: string) => `
       SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT ${limit}
     ) AS next
   ) AS sized WHERE before < ${BATCH_BYTES} ORDER BY "offset"`
-
-const failing = (what: string) => (cause: unknown) => {
-  throw cause instanceof TakenOver ? cause : new Error(what, { cause })
-}

@@ -11,6 +11,7 @@ import type { TopicName, Topics } from '../../../src/topic/topic.ts'
 import { look, type Server, startPostgres } from '../../postgres.ts'
 import { startProxy } from '../../proxy.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../../rows.ts'
+import { candidate } from '../../topic/candidate.ts'
 import { topicSuite } from '../../topic/suite.ts'
 
 const DAY = 86_400_000
@@ -55,6 +56,7 @@ const number = (record: object) => Number((record as { trans_num: string }).tran
 const numbers = (records: readonly object[]) => records.map(number)
 const range = (from: number, to: number) => Array.from({ length: to - from }, (_, i) => from + i)
 const transactions = (from: number, to: number) => range(from, to).map((n) => transaction(n))
+const predictions = (from: number, to: number) => range(from, to).map((n) => prediction(n))
 const kept = async (topics: Topics, topic: TopicName) => numbers(await held(topics, topic))
 const soon = () => AbortSignal.timeout(20_000)
 const score = (topics: Topics) => topics.reader('transactions', 'score')
@@ -87,7 +89,7 @@ const allow = (table: string, where = url) => look(where, `DROP TRIGGER refuse O
 
 /** A process of its own that uses the topics; killed at the end of the block if it lives still. */
 function another(what: string, ...args: unknown[]) {
-  const program = join(import.meta.dirname, 'postgres-process.ts')
+  const program = join(import.meta.dirname, 'process.ts')
   const child = spawn(process.execPath, [program, what, url.href, ...args.map(String)])
   let said = ''
   let complaint = ''
@@ -315,12 +317,11 @@ describe('a reader that waits', () => {
     await using first = await open()
     await using second = await open()
     const stop = new AbortController()
-    const reader = score(first)
-    await reader.take(stop.signal)
-    const waiting = failure(reader.read(1, stop.signal))
-    const standing = failure(score(second).read(1, stop.signal))
-    const taking = failure(score(second).take(stop.signal))
-    await second.said(standsBy('score'))
+    await candidate(first, 'alert').term()
+    const waiting = failure(alert(first).read(1, stop.signal))
+    const standing = failure(alert(second).read(1, stop.signal))
+    const taking = failure(second.lead('alert', stop.signal, async () => {}))
+    await second.said(standsBy('alert'))
     await sleep(300)
     stop.abort(new Error('stopped'))
     const aborted = performance.now()
@@ -377,16 +378,21 @@ describe('one process at a time', () => {
     expect(second.lines).toEqual([])
   })
 
-  test('has a turn outside the topics; it passes on like that of a reader', async () => {
+  test('leads in work outside the topics; that passes on like a reader', async () => {
+    const told: unknown[] = []
     await using first = await open()
-    await using second = await open()
-    const turn = first.turn('fetch')
-    expect([await turn.take(soon()), await turn.take(soon())]).toEqual([true, false])
-    const taking = second.turn('fetch').take(soon())
+    await using second = await open(url, { standby: (...event) => told.push(event) })
+    await candidate(first, 'fetch').term()
+    const next = candidate(second, 'fetch')
     await second.said(standsBy('fetch'))
+    expect(told).toEqual([['fetch', true]])
     await first.close()
-    expect(await taking).toBe(true)
+    await next.term()
     await second.said(hasItsTurn('fetch'))
+    expect(told).toEqual([
+      ['fetch', true],
+      ['fetch', false],
+    ])
   })
 
   test('goes on at once when the process before is killed', async () => {
@@ -402,31 +408,58 @@ describe('one process at a time', () => {
     expect(performance.now() - ended).toBeLessThan(3000)
   })
 
-  test('goes on at once when the connection of the process before is ended; what that had in hand is void', async () => {
-    await using former = await open()
+  test('goes on at once when the connection of the process before is cut; what that had in hand is void', async () => {
+    await using proxy = await startProxy(server)
+    await using former = await open(proxy.through(url))
     await using next = await open()
-    await former.append({ transactions: transactions(0, 3) })
-    const held = score(former)
-    await held.take(soon())
-    const lost = await held.read(3, soon())
+    await former.append({ predictions: predictions(0, 3) })
+    const lease = await candidate(former, 'alert').term()
+    const lost = await alert(former).read(3, soon())
     await lost.commit(1)
-    const reader = score(next)
-    const taking = reader.take(soon())
-    await next.said(standsBy('score'))
-    await endSession('score')
-    expect(await taking).toBe(true)
-    expect(await failure(held.note({ by: 'former' }))).toBeInstanceOf(TakenOver)
-    const refusal = await failure(lost.commit(1, { predictions: [prediction(1)] }, { by: 'former' }))
+    const other = candidate(next, 'alert')
+    await next.said(standsBy('alert'))
+    proxy.cut()
+    await other.term()
+    proxy.mend()
+    const refusal = await failure(lease.note({ by: 'former' }))
     expect(refusal).toBeInstanceOf(TakenOver)
-    expect(refusal.message).toBe('another process has taken over as reader score')
+    expect(refusal).toBe(lease.lost.reason)
+    expect(refusal).toBe(lease.stop.reason)
+    expect(refusal.message).toBe('another process has taken over as alert')
+    expect(await failure(lease.note({}))).toBe(refusal)
+    const late = { transactions: [transaction(1)] }
+    expect(await failure(lost.commit(1, late, { by: 'former' }))).toBe(refusal)
+    const reader = alert(next)
     const batch = await reader.read(3, soon())
     expect(numbers(batch.records)).toEqual([1, 2])
-    await batch.commit(1, { predictions: [prediction(1)] }, { by: 'next' })
-    expect(await failure(lost.commit(0, {}, { by: 'former' }))).toBeInstanceOf(TakenOver)
-    expect(await kept(next, 'predictions')).toEqual([1])
+    await batch.commit(1, late, { by: 'next' })
+    expect(await failure(lost.commit(0, {}, { by: 'former' }))).toBe(refusal)
+    expect(await kept(next, 'transactions')).toEqual([1])
     expect(await reader.lag()).toBe(1)
     expect(await next.noted('by')).toBe('next')
   })
+
+  test.for(['alert', 'fetch'] as const)(
+    'notes nothing as %s once another one leads, and hears of it by itself',
+    async (name) => {
+      await using proxy = await startProxy(server)
+      await using former = await open(proxy.through(url))
+      await using next = await open()
+      const lease = await candidate(former, name).term()
+      const other = candidate(next, name)
+      await next.said(standsBy(name))
+      proxy.cut()
+      const theirs = await other.term()
+      expect(lease.lost.aborted).toBe(false) // it cannot know
+      proxy.mend()
+      await waitFor('it to hear of it', () => lease.lost.aborted)
+      expect(await failure(lease.note({ by: 'former' }))).toBe(lease.lost.reason)
+      await theirs.note({ by: 'next' })
+      await theirs.note({})
+      expect(await next.noted('by')).toBe('next')
+      expect([lease.stop.aborted, theirs.stop.aborted]).toEqual([true, false])
+    },
+  )
 
   test('takes over only after a commit of the process before that is under way', async () => {
     await using proxy = await startProxy(server)
@@ -450,104 +483,107 @@ describe('one process at a time', () => {
     expect(await kept(next, 'predictions')).toEqual([0])
   })
 
-  test('is told by take when another may have worked in between, and only then', async () => {
-    await using first = await open()
+  test('leads in one term until another one has led in between, and only until then', async () => {
+    await using proxy = await startProxy(server)
+    await using first = await open(proxy.through(url))
     await using second = await open()
-    await first.append({ transactions: transactions(0, 2) })
-    const [one, two] = [score(first), score(second)]
-    expect([await one.take(soon()), await one.take(soon())]).toEqual([true, false])
-    const batch = await one.read(1, soon())
-    await endSession('score') // and nobody takes over
-    expect(await one.take(soon())).toBe(false)
+    await first.append({ predictions: predictions(0, 2) })
+    const one = candidate(first, 'alert')
+    const lease = await one.term()
+    const batch = await alert(first).read(1, soon())
+    await endSession('alert') // and nobody takes over
+    await waitFor('its turn', async () => (await holders()).length)
     await batch.commit(1)
-    const taking = two.take(soon())
-    await second.said(standsBy('score'))
-    await endSession('score')
-    expect(await taking).toBe(true)
-    const takingBack = one.take(soon())
-    await first.said(standsBy('score'))
-    await endSession('score')
-    expect([await takingBack, await one.take(soon())]).toEqual([true, false])
-    // By reading too it may become this process's turn.
-    const reading = two.read(1, soon())
-    await first.close()
-    expect(numbers((await reading).records)).toEqual([1])
-    await endSession('score')
-    await second.append({ transactions: [transaction(2)] })
-    await two.read(1, soon())
-    expect([await two.take(soon()), await two.take(soon())]).toEqual([true, false])
+    await lease.note({})
+    const two = candidate(second, 'alert')
+    await second.said(standsBy('alert'))
+    proxy.cut()
+    await two.term()
+    expect(lease.lost.aborted).toBe(false)
+    proxy.mend()
+    await first.said(standsBy('alert'))
+    expect(lease.lost.aborted).toBe(true)
+    await second.close()
+    await one.term(2)
+    expect(one.leases.map(({ stop }) => stop.aborted)).toEqual([true, false])
   })
 
-  test('is told by take even if an earlier one was aborted just then', async () => {
+  test('leads in a term that has begun though who asked for it was stopped just then', async () => {
     await using proxy = await startProxy(server)
     await using topics = await open(proxy.through(url))
-    const reader = score(topics)
     const stop = new AbortController()
     const committing = proxy.freezeBefore(isCommit)
-    const taking = failure(reader.take(stop.signal))
+    const leading = failure(topics.lead('alert', stop.signal, async () => {}))
     await committing
     stop.abort(new Error('stopped'))
-    expect(await taking).toBe(stop.signal.reason)
+    expect(await leading).toBe(stop.signal.reason)
     proxy.thaw()
     await waitFor(
       'the turn',
       async () => (await look(url, 'SELECT FROM topics.position WHERE holder IS NOT NULL')).length,
     )
-    expect(await reader.take(soon())).toBe(true)
+    await (await candidate(topics, 'alert').term()).note({ it: 1 })
   })
 
   test('whose turn comes back begins anew: a batch from before another one had it stays void', async () => {
-    await using first = await open()
+    await using proxy = await startProxy(server)
+    await using first = await open(proxy.through(url))
     await using second = await open()
-    await first.append({ transactions: transactions(0, 2) })
-    const reader = score(first)
-    await reader.take(soon())
-    const lost = await reader.read(2, soon())
-    const taking = score(second).take(soon())
-    await second.said(standsBy('score'))
-    await endSession('score')
-    await taking
+    await first.append({ predictions: predictions(0, 2) })
+    const mine = candidate(first, 'alert')
+    const before = await mine.term()
+    const lost = await alert(first).read(2, soon())
+    const other = candidate(second, 'alert')
+    await second.said(standsBy('alert'))
+    proxy.cut()
+    await other.term()
+    proxy.mend()
+    await first.said(standsBy('alert'))
     await second.close()
-    const batch = await reader.read(2, soon())
+    const now = await mine.term(2)
+    const batch = await alert(first).read(2, soon())
     expect(numbers(batch.records)).toEqual([0, 1])
-    expect(await failure(lost.commit(2, {}, { by: 'lost' }))).toBeInstanceOf(TakenOver)
-    expect(await failure(reader.note({ by: 'lost' }))).toBeInstanceOf(TakenOver) // it has not heard of the new turn yet
+    expect(await failure(lost.commit(2, {}, { by: 'lost' }))).toBe(before.lost.reason)
+    expect(await failure(before.note({ by: 'lost' }))).toBe(before.lost.reason)
     await batch.commit(1)
-    expect([await reader.lag(), await first.noted('by')]).toEqual([1, undefined])
-    expect(await reader.take(soon())).toBe(true)
-    await reader.note({ by: 'first' })
+    expect([await alert(first).lag(), await first.noted('by')]).toEqual([1, undefined])
+    await now.note({ by: 'first' })
     expect(await first.noted('by')).toBe('first')
   })
 
   test('that learns of it by a commit stands by', async () => {
     await using first = await open()
-    await first.append({ transactions: transactions(0, 2) })
-    const reader = score(first)
-    const lost = await reader.read(1, soon())
+    await first.append({ predictions: predictions(0, 2) })
+    const mine = candidate(first, 'alert')
+    const { lost } = await mine.term()
+    const batch = await alert(first).read(1, soon())
     await look(url, "UPDATE topics.position SET holder = 'somebody'") // the lock is lost unnoticed, as a server fails over
-    expect(await failure(lost.commit(1))).toBeInstanceOf(TakenOver)
-    expect(await reader.take(soon())).toBe(true)
-    expect(numbers((await reader.read(2, soon())).records)).toEqual([0, 1])
+    const refusal = await failure(batch.commit(1))
+    expect(refusal).toBeInstanceOf(TakenOver)
+    expect(refusal).toBe(lost.reason)
+    await mine.term(2)
+    expect(numbers((await alert(first).read(2, soon())).records)).toEqual([0, 1])
   })
 
   test('keeps its turn and what it has in hand over a break of its connections', async () => {
     await using proxy = await startProxy(server)
     await using topics = await open(proxy.through(url))
-    const [reader, turn] = [score(topics), topics.turn('fetch')]
-    await topics.append({ transactions: transactions(0, 4) })
-    expect([await reader.take(soon()), await turn.take(soon())]).toEqual([true, true])
+    const reader = alert(topics)
+    const leaders = [candidate(topics, 'alert'), candidate(topics, 'fetch')]
+    await topics.append({ predictions: predictions(0, 4) })
+    const [lease] = await Promise.all(leaders.map(({ term }) => term()))
     const batch = await reader.read(2, soon())
     proxy.cut()
     expect(await failure(batch.commit(1))).toMatchObject({ message: 'cannot write the topics' })
-    expect(reason(await failure(reader.read(1, soon())))).toMatch(/cannot reach PostgreSQL at .*ECONNRESET/)
+    expect(reason(await failure(reader.read(1, soon())))).toMatch(/^cannot .*ECONNRESET/)
     expect(reason(await failure(reader.lag()))).toMatch(/^cannot read the topics: cannot reach PostgreSQL at /)
     await topics.append({ transactions: [] }) // for nothing nobody is asked
     proxy.mend()
     await batch.commit(1)
     expect(numbers((await reader.read(1, soon())).records)).toEqual([2])
     await batch.commit(1)
-    expect(await reader.take(soon())).toBe(false)
-    await turn.take(soon())
+    await lease!.note({})
+    expect(leaders.map(({ leases }) => leases.length)).toEqual([1, 1])
     expect(await reader.lag()).toBe(2)
     expect(topics.lines).toEqual([])
   })
@@ -572,22 +608,23 @@ describe('one process at a time', () => {
   test('takes its turn back from its own former connection, which the server believes alive', async () => {
     await using line = await startLine(server)
     await using topics = await open(line.through(url))
-    const [reader, turn] = [score(topics), topics.turn('fetch')]
-    await topics.append({ transactions: transactions(0, 3) })
-    expect([await reader.take(soon()), await turn.take(soon())]).toEqual([true, true])
+    const reader = alert(topics)
+    const leaders = [candidate(topics, 'alert'), candidate(topics, 'fetch')]
+    await topics.append({ predictions: predictions(0, 3) })
+    const leases = await Promise.all(leaders.map(({ term }) => term()))
     const batch = await reader.read(2, soon())
     for (let times = 0; times < 2; times++) {
       const before = (await connections()).length
       line.lose()
       await waitFor('a new connection', async () => {
-        await reader.take(soon()).catch(() => {})
+        await Promise.all(leases.map((lease) => lease.note({}))).catch(() => {})
         return (await connections()).length >= before
       })
-      expect(await reader.take(soon())).toBe(false)
-      await turn.take(soon())
+      for (const lease of leases) await lease.note({})
       await batch.commit(1)
     }
     expect(numbers((await reader.read(1, soon())).records)).toEqual([2])
+    expect(leaders.map(({ leases }) => leases.length)).toEqual([1, 1])
     expect(topics.lines).toEqual([])
   })
 
@@ -598,12 +635,12 @@ describe('one process at a time', () => {
     await using second = await open(where)
     await first.append({ transactions: transactions(0, 2) })
     const next = score(second)
-    await next.take(soon()) // that was before, and does not count
+    await (await next.read(1, soon())).commit(0) // that was before, and does not count
     const reading = score(first).read(2, soon())
     await first.said(standsBy('score'))
     await endSession('score', where)
     const batch = await reading
-    const taking = repeat(() => next.take(soon()))
+    const taking = repeat(() => next.read(2, soon()))
     await second.said(standsBy('score'))
     await own.stop()
     await sleep(500)
@@ -612,8 +649,7 @@ describe('one process at a time', () => {
     await sleep(1200) // the first is in a pause
     await batch.commit(1)
     await first.close()
-    expect(await taking).toBe(true)
-    expect(numbers((await next.read(2, soon())).records)).toEqual([1])
+    expect(numbers((await taking).records)).toEqual([1])
     expect(second.lines.map(({ msg }) => msg)).toEqual([
       standsBy('score'),
       'the process that had its turn as score before the outage goes first; standing by',
@@ -628,8 +664,9 @@ describe('one process at a time', () => {
     try {
       await using first = await open(where)
       await using second = await open(where)
-      await score(first).take(soon())
-      const taking = repeat(() => score(second).take(soon()))
+      await first.append({ transactions: [transaction(1)] })
+      await score(first).read(1, soon())
+      const taking = repeat(() => score(second).read(1, soon()))
       await second.said(standsBy('score'))
       await own.stop()
       await first.close()
@@ -638,7 +675,7 @@ describe('one process at a time', () => {
       await own.start()
       await second.said('the process that had its turn as score before the outage goes first; standing by')
       vi.advanceTimersByTime(61_000)
-      expect(await taking).toBe(true)
+      expect(numbers((await taking).records)).toEqual([1])
     } finally {
       vi.useRealTimers()
     }
@@ -814,7 +851,7 @@ describe('a write', () => {
     )
     await allow('topics.transactions')
     await refuse('TRIGGER refuse BEFORE UPDATE ON topics.position')
-    expect(reason(await failure(score(topics).take(soon())))).toBe('cannot take over as score: disk is full')
+    expect(reason(await failure(score(topics).read(1, soon())))).toBe('cannot take over as score: disk is full')
   })
 })
 
@@ -844,14 +881,15 @@ describe.concurrent('within the deadlines', () => {
       await using proxy = await startProxy(server)
       await using topics = await open(proxy.through(where))
       const asking = proxy.freezeAnswersTo((bytes) => bytes.includes(question!))
+      await topics.append({ transactions: [transaction(1)], predictions: [prediction(1)] })
       const readers = [score(topics), alert(topics)]
-      const unanswered = readers.map((reader) => failure(reader.take(AbortSignal.timeout(30_000))))
+      const unanswered = readers.map((reader) => failure(reader.read(1, AbortSignal.timeout(30_000))))
       await asking
       const before = new Set((await connections(where)).map(({ pid }) => pid))
       for (const error of unanswered)
         expect(reason(await error)).toBe('the connection that listens and takes turns broke: Query read timeout')
       proxy.thaw()
-      for (const reader of readers) expect(await reader.take(soon())).toBe(true)
+      for (const reader of readers) expect(numbers((await reader.read(1, soon())).records)).toEqual([1])
       await waitFor('the other to end', async () => {
         const open = await connections(where)
         return open.filter(({ pid, query }) => before.has(pid) && String(query).includes(question!)).length === 0
@@ -1024,13 +1062,15 @@ describe('the end', () => {
     const stop = new AbortController()
     const reader = alert(topics)
     const waiting = failure(reader.read(2, stop.signal).then(() => reader.read(2, stop.signal)))
-    await topics.turn('fetch').take(soon())
+    const fetching = candidate(topics, 'fetch')
+    await fetching.term()
     await using beside = another('hold')
     await beside.said(1)
     beside.goOn()
     expect(await beside.ended).toBe(0)
     stop.abort(new Error('stopped'))
     expect(await waiting).toBe(stop.signal.reason)
+    await fetching.end()
     await topics.close()
     await waitFor('all connections to end', async () => (await connections()).length === 0)
     expect(await failure(topics.append({ transactions: [transaction(1)] }))).toBeInstanceOf(Error)
@@ -1046,8 +1086,10 @@ describe('the end', () => {
   test('is the end of all connections, even if one of them gets no answer to its goodbye', async () => {
     await using proxy = await startProxy(server)
     await using topics = await open(proxy.through(url))
-    await topics.turn('fetch').take(soon())
+    const fetching = candidate(topics, 'fetch')
+    await fetching.term()
     proxy.freeze()
+    await fetching.end()
     await topics.close()
     const late = await failure(topics.append({ transactions: [transaction(1)] }))
     expect(reason(late)).toMatch(/^cannot write the topics: .*: the connection is closed$/)
@@ -1069,7 +1111,8 @@ describe('the end', () => {
       await topics.append({ transactions: transactions(0, 2) })
       const reader = score(topics)
       await reader.read(1, soon())
-      await topics.turn('fetch').take(soon())
+      const fetching = candidate(topics, 'fetch')
+      await fetching.term()
       const stop = new AbortController()
       const waiting = failure(alert(topics).read(1, stop.signal)) // nothing is there
       await begin()
@@ -1083,7 +1126,7 @@ describe('the end', () => {
       stop.abort(new Error(name))
       const aborted = performance.now()
       const failures = await Promise.all(works)
-      await waiting
+      await Promise.all([waiting, fetching.end()])
       expect.soft(performance.now() - aborted, name).toBeLessThan(5000)
       for (const error of failures) expect.soft(error, name).toBe(stop.signal.reason)
       const closing = performance.now()

@@ -1,0 +1,30 @@
+import { once } from 'node:events'
+import type { Lease, LeaseName, Topics } from '../../src/topic/topic.ts'
+import { waitFor } from '../rows.ts'
+
+/** Who leads under the name whenever it can, and does nothing: ended with the topics, or earlier. */
+export function candidate({ lead }: Pick<Topics, 'lead'>, name: LeaseName) {
+  const stop = new AbortController()
+  const leases: Lease[] = []
+  let failure: { error: unknown } | undefined
+  const ended = lead(name, stop.signal, async (lease) => {
+    leases.push(lease)
+    if (!lease.stop.aborted) await once(lease.stop, 'abort')
+  }).catch((error) => {
+    failure = { error }
+  })
+  return {
+    /** one for each term */
+    leases,
+    /** The lease of its nth term. */
+    term: (n = 1) =>
+      waitFor(`term ${n}`, () => {
+        if (failure) throw failure.error
+        return leases[n - 1]
+      }),
+    async end() {
+      stop.abort(new Error('stopped'))
+      await ended
+    },
+  }
+}
