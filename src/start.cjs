@@ -18,6 +18,10 @@ if (major < least || (major === least && minor < minorOfLeast)) {
   process.exit(2)
 }
 
+// Half of a start is to compile what was compiled before. It is kept beside the packages: who can write there can change
+// the program anyway. Where nobody can, nothing is kept.
+require('node:module').enableCompileCache(require('node:path').join(__dirname, '../node_modules/.cache/client-predict'))
+
 /** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
 const STOP_WITHIN = 9000
 const stop = new AbortController()

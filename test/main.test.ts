@@ -78,6 +78,12 @@ describe('the process', () => {
     expect(await worker.end).toEqual({ code: 0, signal: null })
   })
 
+  test('keeps what Node.js has compiled for the next start, beside the packages', () => {
+    const where = ['-p', 'require("node:module").getCompileCacheDir()']
+    const { stdout } = spawnSync(process.execPath, [...START.slice(0, -1), ...where], { env: {}, encoding: 'utf8' })
+    expect(stdout).toContain(fileURLToPath(new URL('../node_modules/.cache/client-predict', import.meta.url)))
+  })
+
   test('ends with exit 0 within 10 s of SIGTERM while everything outside is down', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(20), dir.path)
