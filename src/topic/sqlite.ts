@@ -82,8 +82,8 @@ export async function sqliteTopics({
   const arrivals = openArrivals()
   const tails = each(() => openTail<never>())
 
-  function page<T extends TopicName>(topic: T, after: number, limit: number): Placed<Records[T]>[] {
-    const known = tails[topic].after(after, limit)
+  type Page<T extends TopicName> = Placed<Records[T]>[]
+  function page<T extends TopicName>(topic: T, after: number, limit: number, known: Page<T>): Page<T> {
     return known.length > 0 ? known : inOneBatch<T>(select[topic].iterate(after, limit) as Iterable<Placed<string>>)
   }
 
@@ -125,7 +125,7 @@ export async function sqliteTopics({
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
         signal.throwIfAborted()
-        const rows = attempt('read', () => page(topic, cursor, limit))
+        const rows = attempt('read', () => page(topic, cursor, limit, tails[topic].after(cursor, limit)))
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
@@ -197,7 +197,7 @@ export async function sqliteTopics({
     async *scan(topic) {
       let offset = 0
       for (;;) {
-        const rows = page(topic, offset, 1000)
+        const rows = page(topic, offset, 1000, []) // as it is in the file: that is what is asked for here
         if (rows.length === 0) return
         for (const { offset: id, record } of rows) yield { id: String(id), record }
         offset = rows.at(-1)!.offset
