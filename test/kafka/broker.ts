@@ -35,7 +35,7 @@ export type Options = {
   /** clients have to speak TLS; a certificate of theirs is looked at if they show one */
   tls?: boolean
   /** more lines of server.properties, or other values; clients come in by the listener CLIENT */
-  properties?: Record<string, string>
+  properties?: Record<string, string> | ((ports: { client: number; broker: number }) => Promise<Record<string, string>>)
 }
 
 export type Node = {
@@ -98,7 +98,9 @@ export async function startKafka(options: Options = {}): Promise<Kafka> {
           'controller.quorum.voters': ids.map((id) => `${id}@127.0.0.1:${port(2, id)}`).join(),
           'log.dirs': join(home, 'data'),
           ...security(sasl, tls ? folder : undefined),
-          ...properties,
+          ...(typeof properties === 'function'
+            ? await properties({ client: port(0, id), broker: port(1, id) })
+            : properties),
         }
         writeFileSync(config, Object.entries(lines).map(line).join(''))
         const jvm = [...JVM, `-Xmx${count === 1 ? 512 : 256}m`, '-cp', classpath]

@@ -61,7 +61,7 @@ type Seen = (answer: Buffer) => void
 type Loss = { lost: 'requests' | 'answers'; silently: boolean }
 
 /** A way to the broker that knows requests from each other, and loses what it is told to lose. */
-async function startRelay(port: number) {
+export async function startRelay(port: number) {
   const rules = new Set<Rule>()
   const sockets = new Set<Socket>()
   const server = createServer((client) => {

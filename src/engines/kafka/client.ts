@@ -226,9 +226,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
     )
     const found = group?.topics.find(({ name }) => name === topic)?.partitions ?? []
     return new Map(
-      found
-        .filter(({ committedOffset }) => committedOffset >= 0n)
-        .map(({ partitionIndex, committedOffset }) => [partitionIndex, committedOffset]),
+      found.flatMap(({ partitionIndex, committedOffset: at }) => (at < 0n ? [] : [[partitionIndex, at] as const])),
     )
   }
 
@@ -244,6 +242,7 @@ export function openKafka({ brokers, tls, sasl }: KafkaOptions, log: Logger) {
         }),
       ),
     scan,
+    positions,
     latest,
     closing: closing.signal,
     log,

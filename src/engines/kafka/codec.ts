@@ -13,6 +13,7 @@ const OURS = 'client-predict'
 
 /** A topic's name in Kafka. */
 export type Named = (topic: TopicName | 'notes') => string
+export const everywhere = (named: Named) => [...TOPICS, 'notes' as const].map(named)
 /** A record of a topic, or what cannot be one, with the reason. */
 export type Entry<T> = { offset: bigint; bytes: number; record?: T; letter?: DeadLetter }
 

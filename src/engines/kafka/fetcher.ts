@@ -1,6 +1,7 @@
 import { orAborted } from '../../run/loop.ts'
 import type { Notes, Writes } from '../../topic/topic.ts'
 import type { Kafka } from './client.ts'
+import { everywhere } from './codec.ts'
 import type { Member, Owned } from './member.ts'
 import type { Shared } from './reader.ts'
 
@@ -22,7 +23,7 @@ export function kafkaFetcher(
       }
       // Under one name, so that what a process left unfinished when it was killed is not waited for.
       const writer = kafka.writer(group('fetch'))
-      await orAborted(stop, kafka.named(writer.fence()))
+      await orAborted(stop, kafka.named(writer.take({ topics: everywhere(named) })))
       const append = appendBy(writer)
       await orAborted(stop, catchUp('fetch'))
       const lost = mine.lost.signal

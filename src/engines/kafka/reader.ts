@@ -16,7 +16,7 @@ import {
   type Writes,
 } from '../../topic/topic.ts'
 import { discard, type Extent, type Kafka } from './client.ts'
-import { type Entry, type Named, toEntry } from './codec.ts'
+import { type Entry, everywhere, type Named, toEntry } from './codec.ts'
 import { saysBroker } from './errors.ts'
 import { earlier, type GroupConsumer, type Position, type Term } from './group.ts'
 import { holds, kafkaLag } from './lag.ts'
@@ -43,7 +43,6 @@ export type Shared = {
   kafka: Kafka
   log: Logger
   named: Named
-  /** the consumer group of a reader */
   group(name: string): string
   join<P extends Owned>(name: ReaderName | LeaseName, topic: string, make: (partition: number) => P): Member<P>
   messages(writes: Writes, notes: Notes): Message[]
@@ -92,7 +91,8 @@ export function kafkaReader<T extends TopicName>(
     for (const { partition } of fresh) {
       if (writer?.name === partition) closeWriter() // the name is taken anew
       const former = kafka.writer(`${group(name)}-${partition}`)
-      await former.fence().finally(() => former.close())
+      const positions = { groupId: group(name), topic: named(topic), partitions: [partition] }
+      await former.take({ topics: everywhere(named), positions }).finally(() => former.close())
     }
     await catchUp(name)
     const changed = member().changed()

@@ -17,7 +17,7 @@ import {
   type Writes,
 } from '../../topic/topic.ts'
 import { type Kafka, type KafkaOptions, openKafka } from './client.ts'
-import { type Named, openMessages, toEntry } from './codec.ts'
+import { everywhere, type Named, openMessages, toEntry } from './codec.ts'
 import { saysBroker, within } from './errors.ts'
 import { kafkaFetcher } from './fetcher.ts'
 import { type Owned, openMember } from './member.ts'
@@ -76,7 +76,7 @@ export async function kafkaTopics({
   let appender = kafka.writer(group(randomUUID()))
   try {
     await kafka.named(createTopics(kafka, { named, partitions, replication }))
-    if (worker) await within(lookAt(kafka, [...TOPICS, 'notes' as const].map(named), log)).catch(() => {}) // may be forbidden
+    if (worker) await within(lookAt(kafka, everywhere(named), log)).catch(() => {}) // may be forbidden
   } catch (error) {
     await kafka.close()
     throw error

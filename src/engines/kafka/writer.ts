@@ -1,11 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type MessageToProduce, ProduceAcks, type Producer } from '@platformatic/kafka'
+import { type MessageToProduce, ProduceAcks } from '@platformatic/kafka'
 import type { Logger } from 'pino'
 import { seconds } from '../../io/text.ts'
 import { backoff } from '../../run/loop.ts'
 import { explained, saysBroker, within } from './errors.ts'
 import { type Membership, movePositions, type Position } from './group.ts'
-import { ANEW } from './workarounds.ts'
+import { type Cluster as Named, openTransactions, type Place, type Touched } from './transactions.ts'
 
 /** bytes of the records in one request; a record that is larger goes alone, compressed */
 const REQUEST_BYTES = 700_000
@@ -28,14 +28,13 @@ export type Positions = {
   /** Are they there? Asked when it is over, and nobody knows how it ended. */
   reached(): Promise<boolean>
 }
-type Cluster = {
+type Written = Place & { offset: bigint }
+type Ended = { places: Written[]; positions: Touched['positions'] }
+type Cluster = Named & {
   where: string
-  /** A producer of this name, closed with the others at the end. */
-  open(name: string): Producer<Buffer, Buffer, Buffer, Buffer>
   scan(topic: string, parts: { partition: number; start: bigint; end: bigint }[]): AsyncIterable<unknown>
   /** offset written last, by topic and partition */
   latest: Map<string, bigint>
-  closing: AbortSignal
   log: Logger
 }
 
@@ -43,35 +42,22 @@ type Cluster = {
  * Writes under one name, one transaction after the other. A second writer of the same name, in any process, ends what
  * the first was writing: nothing of it will ever be read.
  */
-export function openWriter({ where, open, scan, latest, closing, log }: Cluster, name: string) {
-  let producer: Producer<Buffer, Buffer, Buffer, Buffer> | undefined
+export function openWriter(cluster: Cluster, name: string) {
+  const { where, scan, latest, closing, log } = cluster
+  const own = openTransactions(cluster, name)
   let last: Promise<unknown> = Promise.resolve()
   let most = REQUEST_BYTES
 
-  async function begin() {
-    producer ??= open(name)
-    const by = producer
-    return { by, transaction: await by.beginTransaction(ANEW) }
-  }
-  /** What is unfinished under the name is aborted, and will stay so. */
-  async function fence() {
-    try {
-      await within(begin().then(({ transaction }) => transaction.cancel()))
-    } catch (error) {
-      drop()
-      throw error
+  async function write(messages: readonly Message[], moved?: Positions): Promise<void> {
+    const written: Written[] = []
+    const positions = moved && {
+      groupId: moved.by.consumer.groupId,
+      topic: moved.topic,
+      partitions: moved.next.map(({ partition }) => partition),
     }
-  }
-  function drop() {
-    producer?.close().catch(() => {}) // it may have lost its broker
-    producer = undefined
-  }
-
-  async function write(messages: readonly Message[], positions?: Positions): Promise<void> {
-    const written: { topic: string; partition: number; offset: bigint }[] = []
     let committing = false
     const prepare = async () => {
-      const { by, transaction } = await begin()
+      const { by, transaction } = await own.begin({ topics: messages.map(({ topic }) => topic), positions })
       try {
         for (const part of parted(messages, most)) {
           const compression = sizeOf(part[0]!) > REQUEST_BYTES ? 'zstd' : 'none'
@@ -81,9 +67,9 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
           })
           written.push(...offsets)
         }
-        if (positions) {
-          await transaction.addConsumer(positions.by.consumer)
-          await movePositions(by, name, positions.by, positions.topic, positions.next)
+        if (moved) {
+          await transaction.addConsumer(moved.by.consumer)
+          await movePositions(by, name, moved.by, moved.topic, moved.next)
         }
         return transaction
       } catch (error) {
@@ -91,33 +77,34 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
         throw error
       }
     }
+    let failure: unknown
     try {
       const transaction = await within(prepare())
       committing = true
       await within(transaction.commit())
     } catch (error) {
-      drop()
-      if (!committing || !(await done(written, positions))) throw error
+      own.drop()
+      failure = error
     }
+    const touched = { places: written, positions }
+    if (!committing || !(await done(touched, moved, failure === undefined))) throw failure
     for (const { topic, partition, offset } of written) latest.set(`${topic}-${partition}`, offset)
   }
 
-  /** Nobody knows whether the last commit was heard. When the name is taken anew it is over, one way or the other. */
-  async function done(
-    written: { topic: string; partition: number; offset: bigint }[],
-    moved?: Positions,
-  ): Promise<boolean> {
-    for (let failures = 1; ; failures++) {
+  /**
+   * Whether the last commit was done, once that is so in every log. If nobody knows whether it was heard, it is over when
+   * the name is taken anew, one way or the other.
+   */
+  async function done(touched: Ended, moved: Positions | undefined, heard: boolean) {
+    for (let failures = 1, known = heard; ; failures++) {
       try {
-        await fence()
-        const [first] = written
-        if (first) {
-          const { topic, partition, offset: start } = first
-          for await (const _ of scan(topic, [{ partition, start, end: start + 1n }])) return true
-          return false
-        }
-        return await moved!.reached()
+        if (!known) await own.fence()
+        const was = known || (await look(touched, moved))
+        await own.end(touched, was)
+        return was
       } catch (error) {
+        own.drop()
+        known = false
         const wait = backoff(failures)
         if (failures > 1)
           log.warn(
@@ -126,6 +113,15 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
         await sleep(wait, undefined, { signal: closing })
       }
     }
+  }
+  /** Looks where its end is known. If it is nowhere, either end will do. */
+  async function look({ places, positions }: Ended, moved?: Positions): Promise<boolean> {
+    const open = await own.unended(places)
+    const ended = places.find((at) => !open.some((it) => it.topic === at.topic && it.partition === at.partition))
+    if (!ended) return positions !== undefined && (await own.stable(positions)) && moved!.reached()
+    const { topic, partition, offset: start } = ended
+    for await (const _ of scan(topic, [{ partition, start, end: start + 1n }])) return true
+    return false
   }
 
   /** What the brokers find too large is written in smaller parts, and what is too large by itself shorter. */
@@ -152,8 +148,8 @@ export function openWriter({ where, open, scan, latest, closing, log }: Cluster,
       last = written.catch(() => {})
       return written
     },
-    fence,
-    close: drop,
+    take: own.take,
+    close: own.drop,
   }
 }
 const sizeOf = ({ value }: Message) => (value?.length ?? 0) + 100
