@@ -6,7 +6,7 @@ import { plural } from '../io/text.ts'
 import { utc } from '../io/time.ts'
 import type { Store } from '../record/store.ts'
 import type { Topics, Writes } from '../topic/topic.ts'
-import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
+import type { DeadLetter, Prediction } from '../transaction.ts'
 
 const MISSING = 'there is no such dead letter, or it was put back already'
 
@@ -82,11 +82,13 @@ const stays = (why: string): Again => ({ problem: `stays: ${why}` })
 /** What is to be written for a letter that goes back, and what is wrong with it, or with some of its rows. */
 async function again({ stage, record, reason: first, foreign }: DeadLetter, store: Store): Promise<Again> {
   try {
-    if (stage === 'record') {
-      await store.insert([record as Prediction])
+    if (stage !== 'fetch') {
+      const { cc_num, ...rest } = record as Prediction
+      const whole = { ...rest, cc_num: BigInt(cc_num) } // inside a letter a short one is read as a number
+      if (stage === 'score') return { writes: { transactions: [whole] } }
+      await store.insert([whole])
       return { writes: {} }
     }
-    if (stage === 'score') return { writes: { transactions: [record as Transaction] } }
     const { body } = record as { body?: string }
     if (foreign || first.startsWith(FOREIGN)) {
       const { foreignTransaction } = await import('../engines/kafka/codec.ts')

@@ -1,3 +1,4 @@
+import { orAborted } from '../run/loop.ts'
 import { BATCH_BYTES, type Reader, type Records, type TopicName, type Topics, type Writes } from '../topic/topic.ts'
 
 /** An offset of a topic, or a time in ms since 1970. */
@@ -104,7 +105,8 @@ export function rangeReader<T extends TopicName>(
         await more()
         if (queue.length > length) size += sizeOf(queue.at(-1)!.record)
       }
-      if (queue.length === cursor) ended()
+      if (queue.length === 0) ended()
+      else if (queue.length === cursor) await orAborted(signal, new Promise<never>(() => {})) // until what is in hand is done
       signal.throwIfAborted()
       let entries = queue.slice(cursor, cursor + limit)
       cursor += entries.length
@@ -116,6 +118,7 @@ export function rangeReader<T extends TopicName>(
           entries = entries.slice(count)
           queue.splice(0, count)
           cursor -= count
+          if (over && queue.length === 0) ended()
         },
       }
     },
