@@ -56,8 +56,7 @@ async function measured(scorers: number): Promise<number> {
       }),
     ),
   )
-  const { lag } = topics.reader('transactions', 'score')
-  while ((await lag()) > 0) {
+  while ((await topics.snapshot()).lag.score.records > 0) {
     if (Date.now() - started > GIVE_UP) throw new Error(workers.map((worker) => worker.text().slice(-2000)).join('\n'))
     await sleep(500)
   }

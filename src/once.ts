@@ -3,17 +3,17 @@ import type { Logger } from 'pino'
 import type { StageName } from './config/settings.ts'
 import { seconds } from './io/text.ts'
 import { type StageStatus, supervise } from './run/loop.ts'
-import type { Reader } from './topic/topic.ts'
+import type { ReaderName, Topics } from './topic/topic.ts'
 
 /** ms without any progress after which topics are no longer waited for: as long as it fetched, but */
 const LEAST_PATIENCE = 10_000
 
-export type Reading = [name: string, reader: Reader<unknown>]
 export type OnceOptions = {
   log: Logger
   run(stages: readonly StageName[], stop: AbortSignal): Promise<void>
   stages: readonly StageName[]
-  readers: readonly Reading[]
+  topics: Pick<Topics, 'snapshot'>
+  readers: readonly ReaderName[]
   /** of fetching */
   seconds: number
   health: { [reader: string]: StageStatus }
@@ -21,16 +21,16 @@ export type OnceOptions = {
 
 /** Fetches for some seconds, then lets the other stages drain every topic. Resolves with what is left, a line a reader. */
 export async function drain(
-  { log, run, stages, readers, seconds: fetching, health }: OnceOptions,
+  { log, run, stages, topics, readers, seconds: fetching, health }: OnceOptions,
   stop: AbortSignal,
   patience = Math.max(fetching * 1000, LEAST_PATIENCE),
 ): Promise<string[]> {
   /** Records, and frauds that were read and not sent. */
   const left = async () => {
-    const lags = await Promise.all(
-      readers.map(async ([name, reader]) => [name, (await reader.lag()) + (health[name]?.frauds ?? 0)] as const),
-    )
-    return lags.filter(([, lag]) => lag > 0)
+    const { lag } = await topics.snapshot()
+    return readers
+      .map((name) => [name, lag[name].records + (health[name]?.frauds ?? 0)] as const)
+      .filter(([, left]) => left > 0)
   }
   /** Resolves when nothing is left, or when nothing has moved for `patience` ms. */
   async function drained(stop: AbortSignal) {

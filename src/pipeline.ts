@@ -3,7 +3,7 @@ import { alertStage } from './alert/deliver.ts'
 import type { Config, StageName } from './config/settings.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { checkLogin } from './notify/smtp.ts'
-import { drain, type Reading } from './once.ts'
+import { drain } from './once.ts'
 import { recordStage } from './record/record.ts'
 import { type Stage, supervise } from './run/loop.ts'
 import { scoreStage } from './score/score.ts'
@@ -47,7 +47,7 @@ export async function openPipeline(
         producer: await outside.producer(stage, topics),
         topics,
         ratePerMin: config.PRODUCER_RATE_PER_MIN,
-        room: outside.room(async () => (await readers.score.lag()) + (await readers.record.lag())),
+        room: outside.room(topics),
       }),
 
     score: async (stage) =>
@@ -75,7 +75,7 @@ export async function openPipeline(
               conditions: conditions({
                 topics,
                 health: Object.fromEntries(STAGES.map((name) => [name, health[name]])),
-                readers: { score: readers.score, record: readers.record },
+                readers: ['score', 'record'],
                 lagMinutes: config.ALERT_LAG_MINUTES,
               }),
             },
@@ -114,10 +114,14 @@ export async function openPipeline(
   return {
     run: (stop) => run(STAGES, stop),
     once: (stop, patience) => {
-      const mine = Object.entries(readers).filter(
-        ([name, reader]) => reader && STAGES.includes(name === 'webhook' ? 'alert' : (name as StageName)),
-      ) as Reading[]
-      return drain({ log, run, stages: STAGES, readers: mine, seconds: config.ONCE_SECONDS, health }, stop, patience)
+      const mine = (['score', 'alert', 'webhook', 'record'] as const).filter(
+        (name) => readers[name] && STAGES.includes(name === 'webhook' ? 'alert' : name),
+      )
+      return drain(
+        { log, run, stages: STAGES, topics, readers: mine, seconds: config.ONCE_SECONDS, health },
+        stop,
+        patience,
+      )
     },
     [Symbol.asyncDispose]: close,
   }

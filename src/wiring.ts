@@ -31,8 +31,8 @@ export type Outside = {
   /** A webhook that is set again one day begins anew. */
   forgetWebhook(stage: Stage, topics: Topics): Promise<void>
   store: Store | undefined
-  /** Throws when no more can be kept; `waiting`: records that still take room. */
-  room(waiting: () => Promise<number>): () => Promise<void>
+  /** Throws when no more can be kept. */
+  room(topics: Topics): () => Promise<void>
 }
 
 /** Opens the topics, tried until they can be reached or the stop, and the store if this process records. */
@@ -72,7 +72,13 @@ export async function wire(
       webhook: url && metrics.notifier('webhook', webhook({ url, secret })),
       forgetWebhook,
       store,
-      room: (waiting) => openRoom({ files, reserve: config.DISK_RESERVE_MB, waiting }),
+      room: (topics) => {
+        const waiting = async () => {
+          const { lag } = await topics.snapshot()
+          return lag.score.records + lag.record.records
+        }
+        return openRoom({ files, reserve: config.DISK_RESERVE_MB, waiting })
+      },
     },
     close: () => opened.disposeAsync(),
   }
@@ -146,7 +152,7 @@ const announce = (log: Logger, setting: string, what: string) => log.warn(`${set
 /** What a stand-in has sent must not be mailed as real: the topics that it was kept in are marked. */
 async function refuseSimulated({ PRODUCER_URL, NODE_ENV, TOPICS_URL }: Config, stage: Stage, topics: Topics) {
   if (!PRODUCER_URL && NODE_ENV !== 'production') return
-  if (!(await retryUntilReady(stage, () => topics.noted('simulated')))) return
+  if (!(await retryUntilReady(stage, () => topics.state('simulated')))?.size) return
   const where = TOPICS_URL.engine === 'sqlite' ? 'move the folder data/ away' : 'name another database or KAFKA_PREFIX'
   const line = `TOPICS_URL: got ${shownPlace(TOPICS_URL)}, which holds simulated payments: ${where}, and the predictions with it`
   if (NODE_ENV === 'production') throw new ConfigError([line])

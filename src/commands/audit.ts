@@ -45,11 +45,9 @@ export async function audit(options: AuditOptions): Promise<{ lines: string[]; h
 
 type Positions = Awaited<ReturnType<typeof positions>>
 async function positions(topics: Topics) {
-  const score = await topics.reader('transactions', 'score').passed()
-  const record = await topics.reader('predictions', 'record').passed()
-  const alert = await topics.reader('predictions', 'alert').passed()
+  const { passed } = await topics.snapshot()
   const { found } = await alarmRows(topics, 'alert')
-  return { score, record, alert, alarms: whereabouts(openRows('alert/', found)) }
+  return { passed, alarms: whereabouts(openRows('alert/', found)) }
 }
 
 /** Walks both topics side by side: what finds no partner is kept in memory, some 300 bytes each. */
@@ -87,14 +85,14 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
         waits(id, record)
       }
     }
-    if (!at.record(id)) n.toRecord++
+    if (!at.passed('record', id)) n.toRecord++
     else if (asking.push(value) === ASKED) await ask()
     return true
   }
   for await (const { id, record } of topics.scan('transactions')) {
     n.fetched++
     since = Math.min(since, record.fetched_at)
-    if (!at.score(id)) {
+    if (!at.passed('score', id)) {
       n.toScore++
       continue
     }
@@ -134,11 +132,11 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
 }
 
 /** Tells of each fraud whether it is mailed; `rest`: those that wait and are no longer in the topic. */
-function mailed({ alert, alarms: { waiting, wasSent } }: Positions) {
+function mailed({ passed, alarms: { waiting, wasSent } }: Positions) {
   const gone = new Map(waiting)
   const is = (id: string, name: string) => {
     gone.delete(name)
-    return !waiting.has(name) && (alert(id) || wasSent(name))
+    return !waiting.has(name) && (passed('alert', id) || wasSent(name))
   }
   return Object.assign(is, { rest: () => [...gone.values()] })
 }

@@ -126,9 +126,6 @@ export function rangeReader<T extends TopicName>(
     rewind() {
       cursor = 0
     },
-    lag: async () => queue.length,
-    oldest: async () => queue[0] && at(queue[0].record),
-    passed: async () => () => false,
     next: () => (done === undefined || done.includes('-') ? undefined : String(BigInt(done) + 1n)),
   }
 }

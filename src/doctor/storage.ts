@@ -5,7 +5,7 @@ import { plural } from '../io/text.ts'
 import type { Store } from '../record/store.ts'
 import { orAborted } from '../run/loop.ts'
 import { population } from '../simulate/population.ts'
-import { READERS, TOPICS, type TopicName, type Topics } from '../topic/topic.ts'
+import { READERS, TOPICS, type Topics } from '../topic/topic.ts'
 import { type Prediction, toTransaction } from '../transaction.ts'
 import { failure, ok, type Target, wrong } from './check.ts'
 import { examine } from './sqlite.ts'
@@ -33,18 +33,15 @@ export function topicsTarget(config: Config, opening: Promise<Topics>): Target {
   const proven = async (signal: AbortSignal) => {
     const topics = await orAborted(signal, opening)
     await patiently(() => topics.note({ doctor: { digits: DIGITS } }))
-    const noted = (await topics.noted('doctor')) as { digits?: unknown } | undefined
+    const noted = (await topics.state('doctor')).get('doctor') as { digits?: unknown } | undefined
     await patiently(() => topics.note({ doctor: null }))
     return noted?.digits
   }
   const waits = async () => {
-    const topics = await opening
-    const waiting: string[] = []
-    for (const topic of TOPICS)
-      for (const name of READERS[topic].filter((reader) => config.ALERT_WEBHOOK_URL || reader !== 'webhook')) {
-        const lag = await topics.reader(topic as TopicName, name).lag()
-        if (lag > 0) waiting.push(`${plural(lag, 'record')} for ${name}`)
-      }
+    const { lag } = await (await opening).snapshot()
+    const waiting = TOPICS.flatMap((topic) => READERS[topic])
+      .filter((name) => lag[name].records > 0 && (config.ALERT_WEBHOOK_URL || name !== 'webhook'))
+      .map((name) => `${plural(lag[name].records, 'record')} for ${name}`)
     return waiting.length > 0 ? `; waiting: ${waiting.join(', ')}` : '; nothing waits'
   }
   return kept('topics', 'TOPICS_URL', config, proven, waits)

@@ -71,7 +71,8 @@ export function fetchStage(stage: Stage, { producer, topics, ratePerMin, room }:
   }
   return leading(stage, topics, 'fetch', async (lease) => {
     const term = { ...stage, stop: lease.stop }
-    const noted = (await retryUntilReady(term, () => topics.noted('fetch'))) as { called_at: number } | undefined
+    const state = await retryUntilReady(term, () => topics.state('fetch'))
+    const noted = state?.get('fetch') as { called_at: number } | undefined
     calledAt = Math.max(calledAt, noted?.called_at ?? 0)
     await runLoop(term, () => step(lease), untilNext)
   })

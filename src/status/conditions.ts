@@ -4,7 +4,7 @@ import type { StageName } from '../config/settings.ts'
 import { plural } from '../io/text.ts'
 import { MINUTE } from '../io/time.ts'
 import type { StageStatus } from '../run/loop.ts'
-import type { Reader, Topics } from '../topic/topic.ts'
+import type { ReaderName, Snapshot, Topics } from '../topic/topic.ts'
 
 /** ms after the last dead letter during which that still counts as trouble */
 const RECENT = 30 * MINUTE
@@ -13,7 +13,8 @@ export type ConditionOptions = {
   topics: Topics
   /** of the stages that this process runs */
   health: Partial<Record<StageName, StageStatus>>
-  readers: { [stage: string]: Reader<unknown> }
+  /** what may lag behind */
+  readers: readonly ReaderName[]
   lagMinutes: number
   now?: () => number
 }
@@ -26,13 +27,12 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
     const state = health[stage]
     return state ? [{ name, wrong: state.failing?.reason, since: state.failing?.since, cure }] : []
   }
-  async function backlog(stage: string, reader: Reader<unknown>): Promise<Condition> {
-    const oldest = await reader.oldest()
+  function backlog(stage: ReaderName, { records, oldest }: Snapshot['lag'][ReaderName]): Condition {
     const late = oldest !== undefined && now() - oldest > lagMinutes * MINUTE
     return {
       name: `the backlog of ${stage}`,
       wrong: late
-        ? `${plural(await reader.lag(), 'record')} wait for ${stage}, the oldest for ${Math.round((now() - oldest) / MINUTE)} min (ALERT_LAG_MINUTES is ${lagMinutes}).`
+        ? `${plural(records, 'record')} wait for ${stage}, the oldest for ${Math.round((now() - oldest) / MINUTE)} min (ALERT_LAG_MINUTES is ${lagMinutes}).`
         : undefined,
       since: oldest,
       cure: `Look at the log of the process that runs the stage ${stage}: is it up, does it keep pace?`,
@@ -54,6 +54,10 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
       cure: 'npm run dead-letters lists them with the reason; npm run dead-letters -- retry puts them back.',
     }
   }
+  const backlogs = async () => {
+    const { lag } = await topics.snapshot()
+    return readers.map((name) => backlog(name, lag[name]))
+  }
   return async (): Promise<Condition[]> => [
     ...failing(
       'the producer',
@@ -62,7 +66,7 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
     ),
     ...failing('the model', 'score', 'Look at MODEL_URL. Transactions are fetched and wait.'),
     ...failing('the database', 'record', 'Look at DATABASE_URL. Alarms go out, and the rows wait.'),
-    ...(await Promise.all(Object.entries(readers).map(([stage, reader]) => backlog(stage, reader)))),
+    ...(await backlogs()),
     await deadLetters(),
   ]
 }

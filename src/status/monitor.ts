@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import { STAGES, type StageName } from '../config/settings.ts'
 import { reportSuccess, type StageStatus } from '../run/loop.ts'
-import type { LeaseName, Reader, ReaderName, Topics } from '../topic/topic.ts'
+import type { LeaseName, ReaderName, Snapshot, Topics } from '../topic/topic.ts'
 import { openMetrics } from './metrics.ts'
 
 export type Monitored = StageName | 'webhook'
@@ -49,15 +49,14 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
   const all = [...STAGES, 'webhook'].map((name) => [name, fresh(name)])
   const health = Object.fromEntries(all) as Record<Monitored, StageStatus>
   const starting = fresh('start')
-  let open = false // the topics
-  const readers: { [stage: string]: Reader<unknown> } = {}
+  let waiting: ReturnType<typeof counting> | undefined // once the topics are open
+  const readers = new Set<string>()
   const standing = new Map<string, number>() // since when
-  const count = counting(now)
 
   function stateOf(name: Monitored): Pick<Row, 'state' | 'since' | 'why'> {
     const { failing, topics, held, since = began } = health[name]
     if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
-    if (!open)
+    if (!waiting)
       return { state: 'starting', since: began, ...(starting.failing && { why: maskCards(starting.failing.reason) }) }
     const trouble = failing ?? (now() - (topics?.last?.at ?? 0) < QUIET ? topics?.failing : undefined)
     if (trouble) return { state: 'failing', since: trouble.since, why: maskCards(trouble.reason) }
@@ -67,14 +66,13 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
     return { state: 'working', since }
   }
   async function row(name: Monitored): Promise<Row> {
-    const reader = readers[name]
     const [mine, topics] = [health[name].last, health[name].topics?.last]
     const last = (topics?.at ?? 0) > (mine?.at ?? 0) ? topics : mine
     const shown = last && { at: last.at, reason: maskCards(last.reason) }
     const state = stateOf(name)
     const frauds = state.state === 'elsewhere' || state.state === 'standing by' ? undefined : health[name].frauds
     const known = { ...(shown && { last: shown }), ...(frauds !== undefined && { frauds }) }
-    return { stage: name, ...state, ...known, ...(reader && (await count(name, reader))) }
+    return { stage: name, ...state, ...known, ...(readers.has(name) && (await waiting?.(name as ReaderName))) }
   }
 
   return {
@@ -92,19 +90,18 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
     },
     /** The topics, counted and looked at; they are open. */
     topics(topics: Topics): Topics {
-      open = true
+      waiting = counting(topics, now)
       const counted = metrics.topics(topics)
       return {
         ...counted,
         reader(topic, name) {
-          const reader = counted.reader(topic, name)
-          readers[name] = reader
-          return reader
+          readers.add(name)
+          return counted.reader(topic, name)
         },
       }
     },
     async report(): Promise<Report> {
-      const names: Monitored[] = readers.webhook ? [...STAGES, 'webhook'] : [...STAGES]
+      const names: Monitored[] = readers.has('webhook') ? [...STAGES, 'webhook'] : [...STAGES]
       const rows = await Promise.all(names.map(row))
       const ready = rows.every(({ state }) => state !== 'starting' && state !== 'failing')
       return { ready, at: now(), rows }
@@ -112,22 +109,26 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
   }
 }
 
-/** What waits for a reader, counted once for all who ask at a time. */
-function counting(now: () => number) {
-  const counted = new Map<string, { at: number; counting?: Promise<void>; waiting?: number; oldest?: number }>()
-  return async (name: string, reader: Reader<unknown>) => {
-    const known = counted.get(name) ?? { at: Number.NEGATIVE_INFINITY }
-    counted.set(name, known)
-    if (!known.counting && now() - known.at >= COUNTED)
-      known.counting = Promise.all([reader.lag(), reader.oldest()])
-        .then(([waiting, oldest]) => {
-          Object.assign(known, { at: now(), waiting, oldest: oldest && Math.max(0, now() - oldest) / 1000 })
-        })
-        .catch(() => {}) // the stage says what is wrong
-        .finally(() => delete known.counting)
-    if (known.counting) await Promise.race([known.counting, sleep(WITHIN, undefined, { ref: false })])
-    if (known.waiting === undefined || now() - known.at > TOO_OLD) return {}
-    const { waiting, oldest } = known
-    return { waiting, ...(waiting > 0 && oldest !== undefined && { oldest }) }
+/** What waits for a reader: all are counted at once, for all who ask at a time. */
+function counting(topics: Pick<Topics, 'snapshot'>, now: () => number) {
+  let known: { at: number; lag?: Snapshot['lag'] } = { at: Number.NEGATIVE_INFINITY }
+  let looking: Promise<void> | undefined
+  const look = () =>
+    topics
+      .snapshot()
+      .then(({ lag }) => {
+        known = { at: now(), lag }
+      })
+      .catch(() => {}) // the stage says what is wrong
+      .finally(() => {
+        looking = undefined
+      })
+  return async (name: ReaderName): Promise<Pick<Row, 'waiting' | 'oldest'>> => {
+    if (now() - known.at >= COUNTED) looking ??= look()
+    if (looking) await Promise.race([looking, sleep(WITHIN, undefined, { ref: false })])
+    if (!known.lag || now() - known.at > TOO_OLD) return {}
+    const { records, oldest } = known.lag[name]
+    const waits = records > 0 && oldest !== undefined
+    return { waiting: records, ...(waits && { oldest: Math.max(0, known.at - oldest) / 1000 }) }
   }
 }

@@ -66,9 +66,11 @@ export async function sqliteTopics({
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
   )
   // Offsets have no gaps: what is removed is the oldest. So nothing is counted one by one, however much waits.
-  const countAfter = each((topic) =>
-    db.prepare(`SELECT seq - max(?, coalesce((SELECT min(offset) FROM "${topic}"), seq + 1) - 1) AS n
-      FROM sqlite_sequence WHERE name = '${topic}'`),
+  const lagOf = each((topic) =>
+    db.prepare(`SELECT max(0, seq - max(offset, coalesce((SELECT min(offset) FROM "${topic}"), seq + 1) - 1)) AS records,
+        (SELECT at FROM "${topic}" AS t WHERE t.offset > position.offset ORDER BY offset LIMIT 1) AS oldest, offset
+      FROM position LEFT JOIN (SELECT seq FROM sqlite_sequence WHERE name = '${topic}')
+      WHERE topic = '${topic}' AND reader = ?`),
   )
   const setPosition = db.prepare('UPDATE position SET offset = ? WHERE topic = ? AND reader = ?')
   const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
@@ -77,7 +79,6 @@ export async function sqliteTopics({
     'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
   )
   const forget = db.prepare('DELETE FROM note WHERE key = ?')
-  const getNote = db.prepare('SELECT value FROM note WHERE key = ?')
   const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
   const tails = each(() => openTail<never>())
@@ -155,17 +156,6 @@ export async function sqliteTopics({
       rewind() {
         cursor = position()
       },
-      async lag() {
-        return (countAfter[topic].get(position()) as { n: number } | undefined)?.n ?? 0
-      },
-      async oldest() {
-        const sql = `SELECT at FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1`
-        return (db.prepare(sql).get(position()) as { at: number } | undefined)?.at
-      },
-      async passed() {
-        const at = position()
-        return (id) => Number(id) <= at
-      },
     }
   }
 
@@ -206,13 +196,23 @@ export async function sqliteTopics({
     async note(notes) {
       write({}, notes)
     },
-    async noted(key) {
-      const row = getNote.get(key) as { value: string } | undefined
-      return row && parse(row.value)
-    },
     async state(prefix) {
       const rows = getNotes.all(prefix, prefix) as { key: string; value: string }[]
       return new Map(rows.map(({ key, value }) => [key, parse(value)]))
+    },
+    async snapshot() {
+      type Found = { records: number | null; oldest: number | null; offset: number }
+      db.exec('BEGIN') // one moment
+      try {
+        const found = TOPICS.flatMap((topic) =>
+          READERS[topic].map((name) => [name, lagOf[topic].get(name) as Found | undefined] as const),
+        )
+        const lag = found.map(([name, at]) => [name, { records: at?.records ?? 0, oldest: at?.oldest ?? undefined }])
+        const positions = new Map(found.map(([name, at]) => [name, at?.offset ?? 0]))
+        return { lag: Object.fromEntries(lag), passed: (name, id) => Number(id) <= positions.get(name)! }
+      } finally {
+        db.exec('COMMIT')
+      }
     },
     async close() {
       clearInterval(cleaning)

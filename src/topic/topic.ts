@@ -52,10 +52,10 @@ export type Topics = {
   scan<T extends TopicName>(topic: T): AsyncIterable<{ id: string; record: Records[T] }>
   /** Resolves once the notes are durable. */
   note(notes: Notes): Promise<void>
-  /** The value noted last under the key, undefined if none was. */
-  noted(key: string): Promise<unknown>
-  /** All that is noted under keys that begin so, as it was at one moment. */
+  /** The last of what was noted under each key that begins so, as it was at one moment. */
   state(prefix: string): Promise<Map<string, unknown>>
+  /** Where every reader is, of whichever process: at one moment, as far as the engine knows one. */
+  snapshot(): Promise<Snapshot>
   close(): Promise<void>
 }
 
@@ -87,12 +87,13 @@ export type Reader<T> = {
   seekToEnd(notes: Notes): Promise<void>
   /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
   rewind(): void
-  /** How many records are after the position. */
-  lag(): Promise<number>
-  /** When the oldest record after the position was appended, in ms since 1970; undefined when there is none. */
-  oldest(): Promise<number | undefined>
-  /** Tells of any record, by its id, whether it is before the position, as that is now. */
-  passed(): Promise<(id: string) => boolean>
+}
+
+export type Snapshot = {
+  /** By reader: how many records are after its position, and when the oldest of them was appended, in ms since 1970. */
+  lag: { readonly [R in ReaderName]: { readonly records: number; readonly oldest?: number | undefined } }
+  /** Is any record, by its id, before the position of the reader? */
+  passed(reader: ReaderName, id: string): boolean
 }
 
 export type Batch<T> = {

@@ -5,12 +5,12 @@ import type { Notifier } from '../../src/alert/notifier.ts'
 import { SendFailure, TakenOver } from '../../src/io/errors.ts'
 import { mails, smtp } from '../../src/notify/smtp.ts'
 import { orAborted } from '../../src/run/loop.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Batch, Notes, Topics } from '../../src/topic/topic.ts'
+import type { Batch, Notes } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { VERSION } from '../../src/version.ts'
 import { type Asked, hang, type Reply, reset, scriptedSmtp, transNum } from '../notify/smtp-server.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 
 const fraud = (n: number) => prediction(n, { prediction: 1 })
 const frauds = (count: number) => Array.from({ length: count }, (_, i) => fraud(i + 1))

@@ -9,10 +9,10 @@ import { SendFailure } from '../../src/io/errors.ts'
 import { stringify } from '../../src/io/json.ts'
 import type { StageStatus } from '../../src/run/loop.ts'
 import { seeded } from '../../src/simulate/random.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Notes, Topics } from '../../src/topic/topic.ts'
+import type { Notes } from '../../src/topic/topic.ts'
 import { identity, type Prediction } from '../../src/transaction.ts'
 import { listeningLog, prediction, tempDir } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 import { type VirtualClock, virtualClock } from './clock.ts'
 
 afterEach(() => vi.restoreAllMocks())

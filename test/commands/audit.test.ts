@@ -5,11 +5,11 @@ import { short } from '../../src/alert/sent.ts'
 import { audit } from '../../src/commands/audit.ts'
 import { retryLetters } from '../../src/commands/dead-letters.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { ReaderName, Topics, Writes } from '../../src/topic/topic.ts'
+import type { ReaderName, Writes } from '../../src/topic/topic.ts'
 import { identity, type Prediction, type Transaction } from '../../src/transaction.ts'
 import { disposable, outside } from '../outside.ts'
 import { LONG_CARD, prediction, row, tempDir, transaction, waitFor } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 import { startWorker } from '../worker.ts'
 
 const DAY = 86_400_000
@@ -320,7 +320,7 @@ describe('the account does not hold, and it says where', () => {
   })
   test('by time where offsets are of partitions', async () => {
     await using at = await place({ predictions: upTo(44, (n) => p(n)), record: 1 })
-    const { scan, reader } = at.topics
+    const { scan, snapshot } = at.topics
     const topics = {
       ...at.topics,
       async *scan(topic: 'predictions') {
@@ -328,7 +328,7 @@ describe('the account does not hold, and it says where', () => {
           for await (const { id, record } of scan(topic))
             if (Number(id) % 2 === part) yield { id: `${part}-${id}`, record }
       },
-      reader: (topic: never, name: never) => ({ ...reader(topic, name), passed: async () => () => true }),
+      snapshot: async () => ({ ...(await snapshot()), passed: () => true }),
     } as unknown as Topics
     const { lines } = await at.audit({ topics })
     expect(lines[4]).toBe(

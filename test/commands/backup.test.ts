@@ -5,9 +5,9 @@ import { expect, test } from 'vitest'
 import { audit } from '../../src/commands/audit.ts'
 import { backup } from '../../src/commands/backup.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { disposable, isFraud, outside, recorded } from '../outside.ts'
 import { held, LONG_CARD, prediction, row, tempDir, transaction, waitFor } from '../rows.ts'
+import { sqliteTopics } from '../topic/asked.ts'
 import { startWorker } from '../worker.ts'
 
 const sqlite = (path: string) => ({ engine: 'sqlite' as const, path })

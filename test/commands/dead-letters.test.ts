@@ -4,10 +4,9 @@ import { describeLetter, discardLetters, openLetters, retryLetters } from '../..
 import { readDocument } from '../../src/fetch/document.ts'
 import { stringify } from '../../src/io/json.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { body, LONG_CARD, prediction, row, tempDir, transaction } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 import { startWorker } from '../worker.ts'
 
 const AT = Date.UTC(2026, 0, 2, 3, 4, 5, 678)

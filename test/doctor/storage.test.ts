@@ -3,11 +3,10 @@ import { once } from 'node:events'
 import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Topics } from '../../src/topic/topic.ts'
 import { recorded } from '../outside.ts'
 import { look, type Server, startPostgres } from '../postgres.ts'
 import { freePort, prediction, tempDir, transaction } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 import { consult } from './consult.ts'
 
 const TOPICS = { STAGES: 'fetch' }
@@ -238,7 +237,7 @@ test('topics that lose digits', async () => {
         ))
           notes.set(key, { digits: BigInt(Number(digits)) })
       },
-      noted: async (key) => notes.get(key),
+      state: async () => notes,
       close: async () => {},
     }
     return topics as Topics

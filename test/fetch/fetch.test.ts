@@ -5,10 +5,10 @@ import { expect, test } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
 import { stringify } from '../../src/io/json.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Notes, Topics } from '../../src/topic/topic.ts'
+import type { Notes } from '../../src/topic/topic.ts'
 import type { DeadLetter } from '../../src/transaction.ts'
 import { body, held, httpServer, LONG_CARD, listeningLog, row, tempDir, waitFor } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 
 type Answer = (response: ServerResponse) => unknown
 

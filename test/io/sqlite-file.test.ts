@@ -16,8 +16,8 @@ import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { reason } from '../../src/io/errors.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, transaction } from '../rows.ts'
+import { sqliteTopics } from '../topic/asked.ts'
 import { candidate } from '../topic/candidate.ts'
 
 let dir: Awaited<ReturnType<typeof tempDir>>

@@ -7,12 +7,15 @@ import { Admin, Producer } from '@platformatic/kafka'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { reason } from '../../src/io/errors.ts'
-import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
+import type { Batch } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../rows.ts'
+import { asked, type AskedReader as Reader, type AskedTopics as Topics } from '../topic/asked.ts'
 import { candidate } from '../topic/candidate.ts'
 import { startKafka } from './broker.ts'
 import { API, nothing, request, startProxied } from './relay.ts'
+
+const opened = (options: KafkaTopicsOptions) => kafkaTopics(options).then(asked)
 
 const MINUTE = 60_000
 vi.setConfig({ testTimeout: 3 * MINUTE })
@@ -40,7 +43,7 @@ function place({ brokers = cluster.brokers, finished = onTestFinished } = {}) {
     text,
     options: own,
     async open(options: Partial<KafkaTopicsOptions> = {}): Promise<Topics> {
-      const topics = await kafkaTopics({ ...own, ...options })
+      const topics = await opened({ ...own, ...options })
       finished(() => topics.close())
       return topics
     },

@@ -1,11 +1,13 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { TakenOver } from '../../src/io/errors.ts'
-import type { Reader, Topics } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
 import { held, listeningLog, prediction, transaction } from '../rows.ts'
+import { asked, type AskedReader as Reader, type AskedTopics as Topics } from '../topic/asked.ts'
 import { candidate } from '../topic/candidate.ts'
 import { request, startProxied, unknownMember } from './relay.ts'
+
+const opened = (options: KafkaTopicsOptions) => kafkaTopics(options).then(asked)
 
 // Who has a partition, or a turn, is proven where it is used: docs/kafka.md.
 
@@ -28,7 +30,7 @@ function place() {
     text,
     group: `${prefix}client-predict-score`,
     async open(options: Partial<KafkaTopicsOptions> = {}): Promise<Topics> {
-      const topics = await kafkaTopics({
+      const topics = await opened({
         brokers: cluster.brokers,
         prefix,
         log,

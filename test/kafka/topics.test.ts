@@ -12,11 +12,14 @@ import { cardToken } from '../../src/engines/kafka/codec.ts'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { reason, TakenOver } from '../../src/io/errors.ts'
 import { stringify } from '../../src/io/json.ts'
-import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
+import type { Batch } from '../../src/topic/topic.ts'
 import type { DeadLetter, Transaction } from '../../src/transaction.ts'
 import { held, LONG_CARD, listeningLog, prediction, row, transaction, waitFor } from '../rows.ts'
+import { asked, type AskedReader as Reader, type AskedTopics as Topics } from '../topic/asked.ts'
 import { candidate } from '../topic/candidate.ts'
 import { type Kafka, startKafka } from './broker.ts'
+
+const opened = (options: KafkaTopicsOptions) => kafkaTopics(options).then(asked)
 
 const MINUTE = 60_000
 const DAY = 86_400_000
@@ -43,7 +46,7 @@ function place() {
     named: (topic: string) => prefix + topic,
     group: (name: string) => `${prefix}client-predict-${name}`,
     async open(options: Partial<KafkaTopicsOptions> = {}): Promise<Topics> {
-      const topics = await kafkaTopics({
+      const topics = await opened({
         brokers: kafka.brokers,
         prefix,
         log,

@@ -4,6 +4,7 @@ import { expect, onTestFailed } from 'vitest'
 import { kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { isFraud, type outside } from '../outside.ts'
 import { transaction, waitFor } from '../rows.ts'
+import { asked } from '../topic/asked.ts'
 import { startWorker } from '../worker.ts'
 import type { Kafka } from './broker.ts'
 
@@ -17,7 +18,7 @@ export async function freshTopics({ brokers }: Kafka, settings: Record<string, s
   const log = pino({ level: 'silent' })
   const replication = settings.KAFKA_REPLICATION ? Number(settings.KAFKA_REPLICATION) : undefined
   const partitions = Number(settings.KAFKA_PARTITIONS ?? 6)
-  const topics = await kafkaTopics({ brokers, prefix, partitions, replication, log, worker: false })
+  const topics = asked(await kafkaTopics({ brokers, prefix, partitions, replication, log, worker: false }))
   return {
     settings: { TOPICS_URL: brokers.map((broker) => `kafka://${broker}`).join(), KAFKA_PREFIX: prefix, ...settings },
     /** Transactions of few cards, so that each card has many; tried until they are there. */

@@ -3,8 +3,8 @@ import { getCACertificates, setDefaultCACertificates } from 'node:tls'
 import { describe, expect, test, vi } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import { mails, smtp } from '../../src/notify/smtp.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
+import { sqliteTopics } from '../topic/asked.ts'
 import {
   type Asked,
   type Certificate,

@@ -3,10 +3,9 @@ import { describe, expect, test } from 'vitest'
 import { recordStage } from '../../src/record/record.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { Store } from '../../src/record/store.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Topics } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction } from '../../src/transaction.ts'
 import { LONG_CARD, listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from '../topic/asked.ts'
 
 const predictions = (count: number) => Array.from({ length: count }, (_, i) => prediction(i + 1))
 const names = (rows: readonly { trans_num: string }[]) => rows.map(({ trans_num }) => trans_num)

@@ -16,8 +16,8 @@ import {
   supervise,
 } from '../../src/run/loop.ts'
 import { seeded } from '../../src/simulate/random.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
+import { sqliteTopics } from '../topic/asked.ts'
 
 /** What a stage is given, and what it said. */
 function stage() {

@@ -11,9 +11,9 @@ async function place() {
   const dir = await tempDir()
   let now = Date.UTC(2026, 0, 2)
   const topics = await sqliteTopics({ path: dir.file('topics.db'), now: () => now })
-  const [score, record] = [topics.reader('transactions', 'score'), topics.reader('predictions', 'record')]
+  const score = topics.reader('transactions', 'score')
   const health: { fetch: StageStatus; score: StageStatus; record: StageStatus } = { fetch: {}, score: {}, record: {} }
-  const ask = conditions({ topics, health, readers: { score, record }, lagMinutes: 10, now: () => now })
+  const ask = conditions({ topics, health, readers: ['score', 'record'], lagMinutes: 10, now: () => now })
   return {
     topics,
     health,
@@ -54,7 +54,7 @@ test('a stage that fails is the trouble of the system outside it, since then, fo
 
 test('a stage of another process is left to its backlog', async () => {
   await using p = await place()
-  const ask = conditions({ topics: p.topics, health: {}, readers: { score: p.score }, lagMinutes: 10, now: p.now })
+  const ask = conditions({ topics: p.topics, health: {}, readers: ['score'], lagMinutes: 10, now: p.now })
   expect((await ask()).map(({ name }) => name)).toEqual(['the backlog of score', 'dead letters'])
 })
 

@@ -192,9 +192,11 @@ test('what waited is still said for a minute after it can no longer be counted',
   let now = Date.now()
   const watch = openMonitor(ALL, () => now)
   const counts = [3]
-  const lag = async () => counts.shift() ?? Promise.reject(new Error('away'))
-  const reader = { lag, oldest: async () => now - 5000 }
-  watch.topics({ reader: () => reader } as never).reader('transactions', 'score')
+  const snapshot = async () => {
+    if (counts.length === 0) throw new Error('away')
+    return { lag: { score: { records: counts.shift()!, oldest: now - 5000 } } }
+  }
+  watch.topics({ reader: () => ({}), snapshot } as never).reader('transactions', 'score')
   const score = async () => (await watch.report()).rows.find(({ stage }) => stage === 'score')
   expect(await score()).toMatchObject({ waiting: 3, oldest: 5 })
   now += 60_000
@@ -205,8 +207,8 @@ test('what waited is still said for a minute after it can no longer be counted',
 
 test('topics that do not answer hold nobody up', { timeout: 120_000 }, async () => {
   const watch = openMonitor(ALL)
-  const silent = { lag: () => new Promise(() => {}), oldest: async () => 1 }
-  watch.topics({ reader: () => silent } as never).reader('transactions', 'score')
+  const snapshot = () => new Promise(() => {})
+  watch.topics({ reader: () => ({}), snapshot } as never).reader('transactions', 'score')
   expect((await watch.report()).ready).toBe(true)
 })
 

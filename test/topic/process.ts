@@ -1,6 +1,6 @@
 import { reason } from '../../src/io/errors.ts'
-import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { prediction, transaction } from '../rows.ts'
+import { sqliteTopics } from './asked.ts'
 
 // Another process that uses topics: node process.ts <what> <path>. It says on stdout what it has done, a line each.
 const [what, path] = process.argv.slice(2) as [keyof typeof jobs, string]

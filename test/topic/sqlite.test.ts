@@ -7,9 +7,9 @@ import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isBug, reason } from '../../src/io/errors.ts'
 import { openSqlite } from '../../src/io/sqlite.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
-import { type SqliteTopicsOptions, sqliteTopics } from '../../src/topic/sqlite.ts'
-import type { Topics } from '../../src/topic/topic.ts'
+import type { SqliteTopicsOptions } from '../../src/topic/sqlite.ts'
 import { prediction, tempDir, transaction, waitFor } from '../rows.ts'
+import { sqliteTopics, type AskedTopics as Topics } from './asked.ts'
 import { topicSuite } from './suite.ts'
 
 const DAY = 86_400_000

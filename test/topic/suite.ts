@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import type { Batch, Reader, Topics } from '../../src/topic/topic.ts'
+import type { Batch, Topics as Contract } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, prediction, transaction } from '../rows.ts'
+import { asked, type AskedReader as Reader, type AskedTopics as Topics } from './asked.ts'
 import { candidate } from './candidate.ts'
 
 /** Where one worker's topics are kept, empty at first; `open` opens them as the worker does at each start. */
-export type Place = AsyncDisposable & { open(): Promise<Topics> }
+export type Place = AsyncDisposable & { open(): Promise<Contract> }
 export type SuiteOptions = {
   /** how many random interleavings are tried */
   seeds?: number
@@ -30,7 +31,7 @@ export function topicSuite(
   }
   async function begin(stack: AsyncDisposableStack) {
     const place = stack.use(await makePlace())
-    let topics = await place.open()
+    let topics = asked(await place.open())
     stack.defer(() => topics.close())
     return {
       get topics() {
@@ -39,7 +40,7 @@ export function topicSuite(
       /** The worker ends and starts again. */
       async reopen() {
         await topics.close()
-        topics = await place.open()
+        topics = asked(await place.open())
         return topics
       },
     }
@@ -705,7 +706,7 @@ export function topicSuite(
   })
 }
 
-type World = { readonly topics: Topics; reopen(): Promise<Topics> }
+type World = { readonly topics: Topics; reopen(): Promise<Contract> }
 
 /**
  * Some fifty random steps by two readers of one topic, next to a model of the contract: an array, and for each reader

@@ -1,57 +1,51 @@
-import type { Reader } from '../../topic/topic.ts'
+import { READERS, type ReaderName, type Snapshot, TOPICS, type TopicName } from '../../topic/topic.ts'
 import type { Extent, Kafka } from './client.ts'
+import type { Named } from './codec.ts'
 
 /** Up to so many records the lag is counted; beyond, the marks of transactions count too. */
 const COUNTED = 1000
 
 export const holds = ({ start, end }: Extent, offset: bigint) => offset >= start && offset <= end
 
-/** How far a consumer group is, asked of the brokers: whoever reads. */
-export function kafkaLag(
-  kafka: Kafka,
-  topic: string,
-  group: string,
-): Pick<Reader<unknown>, 'lag' | 'oldest' | 'passed'> {
-  async function committed() {
-    const partitions = (await kafka.leaders(kafka.admin, topic)).map((_, partition) => partition)
-    return [partitions, await kafka.positions(group, topic, partitions)] as const
+/** How far every consumer group is, asked of the brokers: whoever reads. */
+export async function snapshotOf(kafka: Kafka, named: Named, group: (name: string) => string): Promise<Snapshot> {
+  const all = TOPICS.flatMap((topic) => READERS[topic].map((name) => where(topic, name)))
+  const found = new Map(await Promise.all(all))
+  const lag = [...found].map(([name, { records, oldest }]) => [name, { records, oldest }])
+  return { lag: Object.fromEntries(lag), passed: (name, id) => found.get(name)!.passed(id) }
+
+  async function where(topic: TopicName, name: ReaderName) {
+    const partitions = (await kafka.leaders(kafka.admin, named(topic))).map((_, partition) => partition)
+    const at = await kafka.positions(group(name), named(topic), partitions)
+    const extents = await kafka.extents(named(topic)) // after the positions: none is beyond the end then
+    const rest = extents.flatMap((extent) => {
+      const next = at.get(extent.partition)
+      const after = next !== undefined && holds(extent, next) ? { ...extent, start: next } : extent
+      return after.end > after.start ? [after] : []
+    })
+    const passed = (id: string) => {
+      const [partition, offset] = partitions.length > 1 ? id.split('-') : ['0', id]
+      return BigInt(offset!) < (at.get(Number(partition)) ?? 0n)
+    }
+    return [
+      name,
+      { passed, records: await count(named(topic), rest), oldest: await oldest(named(topic), rest) },
+    ] as const
   }
-  async function lag(): Promise<number> {
-    const rest = await unread()
+  async function count(topic: string, rest: Extent[]): Promise<number> {
     const most = rest.reduce((sum, { start, end }) => sum + Number(end - start), 0)
     if (most > COUNTED) return most
     let count = 0
     for await (const _ of kafka.scan(topic, rest)) count++
     return count
   }
-  async function oldest(): Promise<number | undefined> {
+  async function oldest(topic: string, rest: Extent[]): Promise<number | undefined> {
     const times: number[] = []
-    for (const part of await unread())
+    for (const part of rest)
       for await (const { timestamp } of kafka.scan(topic, [part])) {
         times.push(timestamp)
         break
       }
     return times.length > 0 ? Math.min(...times) : undefined
-  }
-  /** What is after the position of each partition that has anything there. */
-  async function unread(): Promise<Extent[]> {
-    const [, at] = await committed()
-    const extents = await kafka.extents(topic) // after the positions: none is beyond the end then
-    const rest = extents.map((extent) => {
-      const next = at.get(extent.partition)
-      return next !== undefined && holds(extent, next) ? { ...extent, start: next } : extent
-    })
-    return rest.filter(({ start, end }) => end > start)
-  }
-  return {
-    lag: () => kafka.named(lag()),
-    oldest: () => kafka.named(oldest()),
-    async passed() {
-      const [partitions, at] = await kafka.named(committed())
-      return (id) => {
-        const [partition, offset] = partitions.length > 1 ? id.split('-') : ['0', id]
-        return BigInt(offset!) < (at.get(Number(partition)) ?? 0n)
-      }
-    },
   }
 }

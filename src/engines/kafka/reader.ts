@@ -19,7 +19,7 @@ import { discard, type Extent, type Kafka } from './client.ts'
 import { type Entry, everywhere, type Named, toEntry } from './codec.ts'
 import { saysBroker } from './errors.ts'
 import { earlier, type GroupConsumer, type Position, type Term } from './group.ts'
-import { holds, kafkaLag } from './lag.ts'
+import { holds } from './lag.ts'
 import type { Member, Owned } from './member.ts'
 import type { Message } from './writer.ts'
 
@@ -334,7 +334,6 @@ export function kafkaReader<T extends TopicName>(
     rewind() {
       for (const part of parts()) part.read = 0
     },
-    ...kafkaLag(kafka, named(topic), group(name)),
   }
 }
 

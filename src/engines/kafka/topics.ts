@@ -20,6 +20,7 @@ import { type Kafka, type KafkaOptions, openKafka } from './client.ts'
 import { everywhere, type Named, openMessages, toEntry } from './codec.ts'
 import { saysBroker, within } from './errors.ts'
 import { kafkaFetcher } from './fetcher.ts'
+import { snapshotOf } from './lag.ts'
 import { type Owned, openMember } from './member.ts'
 import { type KafkaReader, kafkaReader } from './reader.ts'
 
@@ -129,13 +130,12 @@ export async function kafkaTopics({
       name === 'fetch' ? beginFetching(stop) : (readers.get(name) ?? reader('predictions', name)).begin(stop),
     )
 
-  /** The last of each note with such a key. */
-  async function notesOf(wanted: (key: string) => boolean): Promise<Map<string, unknown>> {
+  async function state(prefix: string): Promise<Map<string, unknown>> {
     const found = new Map<string, Buffer>()
     const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
     for await (const { record } of kafka.scan(named('notes'), extents)) {
       const key = record.key?.toString() ?? ''
-      if (!wanted(key)) continue
+      if (!key.startsWith(prefix)) continue
       if (record.value) found.set(key, record.value)
       else found.delete(key)
     }
@@ -193,8 +193,8 @@ export async function kafkaTopics({
       }
     },
     note: (notes) => append({}, notes),
-    noted: async (key) => (await notesOf((other) => other === key)).get(key),
-    state: (prefix) => notesOf((key) => key.startsWith(prefix)),
+    state,
+    snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
     async close() {
       clearInterval(cleaning)
       const left = [...members.values()].map((member) => member.close())

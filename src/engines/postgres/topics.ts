@@ -206,26 +206,6 @@ export async function postgresTopics({
       rewind() {
         cursor = undefined
       },
-      async lag() {
-        const [row] = await ask(
-          `SELECT l."offset" - p."offset" AS lag FROM topics.position p JOIN topics.last l USING (topic)
-           WHERE topic = $1 AND reader = $2`,
-          here,
-        )
-        return Number(row!.lag)
-      },
-      async oldest() {
-        const [row] = await ask(
-          `SELECT at FROM topics."${topic}" WHERE "offset" > (SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2)
-           ORDER BY "offset" LIMIT 1`,
-          here,
-        )
-        return row && Number(row.at)
-      },
-      async passed() {
-        const [row] = await ask('SELECT "offset" FROM topics.position WHERE topic = $1 AND reader = $2', here)
-        return (id) => BigInt(id) <= (row!.offset as bigint)
-      },
     }
   }
 
@@ -256,15 +236,25 @@ export async function postgresTopics({
       }
     },
     note: (notes) => write({}, notes),
-    async noted(key) {
-      const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
-      return row && parse(row.value as string)
-    },
     async state(prefix) {
       const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [
         prefix,
       ])
       return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
+    },
+    async snapshot() {
+      const rows = (await ask(SNAPSHOT)) as {
+        reader: ReaderName
+        offset: bigint
+        records: bigint
+        oldest: bigint | null
+      }[]
+      const positions = new Map(rows.map(({ reader, offset }) => [reader, offset]))
+      const lag = rows.map(({ reader, records, oldest }) => [
+        reader,
+        { records: Number(records), oldest: oldest === null ? undefined : Number(oldest) },
+      ])
+      return { lag: Object.fromEntries(lag), passed: (reader, id) => BigInt(id) <= positions.get(reader)! }
     },
     async close() {
       clearInterval(cleaning)
@@ -278,6 +268,14 @@ export async function postgresTopics({
 
 const lastOf = async (query: Query, topic: TopicName) =>
   (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
+
+/** One statement, one moment. What was removed before a reader came by does not wait for it. */
+const SNAPSHOT = TOPICS.map(
+  (topic) => `SELECT reader, p."offset",
+      greatest(0, l."offset" - greatest(p."offset", coalesce((SELECT min("offset") FROM topics."${topic}") - 1, l."offset"))) AS records,
+      (SELECT at FROM topics."${topic}" AS t WHERE t."offset" > p."offset" ORDER BY "offset" LIMIT 1) AS oldest
+    FROM topics.position p JOIN topics.last l USING (topic) WHERE topic = '${topic}'`,
+).join(' UNION ALL ')
 
 const removal = (topic: TopicName) =>
   `DELETE FROM topics."${topic}" WHERE "offset" IN (

@@ -7,10 +7,11 @@ import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type PostgresTopicsOptions, postgresTopics } from '../../../src/engines/postgres/topics.ts'
 import { NewerSchema, reason, TakenOver } from '../../../src/io/errors.ts'
 import { consume, retry } from '../../../src/run/loop.ts'
-import type { TopicName, Topics } from '../../../src/topic/topic.ts'
+import type { TopicName } from '../../../src/topic/topic.ts'
 import { look, type Server, startPostgres } from '../../postgres.ts'
 import { startProxy } from '../../proxy.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../../rows.ts'
+import { asked, type AskedTopics as Topics } from '../../topic/asked.ts'
 import { candidate } from '../../topic/candidate.ts'
 import { topicSuite } from '../../topic/suite.ts'
 
@@ -43,7 +44,7 @@ beforeEach(async () => {
 /** Topics in the database as another process would open them, closed at the end of the block. */
 async function open(where = url, options: Partial<PostgresTopicsOptions> = {}) {
   const { log, lines, text } = listeningLog()
-  const topics = await postgresTopics({ url: where, log, worker: true, ...options })
+  const topics = asked(await postgresTopics({ url: where, log, worker: true, ...options }))
   return {
     ...topics,
     lines,
