@@ -111,8 +111,10 @@ test('what nobody leads when it is given up is not committed with what is writte
   const { prefix, topics, lead } = await open()
   await topics.append({ transactions: [transaction(0)], predictions: [prediction(0)] })
   const both = { transactions: [transaction(1)], predictions: [prediction(1)] }
-  const [reached, gone] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const [reached, written] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const gone = Promise.withResolvers<void>()
   using losing = rule((frame, client) => {
+    if (request('Produce', `${prefix}predictions`)(frame)) return () => written.resolve()
     if (!request('Produce', `${prefix}transactions`)(frame)) return undefined
     reached.resolve()
     return gone.promise.then(() => void client.destroy())
@@ -121,7 +123,7 @@ test('what nobody leads when it is given up is not committed with what is writte
     () => false,
     () => true,
   )
-  await reached.promise
+  await Promise.all([reached.promise, written.promise])
   const node = await lead('predictions')
   gone.resolve()
   expect(await failed).toBe(true)
