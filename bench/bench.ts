@@ -200,7 +200,8 @@ for (let run = 0; run < runs; run++) {
   for (const project of wanted('start') ? order : []) await start(project).then(() => passed++)
   console.error(`run ${run + 1} of ${runs}; load ${loadavg().map((load) => load.toFixed(1))}`)
 }
-const about = `${rows} rows, ${runs} runs, ${cpus().length} × ${cpus()[0]!.model}; medians (least–most)`
+const machine = `${cpus().length} × ${cpus()[0]!.model}, load average ${loadavg()[2]!.toFixed(0)} over 15 minutes`
+const about = `${rows} rows, ${runs} runs, ${machine}; medians (least–most)`
 console.log(`${about}\n\n${report.table()}\n`)
 if (given.write) {
   const page = await readFile(here('../docs/speed.md'), 'utf8')
