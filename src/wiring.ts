@@ -6,6 +6,7 @@ import type { Config } from './config/settings.ts'
 import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
+import { DAY } from './io/time.ts'
 import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
@@ -16,6 +17,9 @@ import type { Monitor } from './status/monitor.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Standby, Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
+
+/** ms between two looks for what is old */
+const TRIM_EVERY = 600_000
 
 /**
  * What the pipeline stands between, by the settings, counted and timed. A system outside is opened when it is asked for;
@@ -46,6 +50,7 @@ export async function wire(
   const start = { log, stop, health: starting }
   const topics = opening.adopt(await reachTopics(config, start, standby), (t) => t.close())
   await refuseSimulated(config, start, topics)
+  opening.use(await keepTrimmed(config, topics))
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   const records = STAGES.includes('record')
   const store = records
@@ -99,20 +104,23 @@ async function reachTopics(config: Config, start: Stage, standby: Standby): Prom
   return reached
 }
 
+/** Removes what is older than RETENTION_DAYS, now and from time to time. A webhook that is not set needs nothing kept. */
+async function keepTrimmed({ RETENTION_DAYS: days, ALERT_WEBHOOK_URL: hook }: Config, { trim }: Topics) {
+  // What fails here, as on a full disk, is not what to report: the next append says it, and it stops nothing else.
+  const now = () => trim(Date.now() - days * DAY, hook ? [] : ['webhook']).catch(() => {})
+  await now()
+  const timer = setInterval(now, TRIM_EVERY).unref()
+  return { [Symbol.dispose]: () => clearInterval(timer) }
+}
+
 /** `worker`: runs stages and cleans up; a command beside it only looks, or puts something back. */
 export async function openTopics(
   config: Config,
   log: Logger,
   { worker, standby }: { worker: boolean; standby?: Standby },
 ): Promise<Topics> {
-  const { TOPICS_URL: place, RETENTION_DAYS: retentionDays } = config
-  const options = {
-    log,
-    worker,
-    standby,
-    retentionDays,
-    unused: config.ALERT_WEBHOOK_URL ? [] : (['webhook'] as const),
-  }
+  const { TOPICS_URL: place } = config
+  const options = { log, standby }
   if (place.engine === 'sqlite') return sqliteTopics({ ...options, path: place.path, exclusive: worker })
   try {
     if (place.engine === 'postgres') {
@@ -120,7 +128,7 @@ export async function openTopics(
       return await postgresTopics({ ...options, url: place.url })
     }
     const { kafkaTopics } = await import('./engines/kafka/topics.ts') // takes longer to load than all the rest
-    return await kafkaTopics({ ...options, ...kafkaOptions(config, place) })
+    return await kafkaTopics({ ...options, worker, ...kafkaOptions(config, place) })
   } catch (error) {
     if (error instanceof Pooled) throw new ConfigError([`TOPICS_URL: got ${error.message}`])
     throw error instanceof NewerSchema ? error : new Error('cannot open TOPICS_URL', { cause: error })

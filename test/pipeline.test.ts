@@ -3,12 +3,12 @@ import { writeFile } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { ConfigError, readConfig } from '../src/config/read.ts'
 import { openPipeline } from '../src/pipeline.ts'
 import { sqliteTopics } from '../src/topic/sqlite.ts'
 import { disposable, isFraud, outside, someRows } from './outside.ts'
-import { LONG_CARD, listeningLog, row, tempDir, waitFor } from './rows.ts'
+import { held, LONG_CARD, listeningLog, row, tempDir, transaction, waitFor } from './rows.ts'
 
 /** The whole flow in this process, against real servers; `body` meets it running. */
 async function running(
@@ -45,6 +45,37 @@ async function start(world: Awaited<ReturnType<typeof outside>>, env: object, fo
     },
   }
 }
+
+test('forgets what is old and done, at the start and from time to time, and until it has ended', async () => {
+  vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+  onTestFinished(() => void vi.useRealTimers())
+  await using dir = await tempDir()
+  await using world = await outside([], dir.path)
+  const path = dir.file('topics.db')
+  await using beside = disposableTopics(await sqliteTopics({ path }))
+  await beside.append({ transactions: [0, 1, 2].map((n) => transaction(n)) })
+  const read = async () => beside.reader('transactions', 'score').read(1, new AbortController().signal)
+  await (await read()).commit(1)
+  using db = disposable(new DatabaseSync(path))
+  db.exec(`UPDATE transactions SET at = ${Date.now() - 3 * 86_400_000}`)
+  const config = readConfig({ ...world.env, TOPICS_URL: `sqlite:${path}`, RETENTION_DAYS: '2' })
+  const kept = async () => (await held(beside, 'transactions')).length
+  {
+    await using _ = await openPipeline(config, listeningLog().log, new AbortController().signal)
+    expect(await kept()).toBe(2)
+    await (await read()).commit(1)
+    vi.advanceTimersByTime(600_000)
+    await waitFor('it to be removed', async () => (await kept()) === 1)
+    await (await read()).commit(1)
+  }
+  vi.advanceTimersByTime(600_000)
+  await new Promise(setImmediate)
+  expect(await kept()).toBe(1)
+})
+const disposableTopics = <T extends { close(): Promise<void> }>(topics: T) => ({
+  ...topics,
+  [Symbol.asyncDispose]: topics.close,
+})
 
 describe('the whole flow', () => {
   test('fetches, scores, mails each fraud once and records every row', async () => {

@@ -145,7 +145,7 @@ describe.concurrent('two workers with the same settings', () => {
       response.writeHead(status, { 'content-type': 'application/json' }).end('{"predictions":[0]}')
     })
     const first = p.work({ STAGES: 'score', TOPICS_URL: proxy.through(p.url).href, MODEL_URL: model.url.href })
-    const topics = await postgresTopics({ url: p.url, log: pino({ level: 'silent' }), worker: false })
+    const topics = await postgresTopics({ url: p.url, log: pino({ level: 'silent' }) })
     await waitFor('its topics', () => topics.append({ transactions: [transaction(1)] }).then(() => true))
     await asked.promise
     if (status === 503) await waitFor('the failure', async () => (await states(first)).includes('score: failing'))
@@ -324,7 +324,7 @@ test.concurrent('dead letters are listed and put back beside the worker, which g
   await using p = await place(context, [row(0), row(1, { amt: 'much' })])
   const worker = p.work()
   await waitFor('a dead letter', () => worker.text().includes('set aside in dead-letters'))
-  const topics = await postgresTopics({ url: p.url, log: pino({ level: 'silent' }), worker: false })
+  const topics = await postgresTopics({ url: p.url, log: pino({ level: 'silent' }) })
   const letter = { stage: 'score', at: Date.now(), reason: 'the model refused it', record: transaction(2) } as const
   await topics.append({ 'dead-letters': [letter] })
   await topics.close()

@@ -6,7 +6,6 @@ import { FileFault } from '../io/errors.ts'
 import { parse, stringify } from '../io/json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
-import { DAY } from '../io/time.ts'
 import { inOneBatch, openTail, type Placed } from './tail.ts'
 import {
   type Batch,
@@ -22,7 +21,6 @@ import {
   type Writes,
 } from './topic.ts'
 
-const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
 const BITE = 1000
 /** How long a waiting reader may sleep through a record that another process appended, in ms. */
@@ -32,10 +30,6 @@ export type SqliteTopicsOptions = {
   path: string
   /** The worker holds the file alone; commands that only look, or put dead letters back, do not hold it. */
   exclusive?: boolean
-  retentionDays?: number
-  /** readers that nobody has a use for: nothing is kept for them */
-  unused?: readonly ReaderName[]
-  now?: () => number
   /** told what happens to the file while it is open */
   log?: Logger
 }
@@ -44,14 +38,7 @@ export type SqliteTopicsOptions = {
  * Topics in one SQLite file: a table a topic, its rowid the offset, never used twice. Each append and commit is one
  * transaction, on disk when it resolves (WAL, synchronous=FULL). Throws when another worker holds the file.
  */
-export async function sqliteTopics({
-  path,
-  exclusive = false,
-  retentionDays = 7,
-  unused = ['webhook'],
-  now = Date.now,
-  log,
-}: SqliteTopicsOptions): Promise<Topics> {
+export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopicsOptions): Promise<Topics> {
   using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
   const lock = exclusive ? opening.use(hold(path)) : undefined
   if (!exclusive) assertThere(path)
@@ -108,7 +95,7 @@ export async function sqliteTopics({
       )
       db.exec('BEGIN IMMEDIATE')
       for (const topic of TOPICS)
-        for (const row of fresh[topic]) row.offset = Number(insert[topic].run(now(), row.text).lastInsertRowid)
+        for (const row of fresh[topic]) row.offset = Number(insert[topic].run(Date.now(), row.text).lastInsertRowid)
       for (const [key, value] of Object.entries(notes))
         value === null ? forget.run(key) : setNote.run(key, stringify(value))
       position?.()
@@ -159,14 +146,6 @@ export async function sqliteTopics({
     }
   }
 
-  /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
-  async function clean() {
-    for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
-      while (db.isOpen && removeOld(db, topic, now() - retentionDays * DAY, unused) === BITE) await setImmediate()
-  }
-  // A full disk makes DELETE fail too. That is not what to report then: the next append says it, and stops nothing else.
-  const cleaning = exclusive ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
-  if (exclusive) await clean().catch(() => {})
   const opened = opening.move()
 
   return {
@@ -214,10 +193,12 @@ export async function sqliteTopics({
         db.exec('COMMIT')
       }
     },
-    async close() {
-      clearInterval(cleaning)
-      opened.dispose()
+    /** In small bites that block nobody for long. */
+    async trim(before, unused = []) {
+      for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
+        while (db.isOpen && removeOld(db, topic, before, unused) === BITE) await setImmediate()
     },
+    close: async () => opened.dispose(),
   }
 }
 

@@ -19,8 +19,7 @@ export type Writes = { readonly [T in TopicName]?: readonly Records[T][] }
 export type Notes = { readonly [key: string]: unknown }
 
 /**
- * Who reads what. A record is kept until every reader of its topic has passed it, those left out that the worker has no
- * use for; without readers, for ever.
+ * Who reads what. A record is kept until every reader of its topic has passed it; without readers, for ever.
  */
 export const READERS = {
   transactions: ['score'],
@@ -56,6 +55,11 @@ export type Topics = {
   state(prefix: string): Promise<Map<string, unknown>>
   /** Where every reader is, of whichever process: at one moment, as far as the engine knows one. */
   snapshot(): Promise<Snapshot>
+  /**
+   * Removes what was appended before then (ms since 1970) and every reader has passed, but for those that nobody has a use
+   * for. What no reader reads stays.
+   */
+  trim(before: number, unused?: readonly ReaderName[]): Promise<void>
   close(): Promise<void>
 }
 

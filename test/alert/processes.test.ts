@@ -20,7 +20,7 @@ test('of two processes that mail, one cut off from the database while the mail s
     const { log, text } = listeningLog()
     const stop = new AbortController()
     const standing: boolean[] = []
-    const topics = await postgresTopics({ url: at, log, worker: false, standby: (_, by) => standing.push(by) })
+    const topics = await postgresTopics({ url: at, log, standby: (_, by) => standing.push(by) })
     const notifier: Notifier = {
       async send() {
         if (name === 'first') tries++

@@ -64,7 +64,7 @@ async function world(options: Options = {}) {
   const dir = await tempDir()
   const time = virtualClock()
   const path = dir.file('topics.db')
-  const open = () => sqliteTopics({ path, now: time.now })
+  const open = () => sqliteTopics({ path })
   const people = post(time)
   let topics = await open()
   let count = 0
@@ -1200,7 +1200,7 @@ async function account(seed: number, rows: number): Promise<Figures> {
   await using dir = await tempDir()
   const time = virtualClock()
   const path = dir.file('topics.db')
-  const open = () => sqliteTopics({ path, now: time.now })
+  const open = () => sqliteTopics({ path })
   const { log } = listeningLog('error')
   const chance = (share: number) => random.uniform() < share
   const dailyLimit = random.pick([5, 20, 100, 450])

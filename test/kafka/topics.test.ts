@@ -772,45 +772,20 @@ async function moving(groupId: string, topic: string, offset: bigint) {
   return transaction
 }
 
-describe('retention', () => {
-  const later = () => Date.now() + 8 * DAY
+describe('trimming', () => {
+  const LATER = Date.now() + 8 * DAY
 
-  test('removes what every reader has passed when it is old, and nothing that somebody has not read', async () => {
+  test('removes of each partition what every reader has passed there', async () => {
     const { open, named } = place()
     const topics = await open({ partitions: 2 })
     await topics.append({ transactions: transactions(0, 40), predictions: predictions(0, 40) })
-    await topics.append({ 'dead-letters': [{ stage: 'fetch', at: 1, reason: 'bad', record: {} }] })
     await drain(topics.reader('predictions', 'alert'), 40)
     await drain(topics.reader('predictions', 'record'), 15)
-    const unread = numbers(await held(topics, 'predictions'))
-      .filter((n) => n >= 0)
-      .sort()
-    await topics.close()
-    await open() // in time
-    expect((await ends(named('predictions'))).first).toEqual([0, 0])
-    await open({ now: later, worker: false }) // not its task
-    expect((await ends(named('predictions'))).first).toEqual([0, 0])
-    const cleaned = await open({ now: later })
+    await topics.trim(LATER, ['webhook'])
     const { first } = await ends(named('predictions'))
     expect(first[0]! + first[1]!).toBeGreaterThan(0)
     expect(first[0]! + first[1]!).toBeLessThanOrEqual(15 + 1) // and a mark
     expect((await ends(named('transactions'))).first).toEqual([0, 0]) // score has not begun
-    expect((await ends(named('dead-letters'))).first).toEqual([0])
-    const rest = numbers(await drain(cleaned.reader('predictions', 'record'), 25))
-    expect(unread).toEqual(expect.arrayContaining(rest))
-    expect(await cleaned.reader('predictions', 'record').lag()).toBe(0)
-  })
-
-  test('keeps for the webhook what that has not passed, if there is one', async () => {
-    const { open, named } = place()
-    const topics = await open()
-    await topics.append({ predictions: predictions(0, 4) })
-    for (const name of ['alert', 'record'] as const) await drain(topics.reader('predictions', name), 4)
-    await topics.close()
-    await open({ now: later, unused: [] })
-    expect((await ends(named('predictions'))).first).toEqual([0])
-    await open({ now: later })
-    expect((await ends(named('predictions'))).first).toEqual([4])
   })
 
   test('does not wait for a process that was killed while it moved its position', async () => {
@@ -821,38 +796,20 @@ describe('retention', () => {
     await topics.close()
     await using stack = new AsyncDisposableStack()
     stack.adopt(await moving(group('score'), named('transactions'), 4n), (left) => left.abort())
-    await open({ now: later })
+    await (await open()).trim(LATER)
     expect((await ends(named('transactions'))).first).toEqual([3])
   })
 
-  test('goes on while the worker runs', async () => {
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    onTestFinished(() => void vi.useRealTimers())
-    const { open, named } = place()
-    let now = Date.now()
-    const topics = await open({ now: () => now })
-    await topics.append({ transactions: transactions(0, 3) })
-    await drain(topics.reader('transactions', 'score'), 3)
-    vi.advanceTimersByTime(10 * MINUTE)
-    await topics.append({ transactions: transactions(3, 4) })
-    expect((await ends(named('transactions'))).first).toEqual([0])
-    now += 8 * DAY
-    vi.advanceTimersByTime(10 * MINUTE)
-    await waitFor('the removal', async () => (await ends(named('transactions'))).first[0] === 3)
-    expect(numbers(await held(topics, 'transactions'))).toEqual([3])
-  })
-
-  test('keeps what is young', async () => {
+  test('keeps what is young, as another program has dated it', async () => {
     const { open, named } = place()
     const topics = await open()
     const old = BigInt(Date.now() - 8 * DAY)
     await publish(named('transactions'), [rowText(1), rowText(2)], { timestamp: old })
     await publish(named('transactions'), [rowText(3), rowText(4)])
     await drain(topics.reader('transactions', 'score'), 4)
-    await topics.close()
-    await open({ retentionDays: 9 })
+    await topics.trim(Date.now() - 9 * DAY)
     expect((await ends(named('transactions'))).first).toEqual([0])
-    await open({ retentionDays: 7 })
+    await topics.trim(Date.now() - 7 * DAY)
     expect((await ends(named('transactions'))).first).toEqual([2])
   })
 })

@@ -44,7 +44,7 @@ test.for([
   const { near, url } = await pooled({ pool_mode: 'transaction', ...settings })
   await used(url, others)
   const { log } = listeningLog()
-  const refused = postgresTopics({ url, log, worker: true }).then(() => 'opened', reason)
+  const refused = postgresTopics({ url, log }).then(() => 'opened', reason)
   expect(await refused).toMatch(REFUSED)
   expect(await look(near, "SELECT count(*) AS n FROM pg_namespace WHERE nspname = 'topics'")).toEqual([{ n: 0n }])
 })
@@ -77,7 +77,7 @@ test('the database may be behind one: a write needs no session, and leaves nothi
 test('PgBouncer in session mode, as it comes: topics and database work, and keep their deadlines', async () => {
   const { near, url } = await pooled({ pool_mode: 'session' })
   const { log } = listeningLog()
-  const topics = await postgresTopics({ url, log, worker: true })
+  const topics = await postgresTopics({ url, log })
   onTestFinished(() => topics.close())
   await topics.append({ transactions: [transaction(1)] })
   const batch = await topics.reader('transactions', 'score').read(5, AbortSignal.timeout(10_000))
@@ -85,7 +85,7 @@ test('PgBouncer in session mode, as it comes: topics and database work, and keep
   expect(await held(topics, 'predictions')).toHaveLength(1)
   const limits = "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'client-predict'"
   expect((await look(near, limits))[0]!.n).toBeGreaterThan(0n)
-  const second = await postgresTopics({ url, log, worker: true }) // connections that were used before
+  const second = await postgresTopics({ url, log }) // connections that were used before
   onTestFinished(() => second.close())
   expect(await held(second, 'transactions')).toHaveLength(1)
 })

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { expect, onTestFinished, test, vi } from 'vitest'
 import type { StageStatus } from '../../src/run/loop.ts'
 import { conditions } from '../../src/status/conditions.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
@@ -9,18 +9,19 @@ const MINUTE = 60_000
 /** Topics whose clock is set by hand, and what is wrong there, by name. */
 async function place() {
   const dir = await tempDir()
-  let now = Date.UTC(2026, 0, 2)
-  const topics = await sqliteTopics({ path: dir.file('topics.db'), now: () => now })
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.UTC(2026, 0, 2) })
+  onTestFinished(() => void vi.useRealTimers())
+  const topics = await sqliteTopics({ path: dir.file('topics.db') })
   const score = topics.reader('transactions', 'score')
   const health: { fetch: StageStatus; score: StageStatus; record: StageStatus } = { fetch: {}, score: {}, record: {} }
-  const ask = conditions({ topics, health, readers: ['score', 'record'], lagMinutes: 10, now: () => now })
+  const ask = conditions({ topics, health, readers: ['score', 'record'], lagMinutes: 10 })
   return {
     topics,
     health,
     score,
-    now: () => now,
+    now: () => Date.now(),
     pass(ms: number) {
-      now += ms
+      vi.setSystemTime(Date.now() + ms)
     },
     wrong: async () =>
       Object.fromEntries(

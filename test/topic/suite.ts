@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Batch, Topics as Contract } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
-import { LONG_CARD, prediction, transaction } from '../rows.ts'
+import { LONG_CARD, prediction, transaction, waitFor } from '../rows.ts'
 import { asked, type AskedReader as Reader, type AskedTopics as Topics } from './asked.ts'
 import { candidate } from './candidate.ts'
 
@@ -607,6 +607,94 @@ export function topicSuite(
         const [first, second] = await all(await reopen(), 'dead-letters')
         expect((first!.record as DeadLetter).record).toEqual({ body, bytes: 70_000 })
         expect(second!.record).toEqual(letter(1))
+      })
+    })
+
+    describe('trimming', () => {
+      const LATER = Date.now() + 86_400_000
+      /** Three transactions and predictions: the first two scored and mailed, the first recorded; one dead letter. */
+      async function passed() {
+        const world = await start()
+        const { topics } = world
+        await topics.append({
+          transactions: transactions(0, 3),
+          predictions: predictions(0, 3),
+          'dead-letters': [letter(0)],
+        })
+        await (await take(topics.reader('transactions', 'score'), 3)).commit(2)
+        await (await take(topics.reader('predictions', 'alert'), 3)).commit(2)
+        await (await take(topics.reader('predictions', 'record'), 3)).commit(1)
+        return world
+      }
+      const kept = async (topics: Topics, topic: 'transactions' | 'predictions') =>
+        numbers((await all(topics, topic)).map(({ record }) => record))
+      /** Trims until that is all that is kept: an engine may hear of a position a moment later. */
+      const trims = (
+        topics: Topics,
+        topic: 'transactions' | 'predictions',
+        left: number[],
+        ...how: Parameters<Topics['trim']>
+      ) =>
+        waitFor(`only ${left} to be kept`, async () => {
+          await topics.trim(...how)
+          return String(await kept(topics, topic)) === String(left)
+        })
+
+      test('removes what is old and every reader has passed, nothing else', async () => {
+        const { topics, reopen } = await passed()
+        await topics.trim(Date.now() - 86_400_000, ['webhook'])
+        expect(await kept(topics, 'transactions')).toEqual([0, 1, 2])
+        await trims(topics, 'transactions', [2], LATER, ['webhook'])
+        await trims(topics, 'predictions', [1, 2], LATER, ['webhook'])
+        expect(await all(topics, 'dead-letters')).toHaveLength(1)
+        const again = await reopen()
+        expect(numbers((await take(again.reader('predictions', 'record'), 2)).records)).toEqual([1, 2])
+        expect(numbers((await take(again.reader('transactions', 'score'), 1)).records)).toEqual([2])
+      })
+
+      test('keeps what a reader has not passed, if somebody has a use for it', async () => {
+        const { topics } = await passed()
+        await trims(topics, 'transactions', [2], LATER)
+        expect(await kept(topics, 'predictions')).toEqual([0, 1, 2])
+      })
+
+      test('does not count what is gone as waiting for a reader that nothing was kept for', async () => {
+        const { topics } = await passed()
+        await trims(topics, 'predictions', [1, 2], LATER, ['webhook'])
+        const webhook = topics.reader('predictions', 'webhook')
+        expect(await webhook.lag()).toBe(2)
+        await topics.append({ predictions: [prediction(3)] })
+        for (const name of ['alert', 'record'] as const) {
+          const reader = topics.reader('predictions', name)
+          const left = await reader.lag()
+          await (await take(reader, left)).commit(left)
+        }
+        await trims(topics, 'predictions', [], LATER, ['webhook'])
+        expect([await webhook.lag(), await webhook.oldest()]).toEqual([0, undefined])
+        await topics.append({ predictions: [prediction(4)] })
+        expect(await webhook.lag()).toBe(1)
+      })
+
+      test('keeps the young among the passed', async () => {
+        const { topics } = await passed()
+        await sleep(20)
+        const between = Date.now()
+        await sleep(20)
+        await topics.append({ transactions: [transaction(3)] })
+        await (await take(topics.reader('transactions', 'score'), 2)).commit(2)
+        await trims(topics, 'transactions', [3], between, ['webhook'])
+      })
+
+      test('removes many at once, and no reader skips a record then', async () => {
+        const { topics, reopen } = await start()
+        await topics.append({ transactions: transactions(0, 2500) })
+        await (await take(topics.reader('transactions', 'score'), 2500)).commit(2500)
+        const last = (await all(topics, 'transactions')).at(-1)!.id
+        await trims(topics, 'transactions', [], LATER)
+        const again = await reopen()
+        await again.append({ transactions: [transaction(9)] })
+        expect(numbers((await take(again.reader('transactions', 'score'), 1)).records)).toEqual([9])
+        expect((await all(again, 'transactions')).map(({ id }) => Number(id) > Number(last))).toEqual([true])
       })
     })
 

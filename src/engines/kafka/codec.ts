@@ -18,7 +18,7 @@ export const everywhere = (named: Named) => [...TOPICS, 'notes' as const].map(na
 export type Entry<T> = { offset: bigint; bytes: number; record?: T; letter?: DeadLetter }
 
 /** Records and notes as messages. */
-export function openMessages({ named, now, log }: { named: Named; now: () => number; log: Logger }) {
+export function openMessages({ named, log }: { named: Named; log: Logger }) {
   return (writes: Writes, notes: Notes): Message[] => [
     ...TOPICS.flatMap((topic) => (writes[topic] ?? []).map((record) => message(topic, record))),
     ...Object.entries(notes).map(([key, value]) => ({
@@ -44,7 +44,7 @@ export function openMessages({ named, now, log }: { named: Named; now: () => num
     const reason = `a record for ${topic} has ${bytes} bytes, more than Kafka takes`
     log.warn(`${reason}; its beginning is set aside in dead-letters; raise max.message.bytes of ${named(topic)}`)
     const record = { body: text.slice(0, KEPT), bytes }
-    const { shorter: _, ...letter } = message('dead-letters', { stage: 'fetch', at: now(), reason, record })
+    const { shorter: _, ...letter } = message('dead-letters', { stage: 'fetch', at: Date.now(), reason, record })
     return letter
   }
 }

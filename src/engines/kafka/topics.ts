@@ -22,11 +22,10 @@ import { saysBroker, within } from './errors.ts'
 import { kafkaFetcher } from './fetcher.ts'
 import { snapshotOf } from './lag.ts'
 import { type Owned, openMember } from './member.ts'
-import { type KafkaReader, kafkaReader } from './reader.ts'
+import { type KafkaReader, kafkaReader, type Shared } from './reader.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
 const ALONE = ['alert', 'webhook', 'fetch']
-const CLEAN_EVERY = 600_000
 /** ms without a record while there are some, after which a reader starts over */
 const STUCK = 60_000
 /** bytes of a record that our topics take: of a body of 64 MiB, compressed, and less than the 100 MiB of a request */
@@ -34,16 +33,12 @@ const LARGEST = 100_000_000
 
 export type KafkaTopicsOptions = KafkaOptions & {
   log: Logger
-  /** A worker removes what is old; a command beside it does not. */
+  /** A worker looks at how the topics are set up; a command beside it does not. */
   worker: boolean
   prefix?: string | undefined
   partitions?: number
   /** undefined: as the brokers are set up */
   replication?: number | undefined
-  retentionDays?: number
-  /** readers that nobody has a use for: nothing is kept for them */
-  unused?: readonly ReaderName[]
-  now?: () => number
   standby?: Standby | undefined
   /** ms, for tests */
   session?: number
@@ -61,9 +56,6 @@ export async function kafkaTopics({
   prefix = '',
   partitions = 6,
   replication,
-  retentionDays = 7,
-  unused = ['webhook'],
-  now = Date.now,
   standby,
   session,
   stuck = STUCK,
@@ -83,7 +75,7 @@ export async function kafkaTopics({
     throw error
   }
 
-  const messages = openMessages({ named, now, log })
+  const messages = openMessages({ named, log })
   async function append(writes: Writes, notes: Notes = {}) {
     const all = messages(writes, notes)
     if (all.length > 0) await kafka.named(appender.write(all))
@@ -144,42 +136,6 @@ export async function kafkaTopics({
     )
   }
 
-  /** Removes what every reader has passed and is older than the retention. */
-  async function clean() {
-    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
-      const extents = await kafka.extents(named(topic))
-      const all = extents.map(({ partition }) => partition)
-      const passed = await Promise.all(
-        READERS[topic]
-          .filter((name: ReaderName) => !unused.includes(name))
-          .map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
-      )
-      const [young] = await kafka.admin.listOffsets({
-        topics: [
-          {
-            name: named(topic),
-            partitions: all.map((partitionIndex) => ({
-              partitionIndex,
-              timestamp: BigInt(now() - retentionDays * DAY),
-            })),
-          },
-        ],
-      })
-      const removable = extents.flatMap(({ partition, start, end }) => {
-        const old = young?.partitions.find(({ partitionIndex }) => partitionIndex === partition)?.offset ?? start
-        const offset = [old < 0n ? end : old, ...passed.map((at) => at.get(partition) ?? start)].reduce((a, b) =>
-          a < b ? a : b,
-        )
-        return offset > start ? [{ partition, offset }] : []
-      })
-      if (removable.length > 0)
-        await kafka.admin.deleteRecords({ topics: [{ name: named(topic), partitions: removable }] })
-    }
-  }
-  // What fails here is not what to report: the next append says it, and stops nothing else.
-  const cleaning = worker ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
-  if (worker) await within(clean()).catch(() => {})
-
   return {
     append: (writes) => append(writes),
     reader,
@@ -195,11 +151,49 @@ export async function kafkaTopics({
     note: (notes) => append({}, notes),
     state,
     snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
+    trim: (before, unused = []) => within(trim(kafka, shared, before, unused)),
     async close() {
-      clearInterval(cleaning)
       const left = [...members.values()].map((member) => member.close())
       await Promise.allSettled([...left, kafka.close()])
     },
+  }
+}
+
+/** Removes what was appended before then and every reader has passed, but for the unused ones. */
+async function trim(
+  kafka: Kafka,
+  { named, group }: Pick<Shared, 'named' | 'group'>,
+  before: number,
+  unused: readonly ReaderName[],
+) {
+  for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+    const extents = await kafka.extents(named(topic))
+    const all = extents.map(({ partition }) => partition)
+    const passed = await Promise.all(
+      READERS[topic]
+        .filter((name: ReaderName) => !unused.includes(name))
+        .map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
+    )
+    const [young] = await kafka.admin.listOffsets({
+      topics: [
+        {
+          name: named(topic),
+          partitions: all.map((partitionIndex) => ({
+            partitionIndex,
+            timestamp: BigInt(before),
+          })),
+        },
+      ],
+    })
+    const removable = extents.flatMap(({ partition, start, end }) => {
+      const old = young?.partitions.find(({ partitionIndex }) => partitionIndex === partition)?.offset ?? start
+      const offset = [old < 0n ? end : old, ...passed.map((at) => at.get(partition) ?? start)].reduce((a, b) =>
+        a < b ? a : b,
+      )
+      return offset > start ? [{ partition, offset }] : []
+    })
+    if (removable.length > 0)
+      await kafka.admin.deleteRecords({ topics: [{ name: named(topic), partitions: removable }] })
   }
 }
 

@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { parse, stringify } from '../../io/json.ts'
-import { DAY } from '../../io/time.ts'
 import { orAborted } from '../../run/loop.ts'
 import {
   BATCH_BYTES,
@@ -27,7 +26,6 @@ import { assertSessions, migrate, openPostgres, type Query } from './client.ts'
 import { failing, openLock, type Term } from './lock.ts'
 import { openSession } from './session.ts'
 
-const CLEAN_EVERY = 600_000
 /** records removed in one transaction */
 const BITE = 1000
 /** ms after which a reader looks by itself, were it not told of new records, and after which a process standing by asks */
@@ -55,12 +53,6 @@ const MIGRATIONS = [
 export type PostgresTopicsOptions = {
   url: URL
   log: Logger
-  /** A worker removes what is old; a command beside it does not. */
-  worker: boolean
-  retentionDays?: number
-  /** readers that nobody has a use for: nothing is kept for them */
-  unused?: readonly ReaderName[]
-  now?: () => number
   standby?: Standby | undefined
 }
 
@@ -69,15 +61,7 @@ export type PostgresTopicsOptions = {
  * is one transaction, and each reader is one process at a time, the one that holds its advisory lock. The lock goes with
  * the connection; the next in line takes over then, and what the one before still tries to commit is refused.
  */
-export async function postgresTopics({
-  url,
-  log,
-  worker,
-  retentionDays = 7,
-  unused = ['webhook'],
-  now = Date.now,
-  standby,
-}: PostgresTopicsOptions): Promise<Topics> {
+export async function postgresTopics({ url, log, standby }: PostgresTopicsOptions): Promise<Topics> {
   const me = randomUUID()
   const db = openPostgres(url, { connections: CONNECTIONS, session: true, log })
   try {
@@ -116,7 +100,7 @@ export async function postgresTopics({
           for (const some of portions(texts)) {
             await query(
               `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
-              [before, now(), some],
+              [before, Date.now(), some],
             )
             before += BigInt(some.length)
           }
@@ -209,17 +193,6 @@ export async function postgresTopics({
     }
   }
 
-  /** Removes what every reader has passed and is older than the retention, in small bites that block nobody for long. */
-  async function clean() {
-    for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
-      const old = () => db.query(removal(topic), [now() - retentionDays * DAY, topic, unused])
-      while ((await old()).length === BITE);
-    }
-  }
-  // What fails here is not what to report: the next append says it, and stops nothing else.
-  const cleaning = worker ? setInterval(() => clean().catch(() => {}), CLEAN_EVERY).unref() : undefined
-  if (worker) await clean().catch(() => {})
-
   return {
     append: (writes) => write(writes, {}),
     reader,
@@ -256,8 +229,12 @@ export async function postgresTopics({
       ])
       return { lag: Object.fromEntries(lag), passed: (reader, id) => BigInt(id) <= positions.get(reader)! }
     },
+    /** In small bites that block nobody for long. */
+    async trim(before, unused = []) {
+      for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
+        while ((await db.query(removal(topic), [before, topic, unused])).length === BITE);
+    },
     async close() {
-      clearInterval(cleaning)
       await Promise.race([
         Promise.allSettled([session.close(), db.close()]),
         sleep(CLOSE_WITHIN, undefined, { ref: false }),

@@ -7,7 +7,7 @@ import { prediction, transaction } from '../../rows.ts'
 const [what, url, from = '0'] = process.argv.slice(2) as [keyof typeof jobs, string, string?]
 const say = (text: unknown) => process.stdout.write(`${text}\n`)
 const never = new AbortController().signal
-const topics = await postgresTopics({ url: new URL(url), log: pino({ level: 'silent' }), worker: true })
+const topics = await postgresTopics({ url: new URL(url), log: pino({ level: 'silent' }) })
 
 const jobs = {
   /** Appends the numbers from `from` on, one to three at a time, a hundred times; every tenth time is refused at first. */

@@ -27,7 +27,7 @@ topicSuite(
   async () => {
     const url = await server.database()
     return {
-      open: () => postgresTopics({ url, log: listeningLog().log, worker: true }),
+      open: () => postgresTopics({ url, log: listeningLog().log }),
       [Symbol.asyncDispose]: async () => {
         await server.sql(`DROP DATABASE ${url.pathname.slice(1)} WITH (FORCE)`)
       },
@@ -44,7 +44,7 @@ beforeEach(async () => {
 /** Topics in the database as another process would open them, closed at the end of the block. */
 async function open(where = url, options: Partial<PostgresTopicsOptions> = {}) {
   const { log, lines, text } = listeningLog()
-  const topics = asked(await postgresTopics({ url: where, log, worker: true, ...options }))
+  const topics = asked(await postgresTopics({ url: where, log, ...options }))
   return {
     ...topics,
     lines,
@@ -684,7 +684,7 @@ describe('one process at a time', () => {
 
   test('is not what a command beside it becomes: it has no part in it', async () => {
     await using worker = await open()
-    await using command = await open(url, { worker: false })
+    await using command = await open(url)
     await worker.append({ transactions: [transaction(1)] })
     await score(worker).read(1, soon())
     await command.append({ transactions: [transaction(2)] })
@@ -899,160 +899,32 @@ describe.concurrent('within the deadlines', () => {
   )
 })
 
-describe('retention', () => {
-  /** Three transactions and predictions of day 0: the first two scored and mailed, the first recorded; one dead letter. */
-  async function day0() {
-    await using topics = await at(0)
-    await topics.append({
-      transactions: transactions(0, 3),
-      predictions: [0, 1, 2].map((n) => prediction(n)),
-      'dead-letters': [{ stage: 'fetch', at: 0, reason: 'bad', record: {} }],
-    })
+describe('trimming', () => {
+  /** Three transactions, of which two are scored. */
+  async function scored() {
+    const topics = await open()
+    await topics.append({ transactions: transactions(0, 3) })
     await (await score(topics).read(9, soon())).commit(2)
-    await (await alert(topics).read(9, soon())).commit(2)
-    await (await topics.reader('predictions', 'record').read(9, soon())).commit(1)
+    return topics
   }
-  const at = (ms: number, options: Partial<PostgresTopicsOptions> = {}) => open(url, { now: () => ms, ...options })
+  const LATER = Date.now() + DAY
 
-  test('removes at the start what is old and every reader has passed, nothing else', async () => {
-    await day0()
-    await using topics = await at(7 * DAY + 1)
-    expect(await kept(topics, 'transactions')).toEqual([2])
-    expect(await kept(topics, 'predictions')).toEqual([1, 2])
-    expect(await held(topics, 'dead-letters')).toHaveLength(1)
-    expect(numbers((await topics.reader('predictions', 'record').read(9, soon())).records)).toEqual([1, 2])
-  })
-
-  test('keeps for the webhook what that has not passed, if there is one', async () => {
-    await day0()
-    await using topics = await at(7 * DAY + 1, { unused: [] })
-    expect(await kept(topics, 'predictions')).toEqual([0, 1, 2])
-    expect(await kept(topics, 'transactions')).toEqual([2])
-  })
-
-  test('keeps everything for as many days as it is told', async () => {
-    await day0()
-    for (const [ms, retentionDays, left] of [
-      [7 * DAY, 7, 3],
-      [29 * DAY, 30, 3],
-      [30 * DAY + 1, 30, 1],
-    ] as const) {
-      await using topics = await at(ms, { retentionDays })
-      expect(await kept(topics, 'transactions')).toHaveLength(left)
-    }
-  })
-
-  test('is 7 days unless told otherwise, and dead letters stay for ever', async () => {
-    await day0()
-    {
-      await using topics = await at(7 * DAY)
-      expect(await kept(topics, 'transactions')).toHaveLength(3)
-    }
-    await using topics = await at(10_000 * DAY)
-    expect(await kept(topics, 'transactions')).toHaveLength(1)
-    expect(await held(topics, 'dead-letters')).toHaveLength(1)
-  })
-
-  test('keeps the young among the passed', async () => {
-    await day0()
-    {
-      await using topics = await at(5 * DAY)
-      await topics.append({ transactions: [transaction(3)] })
-      await (await score(topics).read(9, soon())).commit(2)
-    }
-    await using topics = await at(8 * DAY)
-    expect(await kept(topics, 'transactions')).toEqual([3])
-  })
-
-  test('removes many at once', async () => {
-    {
-      await using topics = await at(0)
-      await topics.append({ transactions: transactions(0, 2500) })
-      await (await score(topics).read(2400, soon())).commit(2400)
-    }
-    await using topics = await at(8 * DAY)
-    expect(await kept(topics, 'transactions')).toEqual(range(2400, 2500))
-  })
-
-  test('never uses an offset again, so that no reader skips a record', async () => {
-    await day0()
-    {
-      await using topics = await at(5 * DAY)
-      await (await score(topics).read(9, soon())).commit(1)
-    }
-    await using topics = await at(8 * DAY)
-    expect(await kept(topics, 'transactions')).toEqual([])
-    await topics.append({ transactions: [transaction(9)] })
-    expect((await Array.fromAsync(topics.scan('transactions'))).map(({ id }) => id)).toEqual(['4'])
-    expect(numbers((await score(topics).read(9, soon())).records)).toEqual([9])
-    expect(await score(topics).lag()).toBe(1)
-  })
-
-  test('goes on while the worker runs, and ends with it', async () => {
-    await day0()
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    try {
-      let clock = DAY
-      const topics = await open(url, { now: () => clock })
-      clock = 8 * DAY
-      expect(await kept(topics, 'transactions')).toHaveLength(3)
-      vi.advanceTimersByTime(600_000)
-      await waitFor('the old ones to go', async () => (await kept(topics, 'transactions')).length === 1)
-      await waitFor('the old ones to go', async () => (await kept(topics, 'predictions')).length === 2)
-      await topics.close()
-      expect(vi.getTimerCount()).toBe(0)
-    } finally {
-      vi.useRealTimers()
-    }
-  })
-
-  test('is the worker’s: a command beside it removes nothing', async () => {
-    await day0()
-    await using topics = await at(8 * DAY, { worker: false })
-    expect(await kept(topics, 'transactions')).toHaveLength(3)
-  })
-
-  test('by two workers at a time removes the same', async () => {
-    await day0()
-    await using one = await at(0)
-    await Promise.all([1, 2, 3].map(async () => (await at(8 * DAY)).close()))
+  test('by three workers at a time removes the same', async () => {
+    await using one = await scored()
+    await using two = await open()
+    await Promise.all([one.trim(LATER), two.trim(LATER), one.trim(LATER)])
     expect(await kept(one, 'transactions')).toEqual([2])
   })
 
-  test('that fails, e.g. on a full disk, stops nothing', async () => {
-    await day0()
+  test('that fails, e.g. on a full disk, removes nothing, and does it later', async () => {
+    await using topics = await scored()
     await refuse('TRIGGER refuse BEFORE DELETE ON topics.transactions')
-    await using topics = await at(8 * DAY)
+    await expect(topics.trim(LATER)).rejects.toThrow('disk is full')
     await topics.append({ transactions: [transaction(3)] })
     expect(await kept(topics, 'transactions')).toEqual([0, 1, 2, 3])
-  })
-
-  test('that fails while the worker runs stops nothing, and is tried again', async () => {
-    await day0()
-    await look(url, 'CREATE SEQUENCE tries') // counts what is rolled back too
-    await look(
-      url,
-      `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN PERFORM nextval('tries'); RAISE EXCEPTION 'disk is full'; END $$;
-       CREATE TRIGGER refuse BEFORE DELETE ON topics.transactions FOR EACH ROW EXECUTE FUNCTION refuse()`,
-    )
-    const tries = async (count: number) =>
-      waitFor(
-        `${count} tries`,
-        async () => (await look(url, 'SELECT last_value AS n FROM tries'))[0]!.n === BigInt(count),
-      )
-    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
-    try {
-      await using topics = await at(8 * DAY)
-      await tries(1)
-      vi.advanceTimersByTime(600_000)
-      await tries(2)
-      await allow('topics.transactions')
-      vi.advanceTimersByTime(600_000)
-      await waitFor('the old ones to go', async () => (await kept(topics, 'transactions')).length === 1)
-    } finally {
-      vi.useRealTimers()
-    }
+    await allow('topics.transactions')
+    await topics.trim(LATER)
+    expect(await kept(topics, 'transactions')).toEqual([2, 3])
   })
 })
 
