@@ -44,7 +44,7 @@ export function openReport(columns: string[]) {
 <path d="M${middle} ${y - 8}v16" stroke="#b3261e" stroke-width="2"/>
 <text x="${left - 10}" y="${y + 4}" text-anchor="end">${label}</text><text x="${left + width + 10}" y="${y + 4}">${shown(median(values))}</text>`
       })
-      return `<svg xmlns="http://www.w3.org/2000/svg" width="840" height="${(lines.length + 1) * height}" font-family="sans-serif" font-size="12">
+      return `<svg xmlns="http://www.w3.org/2000/svg" width="840" height="${(lines.length + 1) * height}" font-family="sans-serif" font-size="12">\n<title>Speed, one dot a run, the line is the median</title>
 <rect width="100%" height="100%" fill="#fff"/>
 ${drawn.join('\n')}
 </svg>

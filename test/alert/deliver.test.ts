@@ -588,15 +588,15 @@ test('while the server is down one mail at a time tries, after growing pauses, a
     tries.push(performance.now())
     return '421 4.3.2 busy'
   })
-  await using only = await w.worker({ firstPause: 160 })
+  await using only = await w.worker({ firstPause: 1000 }) // a session takes less: one that does not is overtaken
   await waitFor('four failures', () => only.warnings().length === 4)
   down = false
   const probes = tries.slice(5) // the first five were under way together
   expect(tries.length - 5).toBe(only.warnings().length - 1)
   for (const [i, time] of probes.entries())
-    expect(time - (probes[i - 1] ?? tries[0]!)).toBeGreaterThanOrEqual(80 * 2 ** i - 1)
+    expect(time - (probes[i - 1] ?? tries[0]!)).toBeGreaterThanOrEqual(500 * 2 ** i - 1)
   expect(only.warnings()[0]?.msg).toMatch(
-    /^the mail server put the connection off: 421 4\.3\.2 busy; 30 held back, nothing is dropped; retrying in 0\.[12] s$/,
+    /^the mail server put the connection off: 421 4\.3\.2 busy; 30 held back, nothing is dropped; retrying in (0\.\d|1) s$/,
   )
 
   await drained(only.topics)
