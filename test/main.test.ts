@@ -398,10 +398,10 @@ describe('the process', () => {
       await worker.end
     }
     using db = disposable(new DatabaseSync(dir.file('topics.db')))
-    db.exec("UPDATE transactions SET record = 'rubbish' WHERE offset = 2")
+    db.exec("UPDATE transactions SET record = 'null' WHERE offset = 2")
     await using worker = startWorker(dir.path, world.env)
     expect(await worker.end).toEqual({ code: 1, signal: null })
-    expect(worker.text()).toMatch(/"level":"fatal".*not valid JSON; the worker ends/)
+    expect(worker.text()).toMatch(/"level":"fatal".*properties of null.*; the worker ends/)
   })
 })
 
