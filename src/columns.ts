@@ -41,8 +41,11 @@ const REVIEWED = {
   reviewed_by: { type: 'text' },
 } as const satisfies Record<string, Column>
 
+/** The probability with which the row came to be looked at: 1 an alarm, less one of the sample, null neither. */
+const SAMPLED = { sampled: { type: 'real' } } as const satisfies Record<string, Column>
+
 /** The table `predictions`, in its order. All else that is said of columns follows from it. */
-const ALL = { ...TRAINING, ...PREDICTED, ...REVIEWED }
+const ALL = { ...TRAINING, ...PREDICTED, ...REVIEWED, ...SAMPLED }
 export const TABLE: Record<ColumnName, Column> = ALL
 export type ColumnName = keyof typeof ALL
 export type TrainingColumn = keyof typeof TRAINING
@@ -57,8 +60,12 @@ export type Row<N extends ColumnName> = {
 
 const namesOf = <T extends object>(columns: T) => Object.keys(columns) as (keyof T)[]
 export const TRAINING_COLUMNS = namesOf(TRAINING)
-/** What a worker writes. */
+/** What a model has judged. */
 export const PREDICTION_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED })
+/** What a worker writes. */
+export const RECORDED_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED, ...SAMPLED })
+/** What the table has had from its first version on. */
+export const FIRST_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED, ...REVIEWED })
 export const COLUMNS = namesOf(TABLE)
 
 /** What a model may see: every training column but the label. */

@@ -1,20 +1,21 @@
 import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
-import { COLUMNS, type Column, PREDICTION_COLUMNS, TABLE } from '../columns.ts'
+import { type Column, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } from '../columns.ts'
 import { Refusal } from '../io/errors.ts'
 import { ask, failure, isBusy, openSqlite, type Step } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
-import { plural } from '../io/text.ts'
+import { grouped, plural, seconds } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
+import { reviewSchema } from './schema.ts'
 import type { Store } from './store.ts'
 
 /** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
 const ROW_IS_BAD = [18, 19, 20]
 
 const TYPES: Partial<Record<Column['type'], string>> = { integer: 'INTEGER', flag: 'INTEGER', real: 'REAL' }
-const STEPS: readonly Step[] = [
+const steps = (log?: Logger): readonly Step[] => [
   `CREATE TABLE predictions (
-  ${COLUMNS.map((c) => `${c} ${TYPES[TABLE[c].type] ?? 'TEXT'}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n  ')},
+  ${FIRST_COLUMNS.map((c) => `${c} ${TYPES[TABLE[c].type] ?? 'TEXT'}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n  ')},
   PRIMARY KEY (trans_num, event_time)
 ) STRICT`,
   (db) => {
@@ -22,7 +23,24 @@ const STEPS: readonly Step[] = [
     // How many rows were ever inserted, which no VACUUM changes.
     db.exec('CREATE TABLE written (rows INTEGER NOT NULL) STRICT; INSERT INTO written SELECT count(*) FROM predictions')
   },
+  (db) => {
+    const rows = Number(ask(db, 'SELECT rows FROM written'))
+    if (rows >= ROWS_A_SECOND)
+      log?.info(
+        `the desk's indexes of ${grouped(rows)} rows are made now, once; that takes about ${seconds((rows / ROWS_A_SECOND) * 1000)} s`,
+      )
+    db.exec(`ALTER TABLE predictions ADD COLUMN sampled REAL;
+      ${reviewSchema('predictions', { id: 'INTEGER PRIMARY KEY AUTOINCREMENT', integer: 'INTEGER', text: 'TEXT' })}
+      ${['UPDATE', 'DELETE']
+        .map(
+          (change) => `CREATE TRIGGER IF NOT EXISTS reviews_no_${change} BEFORE ${change} ON reviews
+            BEGIN SELECT RAISE(ABORT, 'reviews are only ever added'); END;`,
+        )
+        .join('\n')}`)
+  },
 ]
+/** of which the indexes are made, on a slow machine */
+const ROWS_A_SECOND = 100_000
 
 /**
  * A verdict is 0, 1 or none. ALTER TABLE cannot add that to a column that is there; changing the text of the schema copies no
@@ -87,14 +105,14 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
 }
 
 function connect(path: string, worker?: { log: Logger }) {
-  const db = openSqlite(path, STEPS, 'sqlite_autoindex_predictions_1')
+  const db = openSqlite(path, steps(worker?.log), 'sqlite_autoindex_predictions_1')
   const held = () => ({ rows: Number(ask(db, 'SELECT rows FROM written')) })
   const guard = guarded(db, path, held, worker)
-  const statement = db.prepare(`INSERT INTO predictions (${PREDICTION_COLUMNS.join(', ')})
-    VALUES (${PREDICTION_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
+  const statement = db.prepare(`INSERT INTO predictions (${RECORDED_COLUMNS.join(', ')})
+    VALUES (${RECORDED_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
   find.setReadBigInts(true)
-  const put = (row: Prediction) => statement.run(...PREDICTION_COLUMNS.map((column) => row[column] ?? null)).changes
+  const put = (row: Prediction) => statement.run(...RECORDED_COLUMNS.map((column) => row[column] ?? null)).changes
   const count = db.prepare('UPDATE written SET rows = rows + ?')
   const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
   /** What `work` writes is there as a whole, or not at all. */

@@ -6,6 +6,7 @@ import { shownServer } from '../../config/dsn.ts'
 import { trustCure } from '../../io/certificate.ts'
 import { NewerSchema, Pooled, reason } from '../../io/errors.ts'
 import { seconds } from '../../io/text.ts'
+import { HOUR } from '../../io/time.ts'
 import { backoff } from '../../run/loop.ts'
 
 /** ms until a connection has to stand */
@@ -16,7 +17,8 @@ const WITHIN = 10_000
 const ANSWER_WITHIN = 12_000
 
 export type Rows = Record<string, unknown>[]
-export type Query = (text: string, values?: unknown[]) => Promise<Rows>
+/** `within`: ms until the answer has to be here, where that is no usual one. */
+export type Query = (text: string, values?: unknown[], within?: number) => Promise<Rows>
 export type Postgres = {
   query: Query
   /**
@@ -70,6 +72,11 @@ export type PostgresOptions = {
   /** Each connection is to be a session of the server: see assertSessions. */
   session?: boolean
   log?: Logger
+}
+
+const ask = async (client: pg.ClientBase, text: string, values?: unknown[], within = ANSWER_WITHIN): Promise<Rows> => {
+  const query: pg.QueryConfig & { query_timeout: number } = { text, query_timeout: within, ...(values && { values }) }
+  return (await client.query(query)).rows
 }
 
 /**
@@ -143,9 +150,6 @@ export function openPostgres(url: URL, { connections, session = false, log }: Po
       client.release(failed) // after a failure nobody knows what the connection is in the middle of
     }
   }
-  const ask = async (client: pg.ClientBase, text: string, values?: unknown[]): Promise<Rows> =>
-    (await client.query(text, values)).rows
-
   /** With the server's deadlines, where the session has none of its own. */
   async function bounded<T>(client: pg.ClientBase, work: () => Promise<T>): Promise<T> {
     if (session) return work()
@@ -187,7 +191,7 @@ export function openPostgres(url: URL, { connections, session = false, log }: Po
         const result = await using(async (client) => {
           if (!marks) await client.query(MARKS)
           await client.query(begin(slot, mark))
-          const result = await work((text, values) => ask(client, text, values))
+          const result = await work((text, values, within) => ask(client, text, values, within))
           done = { result }
           const { command } = await client.query('COMMIT')
           if (command !== 'COMMIT') throw new Error('rolled back, as one of its queries had failed')
@@ -259,7 +263,7 @@ export function migrate(db: Postgres, part: string, migrations: readonly string[
       throw new NewerSchema(
         `${part} has schema version ${version} and this program knows version ${migrations.length}: update the program, or use another database`,
       )
-    for (const step of migrations.slice(version)) await query(step)
+    for (const step of migrations.slice(version)) await query(step, undefined, HOUR)
     await query(
       'INSERT INTO client_predict_schema VALUES ($1, $2) ON CONFLICT (part) DO UPDATE SET version = excluded.version',
       [part, migrations.length],

@@ -1,8 +1,9 @@
 import type { Logger } from 'pino'
-import { COLUMNS, type Column, type ColumnName, PREDICTION_COLUMNS, TABLE } from '../../columns.ts'
+import { type Column, type ColumnName, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } from '../../columns.ts'
 import { shownServer } from '../../config/dsn.ts'
 import { Refusal } from '../../io/errors.ts'
 import { stringify } from '../../io/json.ts'
+import { reviewSchema } from '../../record/schema.ts'
 import type { Store } from '../../record/store.ts'
 import { identity, type Prediction } from '../../transaction.ts'
 import { migrate, openPostgres, type Rows } from './client.ts'
@@ -16,14 +17,21 @@ const TYPES: Record<Column['type'], string> = {
   time: 'timestamptz',
 }
 const type = (column: ColumnName) => TYPES[TABLE[column].type]
-const migrations = (table: string) => [
+export const migrations = (table: string) => [
   `CREATE TABLE ${table} (
-    ${COLUMNS.map((c) => `${c} ${type(c)}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n    ')},
+    ${FIRST_COLUMNS.map((c) => `${c} ${type(c)}${TABLE[c].required ? ' NOT NULL' : ''}`).join(',\n    ')},
     PRIMARY KEY (trans_num, event_time)
   )`,
   // NOT VALID: holds from now on, and does not read a large table under its lock.
   `ALTER TABLE ${table} ADD CHECK (fraud_confirmed IN (0, 1)) NOT VALID`,
+  `ALTER TABLE ${table} ADD COLUMN sampled double precision; ${table === 'predictions' ? REVIEWS : ''}`,
 ]
+/** An index of a large table takes longer than a statement may. */
+const REVIEWS = `SET LOCAL statement_timeout = '1h';
+  ${reviewSchema('predictions', { id: 'bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY', integer: 'bigint', text: 'text' })}
+  CREATE OR REPLACE FUNCTION reviews_stay() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'reviews are only ever added'; END $$;
+  CREATE OR REPLACE TRIGGER reviews_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON reviews EXECUTE FUNCTION reviews_stay()`
 
 /** rows in one statement: each is to be done well within its deadline, on a slow server too */
 const STATEMENT_ROWS = 5000
@@ -33,9 +41,9 @@ const READ: Record<string, string> = {
   dob: "CASE WHEN dob ~ '^[0-9]{4}-[0-9]{2}-[0-9]{2}$' THEN dob::date END",
 }
 const SENT: Record<string, string> = { trans_date_trans_time: 'timestamp', dob: 'text' }
-const insertInto = (table: string) => `INSERT INTO ${table} (${PREDICTION_COLUMNS.join(', ')})
-  SELECT ${PREDICTION_COLUMNS.map((c) => READ[c] ?? c).join(', ')}
-  FROM json_to_recordset($1::json) AS batch (${PREDICTION_COLUMNS.map((c) => `${c} ${SENT[c] ?? type(c)}`).join(', ')})
+const insertInto = (table: string) => `INSERT INTO ${table} (${RECORDED_COLUMNS.join(', ')})
+  SELECT ${RECORDED_COLUMNS.map((c) => READ[c] ?? c).join(', ')}
+  FROM json_to_recordset($1::json) AS batch (${RECORDED_COLUMNS.map((c) => `${c} ${SENT[c] ?? type(c)}`).join(', ')})
   ORDER BY trans_num COLLATE "C", event_time
   ON CONFLICT (trans_num, event_time) DO NOTHING`
 

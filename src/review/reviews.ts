@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { identity, type Prediction } from '../transaction.ts'
+
+export const VERDICTS = ['fraud', 'legit', 'unsure', 'withdrawn'] as const
+/** `unsure` takes the payment out of the queue and says nothing of it; `withdrawn` puts it back. */
+export type Verdict = (typeof VERDICTS)[number]
+/** A row of `predictions`: what the model said, and what people did. */
+export type Payment = Prediction & {
+  sampled: number | null
+  fraud_confirmed: 0 | 1 | null
+  reviewed_at: number | null
+  reviewed_by: string | null
+}
+export type Which = Pick<Payment, 'trans_num' | 'event_time'>
+/** What somebody said of a payment; `at` in ms since 1970. */
+export type Review = Which & {
+  id: number
+  verdict: Verdict
+  note: string | null
+  reviewer: string
+  via: 'page' | 'link' | 'import' | 'sql'
+  at: number
+}
+/** `seen`: what whoever says it had before them; without it, it counts whatever was said before. */
+export type Saying = Omit<Review, 'id'> & { seen?: string }
+/** What came of a saying: it counts; somebody has said something else meanwhile; there is no such payment. */
+export type Said = { review: Review } | { stale: Case } | { missing: Which }
+/** A payment with all that was said of it, the oldest first. */
+export type Case = { payment: Payment; trail: readonly Review[] }
+/** With the number of what was said of it last; 0: nothing. */
+export type Queued = Payment & { said: number }
+export type History = { last: readonly Payment[]; before: readonly Payment[] }
+
+export const TABS = ['alarms', 'audit', 'unsure', 'done'] as const
+export type Tab = (typeof TABS)[number]
+export type Counts = Record<Tab, number> & { sum: number }
+/** Which rows are exported: from and to in ms, `review`: only what was said after that one. */
+export type Wanted = { kind: 'validated' | 'truth'; from: number; to: number; since?: { review: number; at: number } }
+export type Exported = { at: number; kind: Wanted['kind']; exported: number; review: number }
+
+/** What people ask of the payments, and say of them. Nothing but `say` and `noteExport` changes anything. */
+export type Questions = {
+  /** Of a tab the first, in the order in which they are to be looked at: alarms by amount, the largest first. */
+  queue(tab: Tab, limit: number): Promise<Queued[]>
+  counts(): Promise<Counts>
+  /** The payment that an id stands for. */
+  find(id: string): Promise<Case | undefined>
+  /** The last payments of the card, and those before this payment, the newest first. */
+  card(payment: Payment): Promise<History>
+  /** By a card's last four digits, the number of a transaction, or part of a merchant's name among the newest rows. */
+  search(words: string, limit: number): Promise<Payment[]>
+  recent(limit: number): Promise<Payment[]>
+  /** The sightings of a transaction. */
+  sightings(trans_num: string): Promise<Which[]>
+  /**
+   * Resolves once what counts is durable, as a row of `reviews` and in the row's own columns, in one. The same said
+   * again counts once; what is stale or missing changes nothing, and the others of the list count.
+   */
+  say(sayings: readonly Saying[]): Promise<Said[]>
+  /** All that was ever said, and what SQL alone has set: so many after that one, the oldest first. */
+  reviews(after: number, limit: number): Promise<Review[]>
+  setBySql(after: Which | undefined, limit: number): Promise<Payment[]>
+  /** Payments that somebody's word is there for, by time: so many after that one. */
+  rows(wanted: Wanted, after: Which | undefined, limit: number): Promise<Payment[]>
+  lastExport(): Promise<Exported | undefined>
+  lastReview(): Promise<number>
+  noteExport(exported: Exported): Promise<void>
+}
+export type Reviews = Questions & { close(): Promise<void> }
+
+/** Names a payment where its number must not stand, as in a URL. */
+export const idOf = (of: Which) =>
+  `${of.event_time.toString(36)}-${createHash('sha256').update(identity(of)).digest('hex').slice(0, 8)}`
+
+const CONFIRMED: Record<Verdict, 0 | 1 | null> = { fraud: 1, legit: 0, unsure: null, withdrawn: null }
+/** What the reviewer's columns of a row are after a review. */
+export const columnsAfter = ({ verdict, at, reviewer }: Omit<Review, 'id'>) =>
+  verdict === 'withdrawn'
+    ? { fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
+    : { fraud_confirmed: CONFIRMED[verdict], reviewed_at: at, reviewed_by: reviewer }
+
+/** The verdict that a row's columns hold; undefined while it is open. */
+export const verdictOf = ({ fraud_confirmed: confirmed, reviewed_at }: Payment): Verdict | undefined =>
+  confirmed === 1 ? 'fraud' : confirmed === 0 ? 'legit' : reviewed_at === null ? undefined : 'unsure'
+
+/** Is what the columns hold of SQL alone, and not what was said last? */
+export function isSetBySql({ payment, trail }: Case): boolean {
+  const after = trail.length > 0 ? columnsAfter(trail.at(-1)!) : undefined
+  const { fraud_confirmed, reviewed_at } = payment
+  return fraud_confirmed !== (after?.fraud_confirmed ?? null) || reviewed_at !== (after?.reviewed_at ?? null)
+}
+
+/** What a person has before them: the last that was said, and what the columns hold. */
+export const seenOf = ({ payment, trail }: Case) => seenBy(payment, trail.at(-1)?.id ?? 0)
+export const seenBy = ({ fraud_confirmed, reviewed_at }: Payment, last: number) =>
+  `${last}.${fraud_confirmed ?? ''}.${(reviewed_at ?? 0).toString(36)}`

@@ -1,0 +1,40 @@
+import { existsSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { parentPort, workerData } from 'node:worker_threads'
+import type { Questions } from './reviews.ts'
+import { type Statement, WORK, WRITES } from './work.ts'
+
+/** ms that a verdict may wait for the worker, which writes a batch at a time */
+const BUSY_TIMEOUT = 5000
+const path = workerData as string
+
+/** One question, on a connection of its own: whatever happens to the file, the next one sees it as it is then. */
+function answer(name: keyof Questions, given: unknown[]) {
+  if (!existsSync(path)) throw new Error(`there is no ${path} yet`)
+  const writes = WRITES.includes(name)
+  const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, readOnly: !writes })
+  try {
+    db.exec(writes ? 'PRAGMA synchronous = FULL; BEGIN IMMEDIATE' : 'BEGIN')
+    const work = (WORK[name] as (...given: unknown[]) => Generator<Statement, unknown, unknown[]>)(...given)
+    let step = work.next()
+    while (!step.done) step = work.next(rows(db, step.value))
+    db.exec('COMMIT')
+    return step.value
+  } finally {
+    db.close() // which takes back what was not committed
+  }
+}
+
+function rows(db: DatabaseSync, [text, values = []]: Statement) {
+  const statement = db.prepare(text.replace(' FOR UPDATE', '')) // nobody else writes meanwhile
+  statement.setReadBigInts(true)
+  return statement.all(Object.fromEntries(values.map((value, i) => [`$${i + 1}`, value])))
+}
+
+parentPort!.on('message', ({ id, name, given }: { id: number; name: keyof Questions; given: unknown[] }) => {
+  try {
+    parentPort!.postMessage({ id, answer: answer(name, given) })
+  } catch (error) {
+    parentPort!.postMessage({ id, failure: error })
+  }
+})

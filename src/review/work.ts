@@ -1,0 +1,212 @@
+import { COLUMNS } from '../columns.ts'
+import { DAY, utc } from '../io/time.ts'
+import { OPEN, REVIEWED } from '../record/schema.ts'
+import {
+  type Case,
+  type Counts,
+  columnsAfter,
+  type Exported,
+  idOf,
+  type Payment,
+  type Questions,
+  type Queued,
+  type Review,
+  type Said,
+  type Saying,
+  seenOf,
+  type Tab,
+  verdictOf,
+  type Which,
+} from './reviews.ts'
+
+/** A statement for any engine, with its values: $1 is the first. */
+export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
+type Row = Record<string, unknown>
+/** Asks one statement after the other, and is answered with the rows; all of it is one transaction. */
+type Work<T> = Generator<Statement, T, Row[]>
+
+/** How each question is answered, whichever engine is asked. */
+export const WORK: {
+  [N in keyof Questions]: (...given: Parameters<Questions[N]>) => Work<Awaited<ReturnType<Questions[N]>>>
+} = {
+  *queue(tab, limit) {
+    const text = `SELECT ${SELECTED}, coalesce((SELECT max(id) FROM reviews AS r WHERE ${OF_P}), 0) AS said
+      FROM predictions AS p WHERE ${WHERE[tab]} ORDER BY ${ORDER[tab]} LIMIT $1`
+    return payments(yield [text, [limit]]) as Queued[]
+  },
+  *counts() {
+    const counted = Object.entries(WHERE).map(
+      ([tab, where]) => `(SELECT count(*) FROM predictions WHERE ${where}) AS ${tab}`,
+    )
+    const [row] = yield [
+      `SELECT ${counted}, (SELECT coalesce(sum(amt), 0) FROM predictions WHERE ${WHERE.alarms}) AS sum`,
+    ]
+    return Object.fromEntries(Object.entries(row!).map(([name, value]) => [name, Number(value)])) as Counts
+  },
+  *find(id) {
+    const [time = '', hash] = id.split('-')
+    const at = /^[0-9a-z]{1,9}$/.test(time) && hash ? Number.parseInt(time, 36) : -1
+    const found = payments(yield [`${SELECT} WHERE event_time = $1`, [at]]).find((payment) => idOf(payment) === id)
+    return found && { payment: found, trail: yield* trail(found) }
+  },
+  *card({ cc_num, event_time }) {
+    const order = 'ORDER BY event_time DESC, trans_num LIMIT'
+    return {
+      last: payments(yield [`${SELECT} WHERE cc_num = $1 ${order} 20`, [cc_num]]),
+      before: payments(yield [`${SELECT} WHERE cc_num = $1 AND event_time < $2 ${order} 500`, [cc_num, event_time]]),
+    }
+  },
+  *search(words, limit) {
+    const order = `ORDER BY event_time DESC LIMIT ${limit}`
+    const exact = payments(yield [`${SELECT} WHERE trans_num = $1 ${order}`, [words]])
+    if (exact.length > 0) return exact
+    if (/^\d{4}$/.test(words)) return payments(yield [`${SELECT} WHERE cc_num % 10000 = $1 ${order}`, [Number(words)]])
+    const like = `%${words.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
+    const newest = `(SELECT * FROM predictions WHERE event_time > $2 ORDER BY event_time DESC LIMIT ${MOST_SEARCHED}) AS newest`
+    return payments(
+      yield [
+        `SELECT ${SELECTED} FROM ${newest} WHERE lower(merchant) LIKE $1 ESCAPE '\\' ${order}`,
+        [like, Date.now() - 90 * DAY],
+      ],
+    )
+  },
+  *recent(limit) {
+    return payments(yield [`${SELECT} ORDER BY event_time DESC LIMIT $1`, [limit]])
+  },
+  *sightings(trans_num) {
+    const rows = yield ['SELECT trans_num, event_time FROM predictions WHERE trans_num = $1', [trans_num]]
+    return rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
+  },
+  *say(sayings) {
+    const said: Said[] = []
+    for (const saying of sayings) said.push(yield* sayOne(saying))
+    return said
+  },
+  *reviews(after, limit) {
+    return reviews(yield ['SELECT * FROM reviews WHERE id > $1 ORDER BY id LIMIT $2', [after, limit]])
+  },
+  *setBySql(after, limit) {
+    const last = `SELECT max(id) FROM reviews AS r WHERE ${OF_P}`
+    return payments(
+      yield [
+        `${SELECT} AS p WHERE ${REVIEWED} AND ${AFTER} AND NOT EXISTS (SELECT 1 FROM reviews WHERE id = (${last}) AND
+          at = p.reviewed_at AND coalesce(p.fraud_confirmed, 2) = CASE verdict WHEN 'fraud' THEN 1 WHEN 'legit' THEN 0 ELSE 2 END)
+          ORDER BY event_time, trans_num LIMIT $3`,
+        [...place(after), limit],
+      ],
+    )
+  },
+  *rows({ kind, from, to, since }, after, limit) {
+    const known =
+      kind === 'validated' ? 'fraud_confirmed IS NOT NULL' : 'coalesce(fraud_confirmed, is_fraud) IS NOT NULL'
+    const later = since
+      ? `AND (EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > $6)
+         OR (reviewed_at > $7 AND NOT EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P})))`
+      : ''
+    return payments(
+      yield [
+        `${SELECT} AS p WHERE ${known} AND ${AFTER} AND event_time >= $4 AND event_time < $5 ${later}
+          ORDER BY event_time, trans_num LIMIT $3`,
+        [...place(after), limit, from, to, ...(since ? [since.review, since.at] : [])],
+      ],
+    )
+  },
+  *lastExport() {
+    const [row] = yield ['SELECT * FROM exports ORDER BY id DESC LIMIT 1']
+    return (
+      row && ({ ...row, at: Number(row.at), exported: Number(row.exported), review: Number(row.review) } as Exported)
+    )
+  },
+  *lastReview() {
+    const [row] = yield ['SELECT coalesce(max(id), 0) AS id FROM reviews']
+    return Number(row!.id)
+  },
+  *noteExport({ at, kind, exported, review }) {
+    yield ['INSERT INTO exports (at, kind, exported, review) VALUES ($1, $2, $3, $4)', [at, kind, exported, review]]
+  },
+}
+/** Those that change something. */
+export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport']
+
+/** rows among which a merchant's name is searched for */
+const MOST_SEARCHED = 100_000
+/** Times and days follow from others, or come as text. */
+const SELECTED = COLUMNS.filter((c) => c !== 'trans_date_trans_time')
+  .map((c) => (c === 'dob' ? 'CAST(dob AS text) AS dob' : c))
+  .join(', ')
+const SELECT = `SELECT ${SELECTED} FROM predictions`
+const WHERE: Record<Tab, string> = {
+  alarms: `prediction = 1 AND ${OPEN}`,
+  audit: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN}`,
+  unsure: `${REVIEWED} AND fraud_confirmed IS NULL`,
+  done: `${REVIEWED} AND fraud_confirmed IS NOT NULL`,
+}
+/** A review of the payment that is meant. */
+const OF_P = 'r.trans_num = p.trans_num AND r.event_time = p.event_time'
+const LATEST = 'coalesce(reviewed_at, 0) DESC'
+const ORDER: Record<Tab, string> = {
+  alarms: 'amt DESC, event_time DESC',
+  audit: 'event_time DESC',
+  unsure: LATEST,
+  done: LATEST,
+}
+/** A page of many begins after the last row of the one before; $1 and $2 are that row's. */
+const AFTER = '(event_time > $1 OR (event_time = $1 AND trans_num > $2))'
+const place = (after: Which | undefined) => [after?.event_time ?? -1, after?.trans_num ?? '']
+
+function* trail({ trans_num, event_time }: Which): Work<Review[]> {
+  return reviews(
+    yield ['SELECT * FROM reviews WHERE trans_num = $1 AND event_time = $2 ORDER BY id', [trans_num, event_time]],
+  )
+}
+
+function* sayOne({ seen, ...saying }: Saying): Work<Said> {
+  const { trans_num, event_time, verdict, note, reviewer, via, at } = saying
+  const which = { trans_num, event_time }
+  const [payment] = payments(
+    yield [`${SELECT} WHERE trans_num = $1 AND event_time = $2 FOR UPDATE`, [trans_num, event_time]],
+  )
+  if (!payment) return { missing: which }
+  const found: Case = { payment, trail: yield* trail(which) }
+  const last = found.trail.at(-1)
+  const again =
+    seen === undefined
+      ? found.trail.find((r) => r.at === at && r.verdict === verdict && r.reviewer === reviewer && r.note === note)
+      : last && seen !== seenOf(found) && last.verdict === verdict && last.reviewer === reviewer && last.note === note
+        ? last
+        : undefined
+  if (again) {
+    if (seen === undefined && verdictOf(payment) === undefined) yield* settle(last!) // the row is a new one
+    return { review: again }
+  }
+  if (seen !== undefined && seen !== seenOf(found)) return { stale: found }
+  const [row] = yield [
+    `INSERT INTO reviews (trans_num, event_time, verdict, note, reviewer, via, at)
+      VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
+    [trans_num, event_time, verdict, note, reviewer, via, at],
+  ]
+  yield* settle(saying)
+  return { review: { ...saying, id: Number(row!.id) } }
+}
+
+function* settle(review: Omit<Review, 'id'>): Work<void> {
+  const { fraud_confirmed, reviewed_at, reviewed_by } = columnsAfter(review)
+  yield [
+    'UPDATE predictions SET fraud_confirmed = $3, reviewed_at = $4, reviewed_by = $5 WHERE trans_num = $1 AND event_time = $2',
+    [review.trans_num, review.event_time, fraud_confirmed, reviewed_at, reviewed_by],
+  ]
+}
+
+const reviews = (rows: Row[]) =>
+  rows.map((row) => ({ ...row, id: Number(row.id), event_time: Number(row.event_time), at: Number(row.at) }) as Review)
+
+/** Whole numbers come as bigint: only a card's has to stay one. */
+const payments = (rows: Row[]) =>
+  rows.map((row) => {
+    const read = Object.entries(row).map(([name, value]) => [
+      name,
+      name === 'cc_num' ? BigInt(value as bigint) : typeof value === 'bigint' ? Number(value) : value,
+    ])
+    const payment = Object.fromEntries(read) as Payment
+    return { ...payment, trans_date_trans_time: utc(payment.event_time) }
+  })

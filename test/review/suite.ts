@@ -1,0 +1,192 @@
+import { describe, expect, onTestFinished, test } from 'vitest'
+import type { Store } from '../../src/record/store.ts'
+import { type Case, idOf, type Reviews, type Saying, seenOf, verdictOf } from '../../src/review/reviews.ts'
+import type { Prediction } from '../../src/transaction.ts'
+import { LONG_CARD, prediction } from '../rows.ts'
+
+/** A database of its own, with the table; `sql` is for a person beside it. */
+export type Place = AsyncDisposable & {
+  store(): Promise<Store>
+  reviews(): Reviews
+  sql(text: string): Promise<Record<string, unknown>[]>
+}
+
+const fraud = (n: number, changes: Partial<Prediction> = {}) => prediction(n, { prediction: 1, score: 0.9, ...changes })
+export const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
+  trans_num: p.trans_num,
+  event_time: p.event_time,
+  verdict: 'fraud',
+  note: null,
+  reviewer: 'anna',
+  via: 'page',
+  at: 1_767_400_000_000,
+  ...changes,
+})
+const COLUMNS = 'SELECT fraud_confirmed, reviewed_at, reviewed_by FROM predictions ORDER BY event_time'
+
+/** What every database has to pass: the contract in src/review/reviews.ts. */
+export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
+  async function start(rows: readonly Prediction[] = []) {
+    const stack = new AsyncDisposableStack()
+    onTestFinished(() => stack.disposeAsync())
+    const place = stack.use(await makePlace())
+    const store = stack.adopt(await place.store(), (s) => s.close())
+    await store.insert(rows)
+    const open = () => stack.adopt(place.reviews(), (r) => r.close())
+    const reviews = open()
+    const see = async (p: Prediction) => (await reviews.find(idOf(p))) as Case
+    return { store, reviews, open, see, sql: place.sql }
+  }
+
+  describe(`reviews in ${database}`, () => {
+    test('the queue has the open alarms, the largest first; the tabs have what was said, and the sample', async () => {
+      const rows = [fraud(1), fraud(2, { amt: 900 }), fraud(3), prediction(4), prediction(5, { sampled: 0.01 })]
+      const { reviews } = await start(rows)
+      const names = async (tab: 'alarms' | 'audit' | 'unsure' | 'done') =>
+        (await reviews.queue(tab, 10)).map(({ trans_num }) => trans_num)
+      expect(await names('alarms')).toEqual(['trans-2', 'trans-3', 'trans-1'])
+      expect(await names('audit')).toEqual(['trans-5'])
+      expect(await reviews.queue('alarms', 1)).toHaveLength(1)
+      expect(await reviews.counts()).toEqual({ alarms: 3, audit: 1, unsure: 0, done: 0, sum: 11 + 900 + 13 })
+      await reviews.say([
+        saying(rows[0]!, { verdict: 'legit' }),
+        saying(rows[1]!, { verdict: 'unsure', at: 7 }),
+        saying(rows[4]!, { at: 9 }),
+      ])
+      expect(await names('alarms')).toEqual(['trans-3'])
+      expect(await names('unsure')).toEqual(['trans-2'])
+      expect(await names('done')).toEqual(['trans-1', 'trans-5'])
+      expect(await reviews.counts()).toEqual({ alarms: 1, audit: 0, unsure: 1, done: 2, sum: 13 })
+    })
+
+    test('a payment is what was recorded, to the digit, found by an id that is neither its number nor its time', async () => {
+      const row = fraud(1, { cc_num: LONG_CARD, score: 0.1 + 0.2, dob: '1980-02-29', trans_num: 'x'.repeat(200) })
+      const { reviews } = await start([row, fraud(2, { event_time: row.event_time })])
+      const nothing = { sampled: null, fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
+      expect(await reviews.find(idOf(row))).toEqual({ payment: { ...row, ...nothing }, trail: [] })
+      expect(idOf(row)).toMatch(/^[0-9a-z]{8}-[0-9a-f]{8}$/)
+      for (const id of ['', '-', 'a-b', 'zzzzzzzzz-00000000', `${idOf(row)}0`, '1e9-', "'-'", idOf(fraud(3))])
+        expect(await reviews.find(id)).toBe(undefined)
+    })
+
+    test('what is said is there, in a row of its own and in the three columns', async () => {
+      const rows = [fraud(1), fraud(2)]
+      const { reviews, see, sql, open } = await start(rows)
+      const said = await reviews.say([saying(rows[0]!, { note: 'called "her"; 日本' })])
+      expect(said).toEqual([{ review: { ...saying(rows[0]!, { note: 'called "her"; 日本' }), id: 1 } }])
+      const after = { fraud_confirmed: 1n, reviewed_at: 1_767_400_000_000n, reviewed_by: 'anna' }
+      const none = { fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
+      expect(await sql(COLUMNS)).toEqual([after, none])
+      expect((await see(rows[0]!)).trail).toEqual([{ ...saying(rows[0]!, { note: 'called "her"; 日本' }), id: 1 }])
+      for (const [verdict, fraud_confirmed] of [
+        ['legit', 0n],
+        ['unsure', null],
+      ] as const) {
+        await open().say([saying(rows[0]!, { verdict, at: 5, reviewer: 'bruno' })])
+        expect((await sql(COLUMNS))[0]).toEqual({ fraud_confirmed, reviewed_at: 5n, reviewed_by: 'bruno' })
+      }
+      await reviews.say([saying(rows[0]!, { verdict: 'withdrawn', at: 6 })])
+      expect(await sql(COLUMNS)).toEqual([none, none])
+      expect((await see(rows[0]!)).trail.map((r) => r.verdict)).toEqual(['fraud', 'legit', 'unsure', 'withdrawn'])
+    })
+
+    test('whoever had something else before them is told, and changes nothing; the same said twice counts once', async () => {
+      const rows = [fraud(1), fraud(2)]
+      const { reviews, see, sql } = await start(rows)
+      const seen = seenOf(await see(rows[0]!))
+      const first = saying(rows[0]!, { seen })
+      await reviews.say([first])
+      expect(await reviews.say([first])).toMatchObject([{ review: { id: 1 } }]) // a button pressed twice
+      const other = saying(rows[0]!, { seen, verdict: 'legit', reviewer: 'bruno' })
+      const [stale, fine] = await reviews.say([other, saying(rows[1]!, { seen: seenOf(await see(rows[1]!)) })])
+      expect(stale).toMatchObject({ stale: { trail: [{ verdict: 'fraud', reviewer: 'anna' }] } })
+      expect(fine).toHaveProperty('review')
+      expect(await sql('SELECT verdict FROM reviews ORDER BY id')).toEqual([{ verdict: 'fraud' }, { verdict: 'fraud' }])
+      await reviews.say([{ ...other, seen: seenOf(await see(rows[0]!)) }])
+      expect(verdictOf((await see(rows[0]!)).payment)).toBe('legit')
+      await expect(reviews.say([saying(fraud(9))])).resolves.toEqual([
+        { missing: { trans_num: 'trans-9', event_time: fraud(9).event_time } },
+      ])
+    })
+
+    test('of twenty at a time one counts', async () => {
+      const row = fraud(1)
+      const { open, see, sql } = await start([row])
+      const seen = seenOf(await see(row))
+      const both = [open(), open()]
+      const said = await Promise.all(
+        Array.from({ length: 20 }, (_, n) => both[n % 2]!.say([saying(row, { seen, reviewer: `r${n}` })])),
+      )
+      expect(said.flat().filter((one) => 'review' in one)).toHaveLength(1)
+      expect(await sql('SELECT count(*) AS n FROM reviews')).toEqual([{ n: 1n }])
+    })
+
+    test('a verdict set by SQL alone counts, and makes stale what was seen before', async () => {
+      const row = fraud(1)
+      const { reviews, see, sql } = await start([row])
+      const seen = seenOf(await see(row))
+      await sql('UPDATE predictions SET fraud_confirmed = 1')
+      expect(await reviews.counts()).toMatchObject({ alarms: 0, done: 1 })
+      expect(await reviews.say([saying(row, { seen })])).toMatchObject([{ stale: { trail: [] } }])
+      expect(await reviews.setBySql(undefined, 9)).toMatchObject([{ trans_num: 'trans-1' }])
+      await reviews.say([saying(row)])
+      expect(await reviews.setBySql(undefined, 9)).toEqual([])
+      await sql("UPDATE predictions SET fraud_confirmed = 0, reviewed_by = 'me'")
+      expect(await reviews.setBySql(undefined, 9)).toMatchObject([{ reviewed_by: 'me' }])
+    })
+
+    test.for(['UPDATE reviews SET verdict = verdict', 'DELETE FROM reviews'])('nothing does %s', async (text) => {
+      const row = fraud(1)
+      const { reviews, sql } = await start([row])
+      await reviews.say([saying(row)])
+      await expect(sql(text)).rejects.toThrow('reviews are only ever added')
+      expect(await sql('SELECT verdict FROM reviews')).toEqual([{ verdict: 'fraud' }])
+    })
+
+    test("a card's last payments are there, and those before this one", async () => {
+      const cc_num = LONG_CARD
+      const rows = Array.from({ length: 30 }, (_, n) => prediction(n, { cc_num }))
+      const { reviews, see } = await start([...rows, prediction(40)])
+      const { last, before } = await reviews.card((await see(rows[25]!)).payment)
+      expect(last.map((p) => p.trans_num)).toEqual(
+        rows
+          .slice(10)
+          .reverse()
+          .map((p) => p.trans_num),
+      )
+      expect(before.map((p) => p.trans_num)).toEqual(
+        rows
+          .slice(0, 25)
+          .reverse()
+          .map((p) => p.trans_num),
+      )
+    })
+
+    test('is searched by last four digits, transaction, and part of a merchant, whatever signs are in it', async () => {
+      const now = Date.now()
+      const rows = [
+        prediction(1, { cc_num: LONG_CARD, event_time: now }),
+        prediction(2, { merchant: '50%_off\\ "Söhne"', event_time: now - 1 }),
+        prediction(3, { event_time: now - 2 }),
+      ]
+      const { reviews } = await start(rows)
+      const found = async (words: string) => (await reviews.search(words, 9)).map((p) => p.trans_num)
+      expect(await found('4184')).toEqual(['trans-1'])
+      expect(await found('trans-3')).toEqual(['trans-3'])
+      expect(await found('%')).toEqual(['trans-2'])
+      expect(await found('\\ "SÖ')).toEqual(['trans-2'])
+      expect(await found('KUTCH')).toEqual(['trans-1', 'trans-3'])
+      expect(await found("' OR 1=1")).toEqual([])
+      expect((await reviews.recent(2)).map((p) => p.trans_num)).toEqual(['trans-1', 'trans-2'])
+    })
+
+    test('a database that cannot be asked says so, and is asked again when it can', async () => {
+      const row = fraud(1)
+      const { reviews, sql } = await start([row])
+      await sql('ALTER TABLE predictions RENAME TO elsewhere')
+      await expect(reviews.queue('alarms', 1)).rejects.toThrow()
+      await sql('ALTER TABLE elsewhere RENAME TO predictions')
+      expect(await reviews.queue('alarms', 1)).toHaveLength(1)
+    })
+  })
+}
