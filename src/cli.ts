@@ -7,6 +7,7 @@ import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
 import { shownPlace } from './config/dsn.ts'
 import { ConfigError, environment, readConfig, unknownNames } from './config/read.ts'
 import type { Config } from './config/settings.ts'
+import type { Desk } from './desk/desk.ts'
 import { isBug, reason } from './io/errors.ts'
 import { logger, scrub } from './io/log.ts'
 import { proxies } from './io/proxy.ts'
@@ -119,7 +120,9 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     stop.throwIfAborted()
     const { openPipeline, openMonitor, statusServer, summarize } = await loaded()
     const watch = openMonitor(config.STAGES)
+    let desk: Desk | undefined
     await using _status = statusServer({
+      desk: () => desk,
       host: config.HOST,
       port: config.PORT,
       token: config.STATUS_TOKEN,
@@ -130,6 +133,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
     const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
     await using pipeline = await openPipeline(config, log, patient, watch)
+    desk = pipeline.desk
     const over = new AbortController()
     const summing = summarize(log, watch, config.STAGES, over.signal)
     if (command === 'run') await pipeline.run(stop)

@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { alertStage } from './alert/deliver.ts'
 import type { Config, StageName } from './config/settings.ts'
+import type { Desk } from './desk/desk.ts'
 import { fetchStage } from './fetch/fetch.ts'
 import { checkLogin } from './notify/smtp.ts'
 import { drain } from './once.ts'
@@ -12,6 +13,7 @@ import { openMonitor } from './status/monitor.ts'
 import { wire } from './wiring.ts'
 
 export type Pipeline = {
+  desk: Desk
   /** Runs the stages until stopped. Throws when one of them meets a bug; the others are stopped then. */
   run(stop: AbortSignal): Promise<void>
   /** Fetches for ONCE_SECONDS, then drains every topic. Resolves with what is left, one line for each reader. */
@@ -112,6 +114,7 @@ export async function openPipeline(
       ),
     )
   return {
+    desk: outside.desk,
     run: (stop) => run(STAGES, stop),
     once: (stop, patience) => {
       const mine = (['score', 'alert', 'webhook', 'record'] as const).filter(

@@ -1,8 +1,10 @@
+import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Notifier } from './alert/notifier.ts'
-import { type KafkaCluster, shownPlace } from './config/dsn.ts'
+import { isLoopback, type KafkaCluster, shownPlace } from './config/dsn.ts'
 import { ConfigError } from './config/read.ts'
 import type { Config } from './config/settings.ts'
+import type { Desk } from './desk/desk.ts'
 import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
@@ -11,6 +13,9 @@ import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
+import type { Reviews } from './review/reviews.ts'
+import { sampler, sampling } from './review/sample.ts'
+import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
@@ -35,6 +40,7 @@ export type Outside = {
   /** A webhook that is set again one day begins anew. */
   forgetWebhook(stage: Stage, topics: Topics): Promise<void>
   store: Store | undefined
+  desk: Desk
   /** Throws when no more can be kept. */
   room(topics: Topics): () => Promise<void>
 }
@@ -65,6 +71,7 @@ export async function wire(
   )
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
+  const { desk, link } = await deskOf(config, start, topics, opened)
   return {
     topics: watched(topics),
     outside: {
@@ -73,10 +80,12 @@ export async function wire(
       }),
       model: async () => ({ judge: metrics.timed('model', (await openModel(config, log, opened)).judge) }),
       modelName: modelName(config),
-      mail: () => metrics.notifier('mail', mails(channel(config, log, opened), addresses(config))),
+      mail: () =>
+        metrics.notifier('mail', mails(channel(config, log, opened), { ...addresses(config), ...(link && { link }) })),
       webhook: url && metrics.notifier('webhook', webhook({ url, secret })),
       forgetWebhook,
       store,
+      desk,
       room: (topics) => {
         const waiting = async () => {
           const { lag } = await topics.snapshot()
@@ -135,10 +144,52 @@ export async function openTopics(
   }
 }
 
-export async function openStore({ DATABASE_URL: place }: Config, log: Logger, { worker = false } = {}): Promise<Store> {
-  if (place.engine === 'sqlite') return sqliteStore(place.path, worker ? { log } : undefined)
+export async function openStore(config: Config, log: Logger, { worker = false } = {}): Promise<Store> {
+  const { DATABASE_URL: place, AUDIT_PER_DAY: perDay, DESK_SECRET: secret = 'audit' } = config
+  const sample = sampler({ perDay, rowsPerDay: config.PRODUCER_RATE_PER_MIN * 1440, secret })
+  if (place.engine === 'sqlite') return sampling(sqliteStore(place.path, worker ? { log } : undefined), sample)
   const { postgresStore } = await import('./engines/postgres/store.ts')
-  return postgresStore(place.url, log)
+  return sampling(postgresStore(place.url, log), sample)
+}
+
+export async function openReviews({ DATABASE_URL: place }: Config): Promise<Reviews> {
+  if (place.engine === 'sqlite') return sqliteReviews(place.path)
+  const { postgresReviews } = await import('./engines/postgres/reviews.ts')
+  return postgresReviews(place.url)
+}
+
+/** Mails in a folder of this machine lead to its own pages. */
+const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
+  DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
+
+async function deskOf(config: Config, start: Stage, topics: Topics, opened: AsyncDisposableStack) {
+  const { openDesk } = await import('./desk/desk.ts')
+  const { deskLinks } = await import('./desk/room.ts')
+  const { openKeys } = await import('./desk/keys.ts')
+  const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics)))
+  const url = deskUrl(config)
+  const desk = openDesk({
+    ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
+    reviews: opened.adopt(await openReviews(config), (r) => r.close()),
+    token: config.DESK_TOKEN,
+    reviewers: config.REVIEWERS ?? [],
+    userHeader: config.DESK_USER_HEADER,
+    proxies: config.DESK_PROXY ?? [],
+  })
+  return { desk, link: url && deskLinks(url, keys) }
+}
+
+/** Made once, and the same for every process with these topics. */
+async function keptSecret(start: Stage, topics: Topics): Promise<string> {
+  let kept: { secret?: string } | undefined
+  await retryUntilReady(start, async () => {
+    const found = async () => (await topics.noted('desk')) as typeof kept
+    kept = await found()
+    if (kept) return
+    await topics.note({ desk: { secret: randomBytes(32).toString('base64url') } })
+    kept = await found()
+  })
+  return kept?.secret ?? randomBytes(32).toString('base64url')
 }
 
 function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {

@@ -23,7 +23,7 @@ const AROUND: Record<string, readonly string[]> = {
   status: ['src/commands/dead-letters.ts', 'src/notify/html.ts'],
   simulate: [],
   doctor: ['src/notify/', 'src/simulate/'],
-  commands: ['src/engines/'],
+  commands: ['src/engines/', 'src/review/', 'src/notify/'],
 }
 /** Start and wiring: they know the rooms. */
 const WIRING = ['start.cjs', 'main.ts', 'cli.ts', 'commands.ts', 'pipeline.ts', 'once.ts', 'wiring.ts'].map(

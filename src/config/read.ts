@@ -107,6 +107,9 @@ function* contradictions(config: Partial<Config>, unset: ReadonlySet<Name>): Gen
     yield 'DATABASE_URL: got the file of TOPICS_URL, wants one of its own'
   if (!unset.has('ALERT_WEBHOOK_SECRET') && unset.has('ALERT_WEBHOOK_URL'))
     yield 'ALERT_WEBHOOK_SECRET: got "***", wants ALERT_WEBHOOK_URL beside it'
+  const [user, proxy] = [config.DESK_USER_HEADER, config.DESK_PROXY?.join()]
+  if (user && !proxy) yield `DESK_USER_HEADER: got ${shown(user)}, wants DESK_PROXY beside it`
+  if (proxy && !user) yield `DESK_PROXY: got ${shown(proxy)}, wants DESK_USER_HEADER beside it`
   if (topics?.engine !== 'kafka') return
   for (const pair of [['KAFKA_CERT', 'KAFKA_KEY'] as const, ['KAFKA_USERNAME', 'KAFKA_PASSWORD'] as const]) {
     const [missing] = pair.filter((name) => unset.has(name))

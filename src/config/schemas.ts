@@ -99,3 +99,22 @@ export const features = z.string().transform((text, ctx): readonly Feature[] => 
   )
   return z.NEVER
 })
+
+export type Reviewer = { name: string; salt: string; hash: string; lead: boolean }
+export const reviewers = z.string().transform((text, ctx): readonly Reviewer[] => {
+  const found = list(text).map((one) => /^([\w.@+-]{1,60}):([\w-]{22})\.([\w-]{43})(:lead)?$/.exec(one))
+  const entries = found.flatMap((one) =>
+    one ? { name: one[1]!, salt: one[2]!, hash: one[3]!, lead: one[4] !== undefined } : [],
+  )
+  if (found.length > 0 && found.length === entries.length && distinct(entries.map(({ name }) => name))) return entries
+  ctx.addIssue('a comma list of entries as npm run desk -- password NAME makes them, each name once')
+  return z.NEVER
+})
+/** As the system's own list of time zones has it. */
+export const timeZone = z.string().refine((text) => {
+  try {
+    return Boolean(new Intl.DateTimeFormat('en', { timeZone: text }))
+  } catch {
+    return false
+  }
+}, 'a time zone, e.g. Europe/Paris')

@@ -1,9 +1,26 @@
 import { z } from 'zod'
-import { databases, placeOf, topics } from './dsn.ts'
-import { address, addresses, count, features, headers, listOf, oneOf, pem, share, smtp, url, whole } from './schemas.ts'
+import { databases, list, placeOf, topics } from './dsn.ts'
+import {
+  address,
+  addresses,
+  count,
+  features,
+  headers,
+  listOf,
+  oneOf,
+  pem,
+  reviewers,
+  share,
+  smtp,
+  timeZone,
+  url,
+  whole,
+} from './schemas.ts'
 
 export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
 export type StageName = (typeof STAGES)[number]
+
+const ADDRESSES = 'IP addresses, a comma list'
 
 export type Setting = {
   schema: z.ZodType<unknown, string>
@@ -194,6 +211,49 @@ export const SETTINGS = {
     schema: z.string().regex(/^[!-~]+$/, 'ASCII characters without blanks'),
     secret: true,
     meaning: 'who sends it (Authorization: Bearer …, or as the password) may see the status page and the metrics',
+  },
+  TIME_ZONE: {
+    schema: timeZone,
+    default: 'UTC',
+    meaning: 'the time zone of the desk, e.g. Europe/Paris',
+  },
+  DESK_URL: {
+    schema: url('http:', 'https:'),
+    meaning:
+      'where people reach this server, e.g. https://fraud.example.com: mails then have a link for each fraud; unset: none, but for mails in outbox/',
+  },
+  DESK_TOKEN: {
+    schema: z.string().min(8, '8 characters or more'),
+    secret: true,
+    meaning: 'who types it may use the desk, by any name, as a lead; unset, and REVIEWERS too: this machine alone',
+  },
+  REVIEWERS: {
+    schema: reviewers,
+    secret: true,
+    meaning:
+      'who may use the desk, and with which password: a comma list, made by npm run desk -- password NAME [--lead]',
+  },
+  DESK_USER_HEADER: {
+    schema: z.string().regex(/^[A-Za-z0-9-]+$/, "a header's name"),
+    meaning: 'the header in which the proxy at DESK_PROXY names who asks, e.g. X-Forwarded-Email',
+  },
+  DESK_PROXY: {
+    schema: z
+      .string()
+      .transform(list)
+      .pipe(z.array(z.union([z.ipv4(), z.ipv6()], ADDRESSES)).min(1, ADDRESSES)),
+    meaning: 'the addresses from which DESK_USER_HEADER is believed, a comma list',
+  },
+  DESK_SECRET: {
+    schema: z.string().min(16, '16 characters or more'),
+    secret: true,
+    meaning: 'signs links and sessions; unset: one that the topics keep',
+  },
+  AUDIT_PER_DAY: {
+    schema: count('rows', 1_000_000, 0),
+    default: '20',
+    meaning:
+      'rows a day that are no alarm and are put before a person all the same, about, at PRODUCER_RATE_PER_MIN rows a minute: the only way to missed frauds',
   },
   DISK_RESERVE_MB: {
     schema: count('MB', 1_000_000_000, 0),

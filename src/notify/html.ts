@@ -1,3 +1,5 @@
+import { plural } from '../io/text.ts'
+
 export type Column = { name: string; right?: boolean }
 /** What a mail says, in this order. Every value is one line, without a card number, and of a decent length. */
 export type Page = {
@@ -9,6 +11,8 @@ export type Page = {
   facts: readonly (readonly [name: string, value: string])[]
   columns: readonly Column[]
   rows: readonly (readonly string[])[]
+  /** where the one payment, or each row, can be judged */
+  links: readonly string[]
   end: string
 }
 
@@ -17,17 +21,32 @@ export type Page = {
  * A program that strips the style sheets (Gmail for foreign accounts) has the rows stacked, as a phone has; the sheets
  * make columns of them where there is room. Apart, because a sheet with a rule that Gmail does not know is dropped whole.
  */
-export function htmlOf({ big, below, lines, facts, columns, rows, end }: Page): string {
+export function htmlOf(page: Page): string {
+  const { columns, rows, links } = page
+  const made = rows.map((row, i) => line(columns, row, 'td', links[i]))
+  let room = MOST_BYTES - Buffer.byteLength(framed(page, '', rows.length))
+  let fit = 0
+  for (; fit < made.length && room > Buffer.byteLength(made[fit]!); fit++) room -= Buffer.byteLength(made[fit]!)
+  return framed(page, made.slice(0, fit).join(''), made.length - fit)
+}
+
+const line = (columns: readonly Column[], values: readonly string[], tag: 'td' | 'th', link?: string) =>
+  `<tr style="display:block;padding:9px 0;border-top:1px solid #8a8a8a">
+${values.map((value, i) => cell(tag, columns[i]!, value, link)).join('\n')}</tr>
+`
+
+/** `left`: rows for which there is no room. */
+function framed({ big, below, lines, facts, columns, rows, links, end }: Page, body: string, left: number): string {
   const more = facts.filter(([name]) => name !== 'Amount' && name !== 'Merchant') // these two are the big ones
   const names = columns.map(({ name }) => name)
-  const cells = (values: readonly string[], tag: 'td' | 'th') =>
-    values.map((value, i) => cell(tag, columns[i]!, value)).join('\n')
-  const line = (values: readonly string[], tag: 'td' | 'th') =>
-    `<tr style="display:block;padding:9px 0;border-top:1px solid #8a8a8a">\n${cells(values, tag)}</tr>\n`
   const list = (text: string) => text && `<table cellpadding="0" cellspacing="0">\n${text}</table>`
-  const body = rows.map((row) => line(row, 'td')).join('')
-  const grid = `<table class="rows" width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;margin-top:14px"><thead>${line(names, 'th')}</thead>
+  const grid = `<table class="rows" width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;margin-top:14px"><thead>${line(columns, names, 'th')}</thead>
 <tbody>${body}</tbody></table>`
+  const button =
+    rows.length === 0 && links[0]
+      ? `<p style="margin:16px 0"><a href="${escapeHtml(links[0])}" style="${BUTTON}">Say what it was</a></p>\n`
+      : ''
+  const others = left > 0 ? `${plural(left, 'more payment')}, in the CSV alone.` : ''
   return `<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <meta name="color-scheme" content="light dark"><meta name="supported-color-schemes" content="light dark">
@@ -42,12 +61,16 @@ ${below && `<div style="font-size:20px;line-height:1.3">${shown(below)}</div>`}
 </div>
 ${lines.map(paragraph).join('')}
 ${list(more.map(fact).join(''))}
-${body && grid}
-${paragraph(end)}
+${button}${body && grid}
+${paragraph(others)}${paragraph(end)}
 </div></body></html>
 `
 }
 
+/** Gmail cuts a mail off after some more. */
+const MOST_BYTES = 98_000
+const BUTTON =
+  'display:inline-block;padding:13px 20px;border-radius:8px;background:#0b57d0;color:#ffffff;text-decoration:none;font-weight:bold'
 const LAYOUT = `.rows thead{display:none}
 .rows td{padding-right:9px}
 @media (min-width:860px){.rows thead{display:table-header-group}
@@ -62,8 +85,11 @@ const fact = ([name, value]: readonly [string, string]) =>
 
 const paragraph = (line: string) => line && `<p style="margin:10px 0">${shown(line)}</p>\n`
 
-function cell(tag: 'td' | 'th', { name, right }: Column, value: string): string {
-  if (tag === 'td' && name === 'Amount') return `<td class="n" style="display:inline"><b>${shown(value)}</b></td>`
+function cell(tag: 'td' | 'th', { name, right }: Column, value: string, link?: string): string {
+  if (tag === 'td' && name === 'Amount') {
+    const amount = link ? `<a href="${escapeHtml(link)}">${shown(value)}</a>` : shown(value)
+    return `<td class="n" style="display:inline"><b>${amount}</b></td>`
+  }
   if (tag === 'td' && name === 'Merchant') return `<td class="m" style="display:block">${shown(value)}</td>`
   if (tag === 'td' && name === 'Transaction')
     return `<td class="t" style="display:block;font-size:13px;font-family:monospace">${shown(value)}</td>`

@@ -14,7 +14,13 @@ import { htmlOf, type Page } from './html.ts'
  */
 export type Mail = { id: string; subject: string; from: string; to: readonly string[]; raw: Buffer }
 /** A notification for operators goes to them, any other one to `to`. */
-export type Addresses = { from: string; to: readonly string[]; operators: readonly string[] }
+export type Addresses = {
+  from: string
+  to: readonly string[]
+  operators: readonly string[]
+  /** where somebody who has the mail that was decided at that time says what the payment was */
+  link?: (of: Prediction, at: number) => string
+}
 
 /**
  * The mail that a notification is. It follows from the notification and the addresses alone: made again, wherever, it is the same
@@ -27,7 +33,8 @@ export async function compose(notification: Notification, addresses: Addresses):
   const key = notificationKey(notification)
   const frauds = notification.frauds.toSorted(newestThenLargest)
   const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
-  const page = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
+  const said = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
+  const page = { ...said, links: addresses.link ? frauds.map((p) => addresses.link!(p, notification.at)) : [] }
   const date = new Date(alone?.event_time ?? notification.at)
   const domain = domainToASCII(from.address.slice(from.address.lastIndexOf('@') + 1)) || 'client-predict'
   const named = (which: string) => `<${which}@${domain}>`
@@ -90,7 +97,8 @@ const minute = (p: Prediction) => Math.floor(p.event_time / 60_000)
 const newestThenLargest = (a: Prediction, b: Prediction) =>
   minute(b) - minute(a) || b.amt - a.amt || b.event_time - a.event_time
 
-function alarm(p: Prediction): Page {
+type Unlinked = Omit<Page, 'links'>
+function alarm(p: Prediction): Unlinked {
   const distance = kilometres(p)
   const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
   const facts: [string, string | null][] = [
@@ -128,7 +136,7 @@ function alarm(p: Prediction): Page {
   }
 }
 
-function digest(frauds: readonly Prediction[]): Page {
+function digest(frauds: readonly Prediction[]): Unlinked {
   const sum = `${plural(frauds.length, 'payment')}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
   const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
   const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
@@ -164,7 +172,7 @@ function digest(frauds: readonly Prediction[]): Page {
   }
 }
 
-function announcement(notice: Notice, frauds: readonly Prediction[]): Page {
+function announcement(notice: Notice, frauds: readonly Prediction[]): Unlinked {
   const subject = say(notice.subject)
   const lines = notice.lines.map((line) => say(line, 1000))
   const said = { subject, big: subject, below: '', lines }
@@ -181,7 +189,7 @@ export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
 export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 
 /** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
-const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
+export const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
 const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
 const amount = (p: Prediction) => dollars(p.amt)
 const purchase = (p: Prediction) =>
@@ -215,7 +223,7 @@ function cut(text: string, most: number): string {
 }
 
 /** Great-circle distance from home to the merchant, in km. */
-function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | null {
+export function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | null {
   if (lat === null || long === null || merch_lat === null || merch_long === null) return null
   const rad = Math.PI / 180
   const h =
@@ -225,7 +233,7 @@ function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | 
 }
 
 /** The page for a terminal, as a rule within 100 columns. */
-function textOf({ subject, lines, facts, columns, rows, end }: Page): string {
+function textOf({ subject, lines, facts, columns, rows, links, end }: Page): string {
   const names = columns.map(({ name }) => name)
   const table = [names, ...rows]
   const widths = names.map((_, i) => table.reduce((most, row) => Math.max(most, width(row[i]!)), 0))
@@ -246,7 +254,12 @@ function textOf({ subject, lines, facts, columns, rows, end }: Page): string {
     lines.join('\n'),
     facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n'),
     rows.length > 0 &&
-      [inColumns(names), inColumns(widths.map((width) => '-'.repeat(width))), ...rows.map(inColumns)].join('\n'),
+      [
+        inColumns(names),
+        inColumns(widths.map((width) => '-'.repeat(width))),
+        ...rows.map((row, i) => [inColumns(row), links[i]].filter(Boolean).join('\n  ')),
+      ].join('\n'),
+    rows.length === 0 && links[0] && `Say what it was: ${links[0]}`,
     end,
   ]
   return `${parts.filter(Boolean).join('\n\n')}\n`

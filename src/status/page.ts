@@ -41,6 +41,9 @@ td b{font-weight:600}
 small{display:block;font-size:14px}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 16px;margin:20px 0}
 dt{opacity:.7}dd{margin:0}
+h2{font-size:18px;margin:24px 0 8px}ol{list-style:none;margin:0;padding:0}
+li{display:flex;flex-wrap:wrap;gap:0 12px;padding:8px 0;border-top:1px solid #8a8a8a66}li span:nth-of-type(1){flex:1;min-width:12em}
+meter{width:72px;height:10px;vertical-align:middle}.fraud{color:var(--bad)}.legit{color:var(--good)}.unsure{color:var(--wait)}
 @media (max-width:700px){thead{display:none}tr{display:block;border-top:1px solid #8a8a8a66;padding:8px 0}
 th,td{display:block;border:0;padding:1px 0}tbody th{font-weight:600}td:empty{display:none}
 td[data-name]::before{content:attr(data-name) " ";opacity:.7}}`
@@ -53,6 +56,7 @@ export function pageOf(
   totals: Totals,
   began: number,
   about: readonly (readonly [string, string])[],
+  recent = '',
 ): string {
   const bad = rows.filter(({ state }) => state === 'failing')
   const title =
@@ -76,6 +80,7 @@ export function pageOf(
 ${rows.map((row) => line(row, totals, at)).join('\n')}
 </tbody></table>
 <dl>${facts.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('\n')}</dl>
+${recent && `<h2>The last payments, <a href="/desk">the fraud desk</a></h2>\n<ol>${recent}</ol>`}
 <p>For programs: <a href="/readyz">/readyz</a>, <a href="/metrics">/metrics</a>, <a href="/healthz">/healthz</a></p>
 </body></html>
 `

@@ -1,13 +1,15 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import type { Logger } from 'pino'
 import { collectDefaultMetrics } from 'prom-client'
 import { maskCards } from '../card.ts'
 import { isLoopback } from '../config/dsn.ts'
 import { isBug, reason } from '../io/errors.ts'
 import { VERSION } from '../version.ts'
-import type { Monitor } from './monitor.ts'
+import type { Monitor, Report } from './monitor.ts'
 import { pageOf, STYLE_HASH } from './page.ts'
 
 /** ms between attempts to listen, as when another process has the port */
@@ -15,6 +17,8 @@ const AGAIN = 60_000
 /** ms; a client that is slower holds a connection for nothing */
 const SLOW = 5000
 const MOST_CONNECTIONS = 100
+/** ms; the page comes without the last payments when the database is slower */
+const RECENT_WITHIN = 500
 const HEADERS = {
   'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
   'x-content-type-options': 'nosniff',
@@ -31,6 +35,10 @@ export type StatusOptions = {
   watch: Monitor
   /** what the page says of the settings */
   about: readonly (readonly [name: string, value: string])[]
+  /** answers for /desk, once it is open; its last payments stand on the page */
+  desk?: () =>
+    | { fetch(request: Request, env: HttpBindings): Response | Promise<Response>; recent(): Promise<string> }
+    | undefined
   again?: number
 }
 type Answer = { status: number; type: string; text: string; headers?: Record<string, string | string[]> }
@@ -45,41 +53,34 @@ const plain = (status: number, text: string, headers = {}): Answer => ({
  * The status page, `/healthz`, `/readyz` and `/metrics`. It shows and changes nothing. When it cannot listen it says so
  * and tries again: the worker works without it.
  */
-export function statusServer({ host, port, token, log, watch, about, again = AGAIN }: StatusOptions) {
+export function statusServer({
+  host,
+  port,
+  token,
+  log,
+  watch,
+  about,
+  desk = () => undefined,
+  again = AGAIN,
+}: StatusOptions) {
   const { metrics } = watch
   collectDefaultMetrics({ register: metrics.registry })
-  const working = metrics.gauge('stage_working', '1: the stage works, stands by or holds back; 0: it fails', ['stage'])
-  const waiting = metrics.gauge('lag_records', 'Records that wait for the stage', ['stage'])
-  const oldest = metrics.gauge('lag_seconds', 'For how long the oldest of them has waited', ['stage'])
-  const toTell = metrics.gauge('frauds_waiting', 'Frauds whose alarm is still to be sent, or under way', ['stage'])
+  const setGauges = stageGauges(metrics)
 
   const routes: { [path: string]: (() => Promise<Answer>) | undefined } = {
     '/healthz': async () => plain(200, 'ok'),
     async '/readyz'() {
-      const { ready, rows, at } = await watch.report()
-      const stages = rows.map(({ stage, state, since, why, last, waiting, oldest = 0, frauds }) => ({
-        ...{ stage, state, since: iso(since), why },
-        last_error: last && { at: iso(last.at), reason: last.reason },
-        ...(waiting !== undefined && { lag_records: waiting, lag_seconds: oldest }),
-        ...(frauds !== undefined && { frauds_waiting: frauds }),
-      }))
-      const text = JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)
-      return { status: ready ? 200 : 503, type: 'application/json', text: `${text}\n` }
+      const report = await watch.report()
+      return { status: report.ready ? 200 : 503, type: 'application/json', text: readiness(report) }
     },
     async '/metrics'() {
-      const { rows } = await watch.report()
-      for (const gauge of [waiting, oldest, toTell]) gauge.reset()
-      for (const { stage, state, waiting: records, oldest: age = 0, frauds } of rows) {
-        if (frauds !== undefined) toTell.set({ stage }, frauds)
-        if (state !== 'elsewhere') working.set({ stage }, state === 'failing' || state === 'starting' ? 0 : 1)
-        if (records === undefined) continue
-        waiting.set({ stage }, records)
-        oldest.set({ stage }, age)
-      }
+      setGauges((await watch.report()).rows)
       return { status: 200, type: metrics.registry.contentType, text: await metrics.registry.metrics() }
     },
     async '/'() {
-      const page = pageOf(await watch.report(), await metrics.totals(), watch.began, about)
+      const rows = desk()?.recent()
+      const recent = await Promise.race([rows?.catch(() => ''), sleep(rows ? RECENT_WITHIN : 0, '', { ref: false })])
+      const page = pageOf(await watch.report(), await metrics.totals(), watch.began, about, recent)
       return { status: 200, type: 'text/html; charset=utf-8', text: page }
     },
   }
@@ -118,7 +119,11 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
     maxHeaderSize: 8192,
   })
   server.maxConnections = MOST_CONNECTIONS
-  server.on('request', (request, response) => void serve(request, response))
+  const atDesk = getRequestListener(
+    (request, env) => desk()?.fetch(request, env as HttpBindings) ?? new Response('starting\n', { status: 503 }),
+    { overrideGlobalObjects: false },
+  )
+  server.on('request', (request, response) => void (isOfDesk(request) ? atDesk : serve)(request, response))
 
   let timer: NodeJS.Timeout | undefined
   let said = false
@@ -141,6 +146,34 @@ export function statusServer({ host, port, token, log, watch, about, again = AGA
   }
 }
 
+function stageGauges(metrics: Monitor['metrics']) {
+  const working = metrics.gauge('stage_working', '1: the stage works, stands by or holds back; 0: it fails', ['stage'])
+  const waiting = metrics.gauge('lag_records', 'Records that wait for the stage', ['stage'])
+  const oldest = metrics.gauge('lag_seconds', 'For how long the oldest of them has waited', ['stage'])
+  const toTell = metrics.gauge('frauds_waiting', 'Frauds whose alarm is still to be sent, or under way', ['stage'])
+  return (rows: Report['rows']) => {
+    for (const gauge of [waiting, oldest, toTell]) gauge.reset()
+    for (const { stage, state, waiting: records, oldest: age = 0, frauds } of rows) {
+      if (frauds !== undefined) toTell.set({ stage }, frauds)
+      if (state !== 'elsewhere') working.set({ stage }, state === 'failing' || state === 'starting' ? 0 : 1)
+      if (records === undefined) continue
+      waiting.set({ stage }, records)
+      oldest.set({ stage }, age)
+    }
+  }
+}
+
+function readiness({ ready, rows, at }: Report): string {
+  const stages = rows.map(({ stage, state, since, why, last, waiting, oldest = 0, frauds }) => ({
+    ...{ stage, state, since: iso(since), why },
+    last_error: last && { at: iso(last.at), reason: last.reason },
+    ...(waiting !== undefined && { lag_records: waiting, lag_seconds: oldest }),
+    ...(frauds !== undefined && { frauds_waiting: frauds }),
+  }))
+  return `${JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)}\n`
+}
+
+const isOfDesk = ({ url = '' }: IncomingMessage) => /^\/desk(?:[/?]|$)/.test(url)
 const iso = (at: number) => new Date(at).toISOString()
 const urlOf = (host: string, { port }: AddressInfo) => `http://${host.includes(':') ? `[${host}]` : host}:${port}/`
 

@@ -7,6 +7,7 @@ import { deservesMail, type Notification, notificationKey } from '../../src/aler
 import { FEATURES } from '../../src/columns.ts'
 import { stringify } from '../../src/io/json.ts'
 import { compose } from '../../src/notify/mail.ts'
+import { idOf } from '../../src/review/reviews.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { type Prediction, toTransaction } from '../../src/transaction.ts'
 import { LONG_CARD, NOTHING, prediction, row, tempDir } from '../rows.ts'
@@ -279,10 +280,15 @@ describe('a digest', () => {
     expect(performance.now() - started).toBeLessThan(3000) // 0.1 s; 7 s if each card were sought in each text
     expect(raw.length).toBeLessThan(2_500_000)
     const mail = await simpleParser(raw)
-    for (const content of [mail.text!, htmlOf(mail), csvOf(mail)]) {
+    for (const content of [mail.text!, csvOf(mail)]) {
       expect(order(content)).toHaveLength(2000)
       expect(new Set(order(content)).size).toBe(2000)
     }
+    const html = String(htmlOf(mail))
+    expect(Buffer.byteLength(html)).toBeLessThanOrEqual(100_000) // Gmail cuts it off after 102
+    const shown = order(html)!.length
+    expect(shown).toBeGreaterThan(100)
+    expect(html).toContain(`${2000 - shown} more payments, in the CSV alone.`)
   })
   test('stays small enough for a mail server when every value is far too long', async () => {
     const { raw } = await mailOf({
@@ -646,5 +652,33 @@ describe('composed again it is the same mail, to the byte', () => {
       { env: { ...process.env, TZ: 'Asia/Kolkata', LANG: 'de_DE.UTF-8', LC_ALL: 'de_DE.UTF-8' } },
     )
     expect(Buffer.from(stdout, 'base64')).toEqual((await mailOf(notification)).raw)
+  })
+})
+
+describe('a link to the desk', () => {
+  const link = (of: Prediction, at: number) => `https://desk.example/desk/${idOf(of)}?key=k.${at.toString(36)}`
+  const linked = { ...ADDRESSES, link }
+  const alone = { at: AT, frauds: [fraud({ cc_num: LONG_CARD }, 1)] }
+
+  test('stands in the mail of a fraud, in both parts, and follows from the notification alone', async () => {
+    const { raw } = await compose(alone, linked)
+    expect((await compose(alone, linked)).raw.equals(raw)).toBe(true)
+    const { text, html } = await simpleParser(raw)
+    const url = link(alone.frauds[0]!, AT)
+    expect(text).toContain(`Say what it was: ${url}`)
+    expect(html).toContain(`<a href="${url.replaceAll('&', '&#38;')}"`)
+    expect(url).not.toMatch(/\d{11}|trans-/)
+  })
+  test('stands beside each row of a digest, and in none without DESK_URL', async () => {
+    const frauds = [fraud({}, 1), fraud({}, 2), fraud({}, 3)]
+    const { text, html } = await simpleParser((await compose({ at: AT, frauds }, linked)).raw)
+    for (const one of frauds) {
+      expect(text).toContain(link(one, AT))
+      expect(html).toContain(`<a href="${link(one, AT)}"`)
+    }
+    for (const given of [alone, { at: AT, frauds }]) {
+      const without = await simpleParser((await compose(given, ADDRESSES)).raw)
+      expect(`${without.text}${without.html}`).not.toMatch(/<a |desk/)
+    }
   })
 })

@@ -1,0 +1,61 @@
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Logger } from 'pino'
+import { maskCards } from '../card.ts'
+import { reason } from '../io/errors.ts'
+import { oneLine } from '../notify/mail.ts'
+import { lookRoutes } from './look.ts'
+import { loginPage, recentRows } from './pages.ts'
+import { type App, openRoom, type RoomOptions, withoutCards } from './room.ts'
+import { sayRoutes } from './say.ts'
+import { HEADERS } from './style.ts'
+
+const BODY_BYTES = 64 * 1024
+
+export type Desk = ReturnType<typeof openDesk>
+
+/** The pages under /desk. GET and HEAD change nothing: only a POST does that carries its key, from a page of ours. */
+export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
+  const room = openRoom(options)
+  const { access, parts, page, refuse, stranger } = room
+  const passwords = options.reviewers.length > 0
+  const app: App = new Hono()
+  app.onError(async (error, c) => {
+    log.warn(`the desk: ${reason(error)}`)
+    return refuse(c, 503, 'Not now', `${maskCards(reason(error))}. Try again.`)
+  })
+  app.use(async (c, next) => {
+    await next()
+    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value)
+  })
+  app.use(
+    bodyLimit({ maxSize: BODY_BYTES, onError: (c) => refuse(c, 413, 'Too long', 'A note has 1,000 characters.') }),
+  )
+  app.on('POST', ['/desk', '/desk/*'], async (c, next) =>
+    access.isOwn(c) ? next() : refuse(c, 403, 'Not from here', 'The form was not of this desk. Open the page anew.'),
+  )
+  app.get('/desk/login', async (c) => page(c, await loginPage(parts, '', passwords)))
+  app.post('/desk/login', async (c) => {
+    const form = new URLSearchParams(await c.req.text())
+    const name = oneLine(form.get('name') ?? '').slice(0, 60)
+    const done = await access.login(c, name, form.get('password') ?? '')
+    if (done === true) return c.redirect('/desk', 303)
+    const wrong = done === 'later' ? 'Too many were wrong: wait a minute.' : 'That is not it.'
+    return page(c, await loginPage(parts, wrong, passwords), done === 'later' ? 429 : 401)
+  })
+  /** One payment may be seen with its link, everything else by whom the desk knows. */
+  app.use('/desk/*', async (c, next) => {
+    const person = access.who(c)
+    if (person) c.set('person', person)
+    else if (!c.req.path.startsWith('/desk/') || /^.desk.(search|bulk)?$/.test(c.req.path)) return stranger(c)
+    return next()
+  })
+  lookRoutes(app, room)
+  sayRoutes(app, room)
+  app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))
+  return {
+    fetch: app.fetch,
+    /** The last payments, as rows for the front page. */
+    recent: async () => withoutCards(String(await recentRows(parts, await options.reviews.recent(20)))),
+  }
+}

@@ -1,0 +1,54 @@
+import { idOf } from '../review/reviews.ts'
+import type { Person } from './access.ts'
+import { doneNotice, paymentPage, queuePage, searchPage } from './pages.ts'
+import type { App, Room } from './room.ts'
+
+/** payments at a time: as many as a page shows, and are done in one go */
+export const MOST = 100
+/** of a card, for whoever has a link alone */
+const MOST_BY_LINK = 5
+
+/** What is looked at: the queue, one payment, what was searched for. */
+export function lookRoutes(app: App, room: Room) {
+  const { reviews, access, parts, page, refuse, stranger, tabOf, fields } = room
+  async function noticeOf(person: Person, id: string | undefined, tab: ReturnType<typeof tabOf>) {
+    const done = id ? await reviews.find(id) : undefined
+    return done ? doneNotice(parts, done, fields(person, idOf(done.payment), tab)) : ''
+  }
+  app.get('/desk', async (c) => {
+    const person = access.who(c)
+    if (!person) return stranger(c)
+    const tab = tabOf(c.req.query('tab'))
+    const [found, counts] = await Promise.all([reviews.queue(tab, MOST), reviews.counts()])
+    const [said = 0, stale = 0] = ['said', 'stale'].map((name) => Number.parseInt(c.req.query(name) ?? '', 10) || 0)
+    const faster = stale > 0 ? `; ${stale} not, as somebody was faster` : ''
+    const notice =
+      said + stale > 0 ? parts.told(`${said} done${faster}`) : await noticeOf(person, c.req.query('done'), tab)
+    return page(c, await queuePage(parts, { tab, found, counts, fields: fields(person, 'bulk', tab), notice }, person))
+  })
+  app.get('/desk/search', async (c) => {
+    const words = (c.req.query('q') ?? '').trim().slice(0, 200)
+    const found = words ? await reviews.search(words, 50) : undefined
+    return page(c, await searchPage(parts, words, found, c.get('person')!))
+  })
+  app.get('/desk/:id', async (c) => {
+    const id = c.req.param('id')
+    const key = c.req.query('key') ?? ''
+    const person = c.get('person') ?? room.linked(c, id, key)
+    if (typeof person === 'string') return room.refuseKey(c, person)
+    const found = await reviews.find(id)
+    if (!found) return refuse(c, 404, 'Not there', 'No payment has this address, or it is not in the database yet.')
+    const { last, before } = await reviews.card(found.payment)
+    if (person.via === 'link') {
+      const shown = { ...found, last: last.slice(0, MOST_BY_LINK), before, fields: { key } }
+      return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) ?? '' }, person))
+    }
+    const tab = tabOf(c.req.query('tab'))
+    const ids = (await reviews.queue(tab, MOST)).map(idOf)
+    const at = ids.indexOf(id)
+    const notice = await noticeOf(person, c.req.query('done'), tab)
+    const way = { next: ids[at + 1] ?? '', previous: ids[at - 1] ?? '' }
+    const shown = { ...found, last, before, fields: fields(person, id, tab), notice, ...way }
+    return page(c, await paymentPage(parts, shown, person))
+  })
+}

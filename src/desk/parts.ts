@@ -1,0 +1,83 @@
+import { html, raw } from 'hono/html'
+import { lastFour } from '../card.ts'
+import { grouped } from '../io/text.ts'
+import { dollars, merchantOf, probability, say } from '../notify/mail.ts'
+import {
+  type Case,
+  type Counts,
+  idOf,
+  type Payment,
+  seenOf,
+  TABS,
+  type Tab,
+  type Verdict,
+  verdictOf,
+} from '../review/reviews.ts'
+import type { Person } from './access.ts'
+import { SHEET } from './style.ts'
+
+export type Html = ReturnType<typeof html>
+/** What a form carries, unseen. */
+export type Fields = Record<string, string>
+export const WORDS: Record<Verdict, string> = {
+  fraud: 'fraud',
+  legit: 'legitimate',
+  unsure: 'unsure',
+  withdrawn: 'taken back',
+}
+const CHOICES = { fraud: 'Fraud', legit: 'Legitimate', unsure: 'Unsure' }
+const KEYS = 'f fraud, l legitimate, u unsure, z undo, j next, k previous, n note, / search, ? this list'
+
+/** What pages are made of; times are those of the zone. */
+export type Parts = ReturnType<typeof openParts>
+export function openParts(zone: string) {
+  const clock = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short', timeStyle: 'short' })
+  const when = (at: number) => html`<time datetime="${new Date(at).toISOString()}">${clock.format(at)}</time>`
+  const merchant = (p: Payment, most = 60) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+  const score = (p: Payment) =>
+    p.score === null
+      ? ''
+      : html`<meter min="0" max="1" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
+  const judged = (p: Payment) => {
+    const said = verdictOf(p)
+    return said ? html`<b class="${said}">${WORDS[said]}</b>` : ''
+  }
+  /** Of the sample, and nobody has looked at it: what the model says is not to be known yet. */
+  const isBlind = (p: Payment) => p.prediction === 0 && p.sampled !== null && verdictOf(p) === undefined
+  const under = (p: Payment) =>
+    html`<small>${when(p.event_time)} · ${say(p.category ?? '', 30)} · *${lastFour(p.cc_num)}</small>
+      <small>${isBlind(p) ? '' : score(p)} ${p.prediction === 1 ? 'alarm' : ''} ${judged(p)}</small>`
+
+  const layout = (
+    title: string,
+    body: Html | Html[],
+    person?: Person,
+    counts?: Counts,
+    tab?: Tab,
+  ) => html`<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${title} · fraud desk</title><style>${raw(SHEET.style)}</style></head><body>
+${
+  person?.via === 'page'
+    ? html`<nav aria-label="desk">${TABS.map((name) => html`<a href="/desk?tab=${name}"${name === tab ? raw(' aria-current="page"') : ''}>${name}${counts ? html` ${grouped(counts[name])}` : ''}</a>`)}
+<a href="/desk/search" data-key="/">search</a></nav>`
+    : ''
+}
+<main>${body}</main>
+${person ? html`<details><summary data-key="?">Keys</summary><p>${KEYS}. Times are ${zone}. You are ${say(person.name, 60)}.</p></details>` : ''}
+<script>${raw(SHEET.script)}</script></body></html>`
+
+  const item = (p: Payment, link: string, before: Html | string = '') =>
+    html`<li>${before}<div><a href="${link}"><b>${dollars(p.amt)}</b> ${merchant(p)}</a>${under(p)}</div></li>`
+  const list = (found: readonly Payment[], of = (p: Payment) => `/desk/${idOf(p)}`) =>
+    html`<ul>${found.map((p) => item(p, of(p)))}</ul>`
+  const hidden = (fields: Fields) =>
+    Object.entries(fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)
+  const buttons = (keys = true) =>
+    html`<div class="row">${Object.entries(CHOICES).map(([one, word]) => html`<button name="verdict" value="${one}" class="${one}"${keys ? raw(` data-key="${one[0]}"`) : ''}>${word}${keys ? html`<kbd>${one[0]}</kbd>` : ''}</button>`)}</div>`
+  const undo = (found: Case, fields: Fields) =>
+    html`<form method="post" action="/desk/${idOf(found.payment)}">${hidden({ ...fields, seen: seenOf(found), verdict: 'withdrawn' })}<button class="plain" data-key="z">Undo<kbd>z</kbd></button></form>`
+  const told = (text: Html | string, more: Html | string = '') =>
+    html`<div class="told" role="status"><span>${text}</span>${more}</div>`
+  return { zone, judged, layout, when, merchant, score, isBlind, under, item, list, hidden, buttons, undo, told }
+}

@@ -1,0 +1,102 @@
+import { DatabaseSync } from 'node:sqlite'
+import type { Context } from 'hono'
+import { onTestFinished } from 'vitest'
+import type { AccessOptions } from '../../src/desk/access.ts'
+import { openDesk } from '../../src/desk/desk.ts'
+import { openKeys } from '../../src/desk/keys.ts'
+import { deskLinks } from '../../src/desk/room.ts'
+import { sqliteStore } from '../../src/record/sqlite.ts'
+import { sqliteReviews } from '../../src/review/sqlite.ts'
+import { openMonitor } from '../../src/status/monitor.ts'
+import { statusServer } from '../../src/status/server.ts'
+import type { Prediction } from '../../src/transaction.ts'
+import { listeningLog, prediction, tempDir, waitFor } from '../rows.ts'
+
+export const fraud = (n: number, changes: Partial<Prediction> = {}) =>
+  prediction(n, { prediction: 1, score: 0.9, ...changes })
+export const SECRET = 'a secret of sixteen'
+export type Client = ReturnType<typeof client>
+export type Asked = Context
+
+/** A real server with the desk, over a real file with these rows. */
+export async function startDesk(rows: readonly Prediction[], options: Partial<AccessOptions> = {}) {
+  const stack = new AsyncDisposableStack()
+  onTestFinished(() => stack.disposeAsync())
+  const dir = stack.use(await tempDir())
+  const file = dir.file('fraud.db')
+  const store = stack.adopt(sqliteStore(file), (s) => s.close())
+  await store.insert(rows)
+  const reviews = stack.adopt(sqliteReviews(file), (r) => r.close())
+  const { log, text } = listeningLog()
+  const keys = openKeys(SECRET)
+  const desk = openDesk({ keys, reviewers: [], proxies: [], local: true, zone: 'UTC', log, reviews, ...options })
+  const watch = openMonitor(['record'])
+  stack.use(statusServer({ host: '127.0.0.1', port: 0, log, watch, about: [], desk: () => desk }))
+  const [, url = ''] = (await waitFor('the server', () => /status page: (http:\S+)\//.exec(text()))) as string[]
+  return {
+    ...{ url, file, store, reviews, keys, text },
+    link: deskLinks(new URL(url), keys),
+    client: () => client(url),
+    sql(statement: string): Record<string, unknown>[] {
+      using db = new DatabaseSync(file)
+      return db
+        .prepare(statement)
+        .all()
+        .map((row) => ({ ...row }))
+    },
+    /** All that is in the database, as text. */
+    dump() {
+      using db = new DatabaseSync(file)
+      const all = ['predictions', 'reviews', 'exports', 'written'].map((table) => {
+        const select = db.prepare(`SELECT * FROM ${table}`)
+        select.setReadBigInts(true)
+        return select.all()
+      })
+      return JSON.stringify(all, (_, value) => (typeof value === 'bigint' ? `${value}n` : value))
+    },
+  }
+}
+
+/** A browser without pictures: keeps cookies, follows redirects, sends forms as they stand in a page. */
+export function client(url: string) {
+  const cookies = new Map<string, string>()
+  async function ask(
+    path: string,
+    { method = 'GET', body, headers = {} }: { method?: string; body?: string; headers?: Record<string, string> } = {},
+  ) {
+    const answer = await fetch(new URL(path, url), {
+      method,
+      redirect: 'manual',
+      headers: {
+        ...(cookies.size > 0 && { cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; ') }),
+        ...(method === 'POST' && { origin: new URL(url).origin, 'content-type': 'application/x-www-form-urlencoded' }),
+        ...headers,
+      },
+      ...(body !== undefined && { body }),
+    })
+    for (const cookie of answer.headers.getSetCookie()) {
+      const [, name = '', value = ''] = /^([^=]+)=([^;]*)/.exec(cookie) ?? []
+      cookies.set(name, value)
+    }
+    const text = await answer.text()
+    return { status: answer.status, text, headers: answer.headers, location: answer.headers.get('location') ?? '' }
+  }
+  type Answer = Awaited<ReturnType<typeof ask>>
+  return {
+    cookies,
+    ask,
+    get: (path: string) => ask(path),
+    post: (path: string, fields: Record<string, string> | [string, string][], headers: Record<string, string> = {}) =>
+      ask(path, { method: 'POST', body: new URLSearchParams(fields).toString(), headers }),
+    async follow(answer: Answer): Promise<Answer> {
+      return answer.status === 303 ? this.follow(await ask(answer.location)) : answer
+    },
+  }
+}
+
+/** What the form of a page that leads there would send. */
+export function formOf(page: string, action: string): Record<string, string> {
+  const form = page.split('<form').find((part) => part.includes(`action="${action}"`)) ?? ''
+  const fields = [...form.split('</form>')[0]!.matchAll(/<input type="hidden" name="([^"]*)" value="([^"]*)"/g)]
+  return Object.fromEntries(fields.map(([, name, value]) => [name, value]))
+}
