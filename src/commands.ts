@@ -1,11 +1,11 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { ConfigError, environment, readConfig, unknownNames } from './config/read.ts'
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
 import type { Stopping } from './start.cjs'
-import { openModel, openStore, openTopics } from './wiring.ts'
+import { openModel, openReviews, openStore, openTopics } from './wiring.ts'
 
 /** What stands behind the name of a command: words, options by name, and which flags. */
 export type Given = { words: readonly string[]; options: { [name: string]: string | undefined }; flags: Set<string> }
@@ -48,6 +48,34 @@ export const COMMANDS: Record<string, Command> = {
     meaning: 'copy both SQLite files, while the worker writes',
     words: (words) => words.length === 1,
     run: backupCommand,
+  },
+  alarms: {
+    usage: 'alarms [--limit N]',
+    meaning: 'list the alarms that nobody has judged yet, the largest first',
+    values: ['limit'],
+    run: alarmsCommand,
+  },
+  export: {
+    usage: 'export --validated|--truth [--from …] [--to …] [--since-last] --into FILE|-',
+    meaning: 'write what people have judged as the trainer reads it; --truth: and what the producer says',
+    values: ['from', 'to', 'into'],
+    flags: ['validated', 'truth', 'since-last'],
+    run: exportCommand,
+  },
+  label: {
+    usage: 'label import FILE|- | label export',
+    meaning: 'take verdicts from a CSV, e.g. chargebacks; print all there are',
+    words: ([action, ...files]) =>
+      (action === 'import' && files.length === 1) || (action === 'export' && files.length === 0),
+    run: labelCommand,
+  },
+  desk: {
+    usage: 'desk password NAME [--lead]',
+    meaning: 'read a password from the standard input, and print the entry of REVIEWERS',
+    flags: ['lead'],
+    words: ([action, name = '', ...rest]) =>
+      action === 'password' && /^[\w.@+-]{1,60}$/.test(name) && rest.length === 0,
+    run: deskCommand,
   },
   'dead-letters': {
     usage: 'dead-letters [retry [id…] | discard id…]',
@@ -151,6 +179,77 @@ async function backupCommand({ words: [folder] }: Given): Promise<number> {
   const { backup } = await import('./commands/backup.ts')
   const { TOPICS_URL: topics, DATABASE_URL: database } = readConfig(environment(), { working: false })
   console.log((await backup(folder!, { topics, database })).join('\n'))
+  return 0
+}
+
+/** Settings, and what is said of the payments in the database; its tables are brought up to date first. */
+async function openReviewed() {
+  const config = readConfig(environment(), { working: false })
+  const { DATABASE_URL: place } = config
+  if (place.engine === 'sqlite' && !existsSync(place.path))
+    throw new Error(`there is no ${resolve(place.path)}: is this the folder that the worker is started in?`)
+  const store = await openStore(config, logger(config.LOG_LEVEL))
+  await store.missing([]).finally(() => store.close())
+  const reviews = await openReviews(config)
+  return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
+}
+
+async function alarmsCommand({ options: { limit = '20' } }: Given): Promise<number> {
+  if (!/^[1-9]\d{0,4}$/.test(limit)) throw new UsageError('--limit wants a whole number')
+  const { alarmLines } = await import('./commands/alarms.ts')
+  await using open = await openReviewed()
+  const { DESK_URL: url, TIME_ZONE: zone } = open.config
+  const [queue, counts] = [await open.reviews.queue('alarms', Number(limit)), await open.reviews.counts()]
+  console.log(alarmLines(queue, counts, zone, url).join('\n'))
+  return 0
+}
+
+async function exportCommand({ options: { from, to, into }, flags }: Given): Promise<number> {
+  if (flags.has('validated') === flags.has('truth')) throw new UsageError('export wants --validated or --truth')
+  if (flags.has('truth') && flags.has('since-last')) throw new UsageError('--since-last goes with --validated alone')
+  if (!into) throw new UsageError('export wants --into, a file or - for the standard output')
+  const { exportRows, openExport } = await import('./commands/export.ts')
+  const { readRange } = await import('./commands/range.ts')
+  const range = readRange(from, to)
+  const time = (point: typeof range.from, otherwise: number) => {
+    if (point && 'offset' in point) throw new UsageError('--from and --to want times')
+    return point?.time ?? otherwise
+  }
+  const [first, end] = [time(range.from, 0), time(range.to, Number.MAX_SAFE_INTEGER)]
+  await using open = await openReviewed()
+  const since = flags.has('since-last') ? await open.reviews.lastExport() : undefined
+  const wanted = {
+    kind: flags.has('truth') ? 'truth' : 'validated',
+    from: first,
+    to: end,
+    ...(since && { since }),
+  } as const
+  const { write, done } = await openExport(into)
+  const lines = await exportRows(open.reviews, wanted, into, write)
+  await done()
+  console.error(lines.join('\n'))
+  return 0
+}
+
+async function labelCommand({ words: [action, file] }: Given): Promise<number> {
+  const { exportLabels, importLabels } = await import('./commands/label.ts')
+  const { pipeline } = await import('node:stream/promises')
+  await using open = await openReviewed()
+  if (action === 'export') {
+    await pipeline(exportLabels(open.reviews), process.stdout, { end: false })
+    return 0
+  }
+  const { lines, wrong } = await importLabels(open.reviews, readFileSync(file === '-' ? 0 : file!, 'utf8'), 'import')
+  console.log(lines.join('\n'))
+  return wrong > 0 ? 1 : 0
+}
+
+async function deskCommand({ words: [, name], flags }: Given): Promise<number> {
+  const { reviewerEntry } = await import('./desk/keys.ts')
+  if (process.stdin.isTTY) console.error('password, then Enter and Ctrl-D:')
+  const password = readFileSync(0, 'utf8').replace(/\r?\n$/, '')
+  if (password.length < 8) throw new UsageError('a password has 8 characters or more')
+  console.log(await reviewerEntry(name!, password, flags.has('lead')))
   return 0
 }
 

@@ -1,0 +1,96 @@
+import { maskCards } from '../card.ts'
+import { csvLine, csvRows } from '../io/csv.ts'
+import { plural } from '../io/text.ts'
+import {
+  type Payment,
+  type Review,
+  type Reviews,
+  type Saying,
+  VERDICTS,
+  type Verdict,
+  verdictOf,
+} from '../review/reviews.ts'
+
+const COLUMNS = ['trans_num', 'event_time', 'verdict', 'at', 'reviewer', 'via', 'note'] as const
+const AT_A_TIME = 500
+/** What others call a verdict. */
+const ALIASES: Record<string, Verdict> = {
+  ...Object.fromEntries(VERDICTS.map((verdict) => [verdict, verdict])),
+  ...{ '1': 'fraud', true: 'fraud', chargeback: 'fraud', '0': 'legit', false: 'legit', legitimate: 'legit' },
+}
+
+/** Every verdict, and what SQL alone has set, as CSV: `importLabels` puts them back. */
+export async function* exportLabels(reviews: Reviews): AsyncGenerator<string> {
+  yield csvLine(COLUMNS)
+  for (let after = 0; ; ) {
+    const page = await reviews.reviews(after, AT_A_TIME)
+    yield page.map(lineOf).join('')
+    after = page.at(-1)?.id ?? after
+    if (page.length < AT_A_TIME) break
+  }
+  for (let after: Payment | undefined; ; ) {
+    const page = await reviews.setBySql(after, AT_A_TIME)
+    yield page.map((row) => lineOf(bySql(row))).join('')
+    after = page.at(-1)
+    if (page.length < AT_A_TIME) break
+  }
+}
+const lineOf = (review: Omit<Review, 'id'>) => csvLine(COLUMNS.map((column) => review[column]))
+const bySql = (row: Payment): Omit<Review, 'id'> => ({
+  ...{ trans_num: row.trans_num, event_time: row.event_time, note: null, via: 'sql', at: row.reviewed_at ?? 0 },
+  verdict: verdictOf(row) ?? 'withdrawn',
+  reviewer: row.reviewed_by ?? 'somebody',
+})
+
+/**
+ * Takes verdicts from elsewhere: `trans_num`, `verdict`, and what else `exportLabels` writes; without `event_time` every
+ * sighting of the transaction. The same twice is once. Resolves with lines for a person, and how many were not there.
+ */
+export async function importLabels(reviews: Reviews, text: string, reviewer: string) {
+  const [head = [], ...rows] = csvRows(text)
+  const at = (row: readonly string[], column: string) => row[head.indexOf(column)]?.trim() ?? ''
+  if (!head.includes('trans_num') || !head.includes('verdict'))
+    throw new Error(`the file wants a first line with trans_num, verdict, and perhaps ${COLUMNS.slice(3).join(', ')}`)
+  const lines: string[] = []
+  const said = async (sayings: readonly Saying[]) => {
+    for (const one of await reviews.say(sayings)) {
+      if ('missing' in one) lines.push(`${maskCards(one.missing.trans_num)}: is not in the database`)
+      else done++
+    }
+  }
+  let done = 0
+  const waiting: Saying[] = []
+  for (const [i, row] of rows.entries()) {
+    const verdict = ALIASES[at(row, 'verdict').toLowerCase()]
+    const time = readTime(at(row, 'at'))
+    const trans_num = row[head.indexOf('trans_num')] ?? ''
+    if (!verdict || time === undefined || trans_num === '') {
+      lines.push(`line ${i + 2}: wants a trans_num, a verdict (${VERDICTS.join(', ')}), and at as a time or nothing`)
+      continue
+    }
+    const event = at(row, 'event_time')
+    const of = event ? [{ trans_num, event_time: Number(event) }] : await reviews.sightings(trans_num)
+    if (of.length === 0) lines.push(`${maskCards(trans_num)}: is not in the database`)
+    for (const which of of)
+      waiting.push({
+        ...{ ...which, verdict, at: time, note: at(row, 'note') || null },
+        reviewer: at(row, 'reviewer') || reviewer,
+        via: (['page', 'link', 'sql'] as const).find((via) => via === at(row, 'via')) ?? 'import',
+      })
+    if (waiting.length >= AT_A_TIME) await said(waiting.splice(0))
+  }
+  await said(waiting)
+  return { lines: [`${plural(done, 'verdict')} in the database`, ...lines], wrong: lines.length }
+}
+
+/** ms since 1970, or a day or time as ISO has it, UTC; without one it is of no known time, the same in each import. */
+function readTime(text: string): number | undefined {
+  if (text === '') return 0
+  if (/^\d{1,15}$/.test(text)) return Number(text)
+  const time = Date.parse(
+    /^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?$/.test(text)
+      ? `${text.replace(' ', 'T')}${text.length > 10 ? 'Z' : ''}`
+      : text,
+  )
+  return Number.isNaN(time) ? undefined : time
+}

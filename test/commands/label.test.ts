@@ -1,0 +1,162 @@
+import { execFileSync } from 'node:child_process'
+import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { DatabaseSync } from 'node:sqlite'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { exportRows } from '../../src/commands/export.ts'
+import { exportLabels, importLabels } from '../../src/commands/label.ts'
+import { csvRows } from '../../src/io/csv.ts'
+import { sqliteStore } from '../../src/record/sqlite.ts'
+import type { Saying } from '../../src/review/reviews.ts'
+import { sqliteReviews } from '../../src/review/sqlite.ts'
+import type { Prediction } from '../../src/transaction.ts'
+import { LONG_CARD, prediction, tempDir } from '../rows.ts'
+import { startWorker } from '../worker.ts'
+
+const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
+  ...{ trans_num: p.trans_num, event_time: p.event_time, verdict: 'fraud', note: null, reviewer: 'anna' },
+  ...{ via: 'page', at: 1_767_400_000_000, ...changes },
+})
+
+async function start(rows: readonly Prediction[]) {
+  const stack = new AsyncDisposableStack()
+  onTestFinished(() => stack.disposeAsync())
+  const dir = stack.use(await tempDir())
+  const file = dir.file('fraud.db')
+  const store = stack.adopt(sqliteStore(file), (s) => s.close())
+  await store.insert(rows)
+  const reviews = stack.adopt(sqliteReviews(file), (r) => r.close())
+  const sql = (text: string) => {
+    using db = new DatabaseSync(file)
+    return db
+      .prepare(text)
+      .all()
+      .map((row) => ({ ...row }))
+  }
+  return { dir, file, reviews, sql }
+}
+const ALL = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
+async function exported(
+  reviews: Awaited<ReturnType<typeof start>>['reviews'],
+  wanted: Parameters<typeof exportRows>[1] = ALL,
+) {
+  let text = ''
+  const lines = await exportRows(reviews, wanted, 'it', async (part) => {
+    text += part
+  })
+  return { text, lines, rows: csvRows(text) }
+}
+
+describe('export', () => {
+  test('is the training file to the byte: 19 digits, floats as pandas writes them, what was said as is_fraud', async () => {
+    const rows = [
+      prediction(2, { cc_num: LONG_CARD, amt: 10, lat: 39, merchant: 'fraud_"Söhne", =1+1', is_fraud: 1 }),
+      prediction(1, { amt: 0.00001234, merch_long: -1e-7, gender: null }),
+    ]
+    const { reviews } = await start([...rows, prediction(3)])
+    await reviews.say([saying(rows[0]!, { verdict: 'legit' }), saying(rows[1]!)])
+    const { text } = await exported(reviews)
+    expect(text).toBe(
+      ',trans_date_trans_time,cc_num,merchant,category,amt,first,last,gender,street,city,state,zip,lat,long,city_pop,job,dob,trans_num,unix_time,merch_lat,merch_long,is_fraud\n' +
+        `,2026-01-02 03:04:06,4000000000001,"fraud_Kutch, Hermiston and Farrell",gas_transport,1.234e-05,Ada,O'Neil,,12 Main Street,Springfield,IL,62701,39.7817,-89.6501,114394,"Engineer, civil",1980-02-29,trans-1,1767323046,39.9,-1e-07,1\n` +
+        `,2026-01-02 03:04:07,${LONG_CARD},"fraud_""Söhne"", =1+1",gas_transport,10.0,Ada,O'Neil,F,12 Main Street,Springfield,IL,62701,39.0,-89.6501,114394,"Engineer, civil",1980-02-29,trans-2,1767323047,39.9,-89.5,0\n`,
+    )
+    expect((await exported(reviews)).text).toBe(text)
+  })
+  test('leaves out what the trainer cannot read, and says what a model would make of the rest', async () => {
+    const rows = [prediction(1), prediction(2, { zip: null }), prediction(3, { sampled: 0.1 })]
+    const { reviews } = await start(rows)
+    await reviews.say([saying(rows[0]!), saying(rows[1]!)])
+    const some = await exported(reviews)
+    expect(some.rows).toHaveLength(2)
+    expect(some.lines.join('\n')).toMatch(
+      /it: 1 row, 1 of fraud \(100 %; .*0 audited\n1 row left out.*\nwarning: all of it is 5 year.*unix_time.*MODEL_FEATURES.*AUDIT_PER_DAY.*\nwarning: none of it is audited/,
+    )
+    await reviews.say([saying(rows[2]!, { verdict: 'legit' })])
+    expect((await exported(reviews)).lines.join('\n')).toMatch(/2 rows, 1 of fraud.*1 audited(?!.*none of it)/s)
+  })
+  test('may be of a time, of what was said since the last one, or of the producer too', async () => {
+    const rows = [prediction(1, { is_fraud: 1 }), prediction(2), prediction(3, { is_fraud: null })]
+    const { reviews } = await start(rows)
+    await reviews.say([saying(rows[0]!, { verdict: 'legit' }), saying(rows[2]!)])
+    const numbers = async (wanted: Parameters<typeof exportRows>[1]) =>
+      (await exported(reviews, wanted)).rows.slice(1).map((row) => [row[18], row.at(-1)].join(' '))
+    expect(await numbers({ ...ALL, to: rows[1]!.event_time })).toEqual(['trans-1 0'])
+    expect(await numbers({ ...ALL, kind: 'truth' })).toEqual(['trans-1 0', 'trans-2 0', 'trans-3 1'])
+    await exported(reviews)
+    await reviews.say([saying(rows[1]!), saying(rows[2]!, { verdict: 'unsure' })])
+    expect(await numbers({ ...ALL, since: (await reviews.lastExport())! })).toEqual(['trans-2 1'])
+  })
+})
+
+describe('labels', () => {
+  test('that were exported are put back after the database was lost, those of SQL alone too', async () => {
+    const rows = [prediction(1), prediction(2), prediction(3), prediction(4)]
+    const before = await start(rows)
+    await before.reviews.say([
+      saying(rows[0]!, { note: 'a "note",\nof two lines' }),
+      saying(rows[0]!, { verdict: 'legit', reviewer: 'bruno', at: 7 }),
+      saying(rows[1]!, { verdict: 'unsure' }),
+      saying(rows[3]!),
+      saying(rows[3]!, { verdict: 'withdrawn', at: 9 }),
+    ])
+    before.sql(
+      "UPDATE predictions SET fraud_confirmed = 1, reviewed_at = 5, reviewed_by = 'me' WHERE trans_num = 'trans-3'",
+    )
+    const text = (await Array.fromAsync(exportLabels(before.reviews))).join('')
+    const after = await start(rows)
+    for (let twice = 0; twice < 2; twice++)
+      expect(await importLabels(after.reviews, text, 'x')).toEqual({ lines: ['6 verdicts in the database'], wrong: 0 })
+    const labels = 'SELECT trans_num, fraud_confirmed, reviewed_at, reviewed_by FROM predictions ORDER BY event_time'
+    expect(after.sql(labels)).toEqual(before.sql(labels))
+    expect(after.sql('SELECT count(*) AS n FROM reviews')).toEqual([{ n: 6 }])
+  })
+  test('of chargebacks count for each sighting, once; what is unknown or makes no sense is listed', async () => {
+    const twice = prediction(1)
+    const { reviews, sql } = await start([twice, prediction(2, { trans_num: twice.trans_num }), prediction(3)])
+    const text = `trans_num,verdict,at\r\n${twice.trans_num},chargeback,2026-01-20\r\nnowhere,fraud,\r\n4992346398065154184,fraud,\r\ntrans-3,perhaps,2026-01-20\r\n`
+    for (let again = 0; again < 2; again++) {
+      const { lines, wrong } = await importLabels(reviews, text, 'bank')
+      expect(lines).toEqual([
+        '2 verdicts in the database',
+        'nowhere: is not in the database',
+        '…4184: is not in the database',
+        'line 5: wants a trans_num, a verdict (fraud, legit, unsure, withdrawn), and at as a time or nothing',
+      ])
+      expect(wrong).toBe(3)
+    }
+    expect(
+      sql('SELECT fraud_confirmed AS f, reviewed_at AS at, reviewed_by AS who FROM predictions ORDER BY event_time'),
+    ).toEqual([
+      { f: 1, at: Date.UTC(2026, 0, 20), who: 'bank' },
+      { f: 1, at: Date.UTC(2026, 0, 20), who: 'bank' },
+      { f: null, at: null, who: null },
+    ])
+    await expect(importLabels(reviews, 'a,b\n1,2\n', 'x')).rejects.toThrow('the file wants a first line with trans_num')
+  })
+})
+
+test('as commands: alarms lists, label imports and prints, export writes a file for its owner alone, desk makes an entry', async () => {
+  const row = prediction(1, { prediction: 1, cc_num: LONG_CARD })
+  const { dir, file } = await start([row, prediction(2)])
+  const settings = { DATABASE_URL: `sqlite:${file}` }
+  const run = async (...args: string[]) => {
+    await using command = startWorker(dir.path, settings, ...args)
+    const { code } = await command.end
+    return { code, text: command.text() }
+  }
+  expect((await run('alarms')).text).toMatch(/\$11\.00 .*\*4184.*\n1 open alarm, \$11\.00; times are UTC\n$/)
+  writeFileSync(dir.file('labels.csv'), 'trans_num,verdict\ntrans-1,fraud\ntrans-9,fraud\n')
+  expect(await run('label', 'import', 'labels.csv')).toEqual({
+    code: 1,
+    text: '1 verdict in the database\ntrans-9: is not in the database\n',
+  })
+  expect((await run('label', 'export')).text).toContain('trans-1,1767323046678,fraud,0,import,import,\n')
+  expect((await run('export', '--validated', '--into', 'out.csv')).code).toBe(0)
+  expect(readFileSync(dir.file('out.csv'), 'utf8').split('\n')[1]).toContain(`,${LONG_CARD},`)
+  expect(statSync(dir.file('out.csv')).mode & 0o777).toBe(0o600)
+  expect((await run('export', '--into', 'x.csv')).code).toBe(2)
+  const entry = execFileSync(process.execPath, ['src/main.ts', 'desk', 'password', 'anna', '--lead'], {
+    input: 'correct horse\n',
+  })
+  expect(String(entry)).toMatch(/^anna:[\w-]{22}\.[\w-]{43}:lead\n$/)
+})
