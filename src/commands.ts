@@ -232,7 +232,7 @@ async function exportCommand({ options: { from, to, into }, flags }: Given): Pro
 }
 
 async function labelCommand({ words: [action, file] }: Given): Promise<number> {
-  const { exportLabels, importLabels } = await import('./commands/label.ts')
+  const { exportLabels, importLabels } = await import('./review/labels.ts')
   const { pipeline } = await import('node:stream/promises')
   await using open = await openReviewed()
   if (action === 'export') {

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
 import { reason } from '../io/errors.ts'
 import { oneLine } from '../notify/mail.ts'
+import { labelRoutes } from './labels.ts'
 import { lookRoutes } from './look.ts'
 import { loginPage, recentRows } from './pages.ts'
 import { type App, openRoom, type RoomOptions, withoutCards } from './room.ts'
@@ -47,9 +48,10 @@ export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
   app.use('/desk/*', async (c, next) => {
     const person = access.who(c)
     if (person) c.set('person', person)
-    else if (!c.req.path.startsWith('/desk/') || /^.desk.(search|bulk)?$/.test(c.req.path)) return stranger(c)
+    else if (!c.req.path.startsWith('/desk/') || /^.desk.(search|bulk|labels)?$/.test(c.req.path)) return stranger(c)
     return next()
   })
+  labelRoutes(app, room)
   lookRoutes(app, room)
   sayRoutes(app, room)
   app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))

@@ -182,6 +182,15 @@ export const loginPage = ({ layout, told }: Parts, wrong: string, passwords: boo
 <button>Enter</button></form>`,
   )
 
+export const labelsPage = ({ layout, hidden }: Parts, fields: Fields, lines: readonly string[], person: Person) =>
+  layout(
+    'Import verdicts',
+    html`<h1>Import verdicts</h1><ul>${lines.map((line) => html`<li>${say(line, 300)}</li>`)}</ul>
+<form method="post" action="/desk/labels">${hidden(fields)}<label>CSV: trans_num, verdict, and perhaps at, event_time, note
+<textarea name="csv" rows="10" required></textarea></label><button>Import</button></form>`,
+    person,
+  )
+
 /** For the front page of the server. */
 export const recentRows = ({ when, merchant, score, judged }: Parts, found: readonly Payment[]) =>
   html`${found.map(

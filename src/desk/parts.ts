@@ -37,7 +37,7 @@ export function openParts(zone: string) {
   const score = (p: Payment) =>
     p.score === null
       ? ''
-      : html`<meter min="0" max="1" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
+      : html`<meter min="0" max="1" low="0.3" high="0.7" optimum="0" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
   const judged = (p: Payment) => {
     const said = verdictOf(p)
     return said ? html`<b class="${said}">${WORDS[said]}</b>` : ''
@@ -60,7 +60,7 @@ export function openParts(zone: string) {
 ${
   person?.via === 'page'
     ? html`<nav aria-label="desk">${TABS.map((name) => html`<a href="/desk?tab=${name}"${name === tab ? raw(' aria-current="page"') : ''}>${name}${counts ? html` ${grouped(counts[name])}` : ''}</a>`)}
-<a href="/desk/search" data-key="/">search</a></nav>`
+<a href="/desk/search" data-key="/">search</a>${person.lead ? html`<a href="/desk/labels">import</a>` : ''}</nav>`
     : ''
 }
 <main>${body}</main>

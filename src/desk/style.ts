@@ -9,7 +9,7 @@ nav{display:flex;flex-wrap:wrap;gap:0 13px;font-size:15px;padding:8px 0;border-b
 nav a{padding:10px 0;text-decoration:none}nav a[aria-current]{font-weight:700;border-bottom:3px solid}
 h1{font-size:28px;line-height:1.2;margin:16px 0 0}h2{font-size:18px;margin:24px 0 4px}
 p{margin:8px 0}.big{font-size:20px;margin:0 0 12px}
-.soft,dt{opacity:.75}small{font-size:14px}
+.soft,dt{opacity:.75}small{font-size:13px}
 .fraud{color:var(--bad)}.legit{color:var(--good)}.unsure{color:var(--wait)}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:4px 14px;margin:12px 0}dd{margin:0}
 ul{list-style:none;margin:8px 0;padding:0}

@@ -40,7 +40,7 @@ const steps = (log?: Logger): readonly Step[] => [
   },
 ]
 /** of which the indexes are made, on a slow machine */
-const ROWS_A_SECOND = 100_000
+const ROWS_A_SECOND = 50_000
 
 /**
  * A verdict is 0, 1 or none. ALTER TABLE cannot add that to a column that is there; changing the text of the schema copies no

@@ -148,8 +148,7 @@ describe('the desk', { timeout: 240_000 }, () => {
     for (const [name, path] of Object.entries(pages)) {
       await b.page.goto(new URL(path, d.url).href)
       expect({ name, width: await widthOf(b.page) }).toEqual({ name, width })
-      if (PICTURES)
-        await b.page.screenshot({ path: join(PICTURES, `${name}-${width}-${colorScheme}.png`), fullPage: true })
+      if (PICTURES) await b.page.screenshot({ path: join(PICTURES, `${name}-${width}-${colorScheme}.png`) })
       if (name !== 'front') expect({ name, faint: await b.page.evaluate(FAINT) }).toEqual({ name, faint: [] })
     }
     expect(b.complaints).toEqual([])

@@ -279,6 +279,23 @@ describe('who may', () => {
     await c.post(path, { ...formOf((await c.get(path)).text, path), verdict: 'unsure' })
     expect(d.sql('SELECT reviewed_by FROM predictions')).toEqual([{ reviewed_by: 'anna' }])
   })
+  test('a lead imports verdicts, a reviewer does not', async () => {
+    const entries = [await reviewerEntry('anna', 'correct horse', false), await reviewerEntry('bruno', 'battery', true)]
+    const d = await startDesk([fraud(1)], { reviewers: reviewers.parse(entries.join(',')) })
+    const [anna, bruno] = [d.client(), d.client()]
+    await anna.post('/desk/login', { name: 'anna', password: 'correct horse' })
+    await bruno.post('/desk/login', { name: 'bruno', password: 'battery' })
+    const form = formOf((await bruno.get('/desk/labels')).text, '/desk/labels')
+    const csv = 'trans_num,verdict\ntrans-1,chargeback\n4992346398065154184,fraud\n'
+    expect((await anna.get('/desk/labels')).status).toBe(403)
+    expect((await anna.post('/desk/labels', { ...form, csv })).status).toBe(403)
+    expect((await bruno.post('/desk/labels', { key: '', csv })).status).toBe(403)
+    expect(d.sql('SELECT * FROM reviews')).toEqual([])
+    const done = await bruno.post('/desk/labels', { ...form, csv })
+    expect(done.text).toContain('1 verdict in the database')
+    expect(done.text).toContain('…4184: is not in the database')
+    expect(d.sql('SELECT reviewer, via FROM reviews')).toEqual([{ reviewer: 'bruno', via: 'import' }])
+  })
   test('a name in a header is believed from the proxy alone', async () => {
     const header = { 'x-forwarded-email': 'anna@example.com' }
     const proxied = await startDesk([fraud(1)], { userHeader: 'X-Forwarded-Email', proxies: ['127.0.0.1'] })

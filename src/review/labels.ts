@@ -1,15 +1,7 @@
 import { maskCards } from '../card.ts'
 import { csvLine, csvRows } from '../io/csv.ts'
 import { plural } from '../io/text.ts'
-import {
-  type Payment,
-  type Review,
-  type Reviews,
-  type Saying,
-  VERDICTS,
-  type Verdict,
-  verdictOf,
-} from '../review/reviews.ts'
+import { type Payment, type Review, type Reviews, type Saying, VERDICTS, type Verdict, verdictOf } from './reviews.ts'
 
 const COLUMNS = ['trans_num', 'event_time', 'verdict', 'at', 'reviewer', 'via', 'note'] as const
 const AT_A_TIME = 500
