@@ -120,11 +120,8 @@ export async function openPipeline(
       const mine = (['score', 'alert', 'webhook', 'record'] as const).filter(
         (name) => readers[name] && STAGES.includes(name === 'webhook' ? 'alert' : name),
       )
-      return drain(
-        { log, run, stages: STAGES, topics, readers: mine, seconds: config.ONCE_SECONDS, health },
-        stop,
-        patience,
-      )
+      const flow = { log, run, stages: STAGES, topics, readers: mine, seconds: config.ONCE_SECONDS, health }
+      return drain(flow, stop, patience)
     },
     [Symbol.asyncDispose]: close,
   }

@@ -183,7 +183,7 @@ async function deskOf(config: Config, start: Stage, topics: Topics, opened: Asyn
 async function keptSecret(start: Stage, topics: Topics): Promise<string> {
   let kept: { secret?: string } | undefined
   await retryUntilReady(start, async () => {
-    const found = async () => (await topics.noted('desk')) as typeof kept
+    const found = async () => (await topics.state('desk')).get('desk') as typeof kept
     kept = await found()
     if (kept) return
     await topics.note({ desk: { secret: randomBytes(32).toString('base64url') } })
