@@ -5,7 +5,7 @@ const STYLE = `:root{color-scheme:light dark;--line:#8a8a8a66;--soft:#8a8a8a24;-
 *{box-sizing:border-box}
 body{font:16px/1.45 system-ui,sans-serif;max-width:760px;margin:0 auto;padding:0 16px 16px;overflow-wrap:anywhere}
 a{color:var(--link)}
-nav{display:flex;flex-wrap:wrap;gap:0 13px;font-size:15px;padding:8px 0;border-bottom:1px solid var(--line)}
+nav{display:flex;flex-wrap:wrap;gap:0 11px;font-size:15px;padding:8px 0;border-bottom:1px solid var(--line)}
 nav a{padding:10px 0;text-decoration:none}nav a[aria-current]{font-weight:700;border-bottom:3px solid}
 h1{font-size:28px;line-height:1.2;margin:16px 0 0}h2{font-size:18px;margin:24px 0 4px}
 p{margin:8px 0}.big{font-size:20px;margin:0 0 12px}
