@@ -46,7 +46,7 @@ export async function backup(
   }
   if (database.engine !== 'sqlite' && !same(topics, database))
     lines.push(
-      `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions`,
+      `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports`,
     )
   if (files.length > 0) lines.push(howToRestore(files))
   return lines
