@@ -279,22 +279,25 @@ describe('once', () => {
     const never = new AbortController().signal
     await using pipeline = await openPipeline(readConfig({ ...world.env, ONCE_SECONDS: '1', ...env }), log, never)
     const left = await pipeline.once(never, 1000)
-    return { left, recorded: world.recorded().length, mails: world.smtp.mails.length }
+    const fetched = Math.min(world.producer.next, rows.length) // a busy machine fetches fewer in the time
+    expect(fetched).toBeGreaterThan(0)
+    return { left, fetched, recorded: world.recorded().length, mails: world.smtp.mails.length }
   }
 
   test('fetches for its time, drains every topic and says that nothing is left', async () => {
-    expect(await once(someRows(10), () => {})).toEqual({ left: [], recorded: 10, mails: 2 })
+    const { fetched, ...rest } = await once(someRows(10), () => {})
+    expect(rest).toEqual({ left: [], recorded: fetched, mails: Math.ceil(fetched / 5) })
   })
 
   test('leaves to other processes what their stages have to do', async () => {
-    expect(await once(someRows(10), () => {}, { STAGES: 'fetch' })).toEqual({ left: [], recorded: 0, mails: 0 })
+    expect(await once(someRows(10), () => {}, { STAGES: 'fetch' })).toMatchObject({ left: [], recorded: 0, mails: 0 })
   })
 
   test('says what is left to whom when a system is down', async () => {
-    const { left, recorded } = await once(someRows(10), ({ smtp }) => {
+    const { left, fetched, recorded } = await once(someRows(10), ({ smtp }) => {
       smtp.down = true
     })
-    expect(left).toEqual(['2 left to alert, nothing moved for 1.0 s']) // the frauds
-    expect(recorded).toBe(10)
+    expect(left).toEqual([`${Math.ceil(fetched / 5)} left to alert, nothing moved for 1.0 s`]) // the frauds
+    expect(recorded).toBe(fetched)
   })
 })
