@@ -68,7 +68,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   const forget = db.prepare('DELETE FROM note WHERE key = ?')
   const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
-  const tails = each(() => openTail<never>())
+  const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
 
   type Page<T extends TopicName> = Placed<Records[T]>[]
   function page<T extends TopicName>(topic: T, after: number, limit: number, known: Page<T>): Page<T> {
@@ -100,7 +100,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         value === null ? forget.run(key) : setNote.run(key, stringify(value))
       position?.()
       db.exec('COMMIT')
-      for (const topic of TOPICS) tails[topic].add(fresh[topic])
+      for (const [topic, tail] of tails) tail.add(fresh[topic])
     })
     arrivals.announce()
   }
@@ -113,7 +113,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
         signal.throwIfAborted()
-        const rows = attempt('read', () => page(topic, cursor, limit, tails[topic].after(cursor, limit)))
+        const rows = attempt('read', () => page(topic, cursor, limit, tails.get(topic)?.after(cursor, limit) ?? []))
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
