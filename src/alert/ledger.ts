@@ -54,7 +54,7 @@ export function openLedger(stage: Stage, { lease, rows, outbox, clock, keep }: L
       batch = read
       return settle()
     },
-    /** Resolves when a letter may go out: by what was `noted` of it, or for the asking, it is certain that nobody else sends it. */
+    /** Resolves when a notification may go out: by what was `noted` of it, or for the asking, it is certain that nobody else sends it. */
     proven(noted = retry(ofTopics(stage), () => lease.note({}))): Promise<void> {
       noted.catch(() => {}) // where it matters `prove` says it
       return lease.prove(noted)

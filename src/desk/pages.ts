@@ -2,7 +2,7 @@ import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
 import { grouped, plural } from '../io/text.ts'
 import { DAY, HOUR, span } from '../io/time.ts'
-import { dollars, kilometres, say } from '../notify/mail.ts'
+import { dollars, holderOf, kilometres, say } from '../notify/mail.ts'
 import {
   type Case,
   type Counts,
@@ -99,14 +99,13 @@ function state(
 function factsOf({ when, score, isBlind, zone }: Parts, p: Payment): (readonly [string, Html | string])[] {
   const blind = isBlind(p)
   const distance = kilometres(p)
-  const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
   const says = p.prediction === 1 ? 'takes it for fraud' : 'takes it for legitimate'
   const facts = [
     ['When', html`${when(p.event_time)} ${zone}`],
     ['Category', say(p.category ?? '')],
     ['Where', distance === null ? '' : `${grouped(distance)} km from the card holder's home`],
     ['Card', `ends in ${lastFour(p.cc_num)}`],
-    ['Card holder', say(holder)],
+    ['Card holder', say(holderOf(p))],
     ['Score', blind ? '' : p.score === null ? 'none: the model gives no probability' : score(p)],
     ['Model', blind ? '' : `${say(p.model ?? 'without a name', 60)} ${says}`],
     ['Transaction', say(p.trans_num)],

@@ -1,7 +1,8 @@
 import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
 import { grouped } from '../io/text.ts'
-import { dollars, merchantOf, probability, say } from '../notify/mail.ts'
+import { clockIn } from '../io/time.ts'
+import { dollars, merchant as merchantName, probability, say } from '../notify/mail.ts'
 import {
   type Case,
   type Counts,
@@ -31,9 +32,9 @@ const KEYS = 'f fraud, l legitimate, u unsure, z undo, j next, k previous, n not
 /** What pages are made of; times are those of the zone. */
 export type Parts = ReturnType<typeof openParts>
 export function openParts(zone: string) {
-  const clock = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short', timeStyle: 'short' })
-  const when = (at: number) => html`<time datetime="${new Date(at).toISOString()}">${clock.format(at)}</time>`
-  const merchant = (p: Payment, most = 60) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+  const clock = clockIn(zone)
+  const when = (at: number) => html`<time datetime="${new Date(at).toISOString()}">${clock(at)}</time>`
+  const merchant = (p: Payment, most = 60) => merchantName(p, most)
   const score = (p: Payment) =>
     p.score === null
       ? ''

@@ -1,5 +1,5 @@
 import type { Context, Hono } from 'hono'
-import { idOf, type Reviews, TABS, type Tab, type Which } from '../review/reviews.ts'
+import { addressOf, idOf, type Reviews, TABS, type Tab, type Which } from '../review/reviews.ts'
 import { type AccessOptions, type Asked, openAccess, type Person } from './access.ts'
 import { type Keys, LINK, SESSION } from './keys.ts'
 import { message } from './pages.ts'
@@ -48,10 +48,8 @@ export function openRoom({ reviews, zone, ...options }: RoomOptions) {
 export const byLink = (name: string) => `${name} (by link)`
 const linkOf = (id: string) => `link\n${id}`
 /** The address of a payment's page for whoever has the mail that was decided at that time: it follows from these alone. */
-export const deskLinks = (url: URL, keys: Keys) => (of: Which, at: number) => {
-  const id = idOf(of)
-  return `${url.href.replace(/\/$/, '')}/desk/${id}?key=${keys.make(linkOf(id), at + LINK)}`
-}
+export const deskLinks = (url: URL, keys: Keys) => (of: Which, at: number) =>
+  `${addressOf(url, of)}?key=${keys.make(linkOf(idOf(of)), at + LINK)}`
 
 /** Whatever was shown: 11 digits in a row are no part of any page. */
 export const withoutCards = (page: string) => page.replace(/\p{N}{11,}/gu, (digits) => `…${digits.slice(-4)}`)

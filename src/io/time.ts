@@ -4,6 +4,12 @@ export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000]
 /** `2026-01-31 23:59:59`, or less of it: 16 characters are to the minute. UTC, as whoever shows it has to say. */
 export const utc = (at: number, length = 19) => new Date(at).toISOString().slice(0, length).replace('T', ' ')
 
+/** The same to the minute, of a time zone. */
+export function clockIn(zone: string): (at: number) => string {
+  const { format } = new Intl.DateTimeFormat('sv-SE', { timeZone: zone, dateStyle: 'short', timeStyle: 'short' })
+  return format
+}
+
 /** ms as a person says it */
 export function span(ms: number): string {
   const s = Math.max(0, Math.round(ms / 1000))

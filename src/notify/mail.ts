@@ -100,7 +100,6 @@ const newestThenLargest = (a: Prediction, b: Prediction) =>
 type Unlinked = Omit<Page, 'links'>
 function alarm(p: Prediction): Unlinked {
   const distance = kilometres(p)
-  const holder = [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
   const facts: [string, string | null][] = [
     ['When', `${p.trans_date_trans_time} UTC`],
     ['Amount', amount(p)],
@@ -113,7 +112,7 @@ function alarm(p: Prediction): Unlinked {
         : `${p.merch_lat.toFixed(4)}, ${p.merch_long.toFixed(4)}${distance === null ? '' : `, ${distance} km from the card holder's home`}`,
     ],
     ['Card', `ends in ${lastFour(p.cc_num)}`],
-    ['Card holder', holder || null],
+    ['Card holder', holderOf(p) || null],
     [
       'Score',
       p.score === null ? 'fraud, the model gives no probability' : `${probability(p.score)} probability of fraud`,
@@ -190,7 +189,9 @@ export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') 
 
 /** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
 export const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
-const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+export const holderOf = (p: Prediction) =>
+  [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
+export const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
 const amount = (p: Prediction) => dollars(p.amt)
 const purchase = (p: Prediction) =>
   maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)

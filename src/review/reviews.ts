@@ -71,6 +71,8 @@ export type Reviews = Questions & { close(): Promise<void> }
 /** Names a payment where its number must not stand, as in a URL. */
 export const idOf = (of: Which) =>
   `${of.event_time.toString(36)}-${createHash('sha256').update(identity(of)).digest('hex').slice(0, 8)}`
+/** Where the desk shows it. */
+export const addressOf = (desk: URL, of: Which) => `${desk.href.replace(/\/$/, '')}/desk/${idOf(of)}`
 
 const CONFIRMED: Record<Verdict, 0 | 1 | null> = { fraud: 1, legit: 0, unsure: null, withdrawn: null }
 /** What the reviewer's columns of a row are after a review. */

@@ -9,7 +9,7 @@ export type Monitored = StageName | 'webhook'
 export type State = 'starting' | 'working' | 'failing' | 'holding back' | 'standing by' | 'elsewhere'
 /**
  * How a stage is; `since` and times in ms since 1970. `waiting`: records before it, the oldest for `oldest` seconds;
- * `frauds`: those of them, and in letters under way, that are for people, where this process knows.
+ * `frauds`: those of them, and in notifications under way, that are for people, where this process knows.
  */
 export type Row = {
   stage: Monitored
