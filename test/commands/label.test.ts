@@ -1,15 +1,13 @@
 import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync, writeFileSync } from 'node:fs'
-import { DatabaseSync } from 'node:sqlite'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { exportRows } from '../../src/commands/export.ts'
 import { csvRows } from '../../src/io/csv.ts'
-import { sqliteStore } from '../../src/record/sqlite.ts'
 import { exportLabels, importLabels } from '../../src/review/labels.ts'
-import type { Saying } from '../../src/review/reviews.ts'
-import { sqliteReviews } from '../../src/review/sqlite.ts'
+import type { Reviews, Saying } from '../../src/review/reviews.ts'
 import type { Prediction } from '../../src/transaction.ts'
-import { LONG_CARD, prediction, tempDir } from '../rows.ts'
+import { openRows } from '../desk/place.ts'
+import { LONG_CARD, prediction } from '../rows.ts'
 import { startWorker } from '../worker.ts'
 
 const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
@@ -17,28 +15,8 @@ const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
   ...{ via: 'page', at: 1_767_400_000_000, ...changes },
 })
 
-async function start(rows: readonly Prediction[]) {
-  const stack = new AsyncDisposableStack()
-  onTestFinished(() => stack.disposeAsync())
-  const dir = stack.use(await tempDir())
-  const file = dir.file('fraud.db')
-  const store = stack.adopt(sqliteStore(file), (s) => s.close())
-  await store.insert(rows)
-  const reviews = stack.adopt(sqliteReviews(file), (r) => r.close())
-  const sql = (text: string) => {
-    using db = new DatabaseSync(file)
-    return db
-      .prepare(text)
-      .all()
-      .map((row) => ({ ...row }))
-  }
-  return { dir, file, reviews, sql }
-}
 const ALL = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
-async function exported(
-  reviews: Awaited<ReturnType<typeof start>>['reviews'],
-  wanted: Parameters<typeof exportRows>[1] = ALL,
-) {
+async function exported(reviews: Reviews, wanted: Parameters<typeof exportRows>[1] = ALL) {
   let text = ''
   const lines = await exportRows(reviews, wanted, 'it', async (part) => {
     text += part
@@ -52,7 +30,7 @@ describe('export', () => {
       prediction(2, { cc_num: LONG_CARD, amt: 10, lat: 39, merchant: 'fraud_"Söhne", =1+1', is_fraud: 1 }),
       prediction(1, { amt: 0.00001234, merch_long: -1e-7, gender: null }),
     ]
-    const { reviews } = await start([...rows, prediction(3)])
+    const { reviews } = await openRows([...rows, prediction(3)])
     await reviews.say([saying(rows[0]!, { verdict: 'legit' }), saying(rows[1]!)])
     const { text } = await exported(reviews)
     expect(text).toBe(
@@ -64,7 +42,7 @@ describe('export', () => {
   })
   test('leaves out what the trainer cannot read, and says what a model would make of the rest', async () => {
     const rows = [prediction(1), prediction(2, { zip: null }), prediction(3, { sampled: 0.1 })]
-    const { reviews } = await start(rows)
+    const { reviews } = await openRows(rows)
     await reviews.say([saying(rows[0]!), saying(rows[1]!)])
     const some = await exported(reviews)
     expect(some.rows).toHaveLength(2)
@@ -76,7 +54,7 @@ describe('export', () => {
   })
   test('may be of a time, of what was said since the last one, or of the producer too', async () => {
     const rows = [prediction(1, { is_fraud: 1 }), prediction(2), prediction(3, { is_fraud: null })]
-    const { reviews } = await start(rows)
+    const { reviews } = await openRows(rows)
     await reviews.say([saying(rows[0]!, { verdict: 'legit' }), saying(rows[2]!)])
     const numbers = async (wanted: Parameters<typeof exportRows>[1]) =>
       (await exported(reviews, wanted)).rows.slice(1).map((row) => [row[18], row.at(-1)].join(' '))
@@ -91,7 +69,7 @@ describe('export', () => {
 describe('labels', () => {
   test('that were exported are put back after the database was lost, those of SQL alone too', async () => {
     const rows = [prediction(1), prediction(2), prediction(3), prediction(4)]
-    const before = await start(rows)
+    const before = await openRows(rows)
     await before.reviews.say([
       saying(rows[0]!, { note: 'a "note",\nof two lines' }),
       saying(rows[0]!, { verdict: 'legit', reviewer: 'bruno', at: 7 }),
@@ -103,7 +81,7 @@ describe('labels', () => {
       "UPDATE predictions SET fraud_confirmed = 1, reviewed_at = 5, reviewed_by = 'me' WHERE trans_num = 'trans-3'",
     )
     const text = (await Array.fromAsync(exportLabels(before.reviews))).join('')
-    const after = await start(rows)
+    const after = await openRows(rows)
     for (let twice = 0; twice < 2; twice++)
       expect(await importLabels(after.reviews, text, 'x')).toEqual({ lines: ['6 verdicts in the database'], wrong: 0 })
     const labels = 'SELECT trans_num, fraud_confirmed, reviewed_at, reviewed_by FROM predictions ORDER BY event_time'
@@ -112,7 +90,7 @@ describe('labels', () => {
   })
   test('of chargebacks count for each sighting, once; what is unknown or makes no sense is listed', async () => {
     const twice = prediction(1)
-    const { reviews, sql } = await start([twice, prediction(2, { trans_num: twice.trans_num }), prediction(3)])
+    const { reviews, sql } = await openRows([twice, prediction(2, { trans_num: twice.trans_num }), prediction(3)])
     const text = `trans_num,verdict,at\r\n${twice.trans_num},chargeback,2026-01-20\r\nnowhere,fraud,\r\n4992346398065154184,fraud,\r\ntrans-3,perhaps,2026-01-20\r\n`
     for (let again = 0; again < 2; again++) {
       const { lines, wrong } = await importLabels(reviews, text, 'bank')
@@ -137,7 +115,7 @@ describe('labels', () => {
 
 test('as commands: alarms lists, label imports and prints, export writes a file for its owner alone, desk makes an entry', async () => {
   const row = prediction(1, { prediction: 1, cc_num: LONG_CARD })
-  const { dir, file } = await start([row, prediction(2)])
+  const { dir, file } = await openRows([row, prediction(2)])
   const settings = { DATABASE_URL: `sqlite:${file}` }
   const run = async (...args: string[]) => {
     await using command = startWorker(dir.path, settings, ...args)

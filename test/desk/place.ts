@@ -18,8 +18,8 @@ export const SECRET = 'a secret of sixteen'
 export type Client = ReturnType<typeof client>
 export type Asked = Context
 
-/** A real server with the desk, over a real file with these rows. */
-export async function startDesk(rows: readonly Prediction[], options: Partial<AccessOptions> = {}) {
+/** A real file with these rows, and what people may ask of it; gone when the test is over. */
+export async function openRows(rows: readonly Prediction[]) {
   const stack = new AsyncDisposableStack()
   onTestFinished(() => stack.disposeAsync())
   const dir = stack.use(await tempDir())
@@ -27,6 +27,19 @@ export async function startDesk(rows: readonly Prediction[], options: Partial<Ac
   const store = stack.adopt(sqliteStore(file), (s) => s.close())
   await store.insert(rows)
   const reviews = stack.adopt(sqliteReviews(file), (r) => r.close())
+  const sql = (statement: string): Record<string, unknown>[] => {
+    using db = new DatabaseSync(file)
+    return db
+      .prepare(statement)
+      .all()
+      .map((row) => ({ ...row }))
+  }
+  return { stack, dir, file, store, reviews, sql }
+}
+
+/** A real server with the desk, over a real file with these rows. */
+export async function startDesk(rows: readonly Prediction[], options: Partial<AccessOptions> = {}) {
+  const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()
   const keys = openKeys(SECRET)
   const desk = openDesk({ keys, reviewers: [], proxies: [], local: true, zone: 'UTC', log, reviews, ...options })
@@ -34,16 +47,9 @@ export async function startDesk(rows: readonly Prediction[], options: Partial<Ac
   stack.use(statusServer({ host: '127.0.0.1', port: 0, log, watch, about: [], desk: () => desk }))
   const [, url = ''] = (await waitFor('the server', () => /status page: (http:\S+)\//.exec(text()))) as string[]
   return {
-    ...{ url, file, store, reviews, keys, text },
+    ...{ url, file, store, reviews, keys, text, sql },
     link: deskLinks(new URL(url), keys),
     client: () => client(url),
-    sql(statement: string): Record<string, unknown>[] {
-      using db = new DatabaseSync(file)
-      return db
-        .prepare(statement)
-        .all()
-        .map((row) => ({ ...row }))
-    },
     /** All that is in the database, as text. */
     dump() {
       using db = new DatabaseSync(file)

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { isBug, Outage, Refusal, reason } from '../../src/io/errors.ts'
 import { isolate } from '../../src/run/bisect.ts'
+import { seeded } from '../../src/simulate/random.ts'
 import type { Batch } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction } from '../../src/transaction.ts'
 import { listeningLog, prediction } from '../rows.ts'
@@ -462,17 +463,6 @@ describe('a model that refuses everything', () => {
 })
 
 describe('a model that refuses at random', () => {
-  /** mulberry32 */
-  function generator(seed: number) {
-    let state = seed
-    return () => {
-      state = (state + 0x6d2b79f5) | 0
-      let t = Math.imul(state ^ (state >>> 15), 1 | state)
-      t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-      return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-    }
-  }
-
   const failing: Record<string, (random: () => number) => Mood> = {
     'refuses all': () => 'refuses all',
     'says NaN once': () => 'says NaN once',
@@ -482,7 +472,7 @@ describe('a model that refuses at random', () => {
     '(%s) at %d of all attempts has no good row set aside, and every row gets through',
     async (how, share) => {
       for (const seed of range(24)) {
-        const [server, random] = [generator(seed), generator(seed + 1000)]
+        const [server, random] = [seeded(seed).uniform, seeded(seed + 1000).uniform]
         const limit = [1, 2, 5, 20, 80, 512][seed % 6]!
         const mood = (): Mood => (server() < share ? failing[how]!(server) : 'works')
         const w = world({ rows: limit < 512 ? 80 : 1000, limit, mood, random })
@@ -510,7 +500,7 @@ describe('a model that refuses at random', () => {
         rows: 80,
         limit: 1 + (seed % 30),
         mood: (n) => ((n + seed) % period === 0 ? 'refuses all' : 'works'),
-        random: generator(seed),
+        random: seeded(seed).uniform,
       })
       await w.drain(100_000)
       expect(w.history, `seed ${seed}`).toEqual(expected(80))
@@ -521,7 +511,7 @@ describe('a model that refuses at random', () => {
     '%d of all attempts has the bad rows set aside all the same, within some hundred attempts each',
     async (share) => {
       for (const seed of range(20)) {
-        const [server, random] = [generator(seed), generator(seed + 1000)]
+        const [server, random] = [seeded(seed).uniform, seeded(seed + 1000).uniform]
         const bad = [seed, 40]
         const w = world({ rows: 80, limit: 20, bad, mood: () => (server() < share ? 'refuses all' : 'works'), random })
         await w.drain(100_000)

@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process'
-import { getEventListeners, once } from 'node:events'
+import { getEventListeners } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -8,7 +7,8 @@ import { isBug, reason } from '../../src/io/errors.ts'
 import { openSqlite } from '../../src/io/sqlite.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { SqliteTopicsOptions } from '../../src/topic/sqlite.ts'
-import { prediction, tempDir, transaction, waitFor } from '../rows.ts'
+import { startChild } from '../child.ts'
+import { prediction, tempDir, transaction } from '../rows.ts'
 import { sqliteTopics, type AskedTopics as Topics } from './asked.ts'
 import { topicSuite } from './suite.ts'
 
@@ -59,35 +59,7 @@ const soon = () => AbortSignal.timeout(20_000)
 function another(what: string, { blocks = 0 } = {}) {
   const program = [process.execPath, join(import.meta.dirname, 'process.ts'), what, path]
   const [command, ...args] = blocks > 0 ? ['sh', '-c', `ulimit -f ${blocks}; exec "$@"`, 'sh', ...program] : program
-  const child = spawn(command!, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-  let said = ''
-  let complaint = ''
-  child.stdout.on('data', (chunk) => {
-    said += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    complaint += chunk
-  })
-  const ended = once(child, 'close')
-  const lines = () => said.split('\n').slice(0, -1)
-  return {
-    /** Resolves when there are so many lines, with the last of them. */
-    said: (count: number) =>
-      waitFor(`${count} lines of "${what}"`, () => {
-        if (child.exitCode !== null && lines().length < count) throw new Error(`"${what}" ended: ${complaint}`)
-        return lines().length >= count && lines().at(-1)
-      }),
-    lines,
-    ended,
-    async kill() {
-      child.kill('SIGKILL')
-      await ended
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
-      await ended
-    },
-  }
+  return startChild(what, command!, args)
 }
 
 describe('a SQLite file', () => {

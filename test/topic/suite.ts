@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { seeded } from '../../src/simulate/random.ts'
 import type { Batch, Topics as Contract } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
 import { LONG_CARD, prediction, transaction, waitFor } from '../rows.ts'
@@ -752,7 +753,7 @@ export function topicSuite(
         seed: number,
         commit: (batch: Batch<T>) => unknown,
       ) {
-        const chance = random(seed)
+        const chance = seeded(seed).uniform
         const done: number[] = []
         while (done.length < total) {
           const batch = await reader.read(1 + Math.floor(chance() * 9), soon())
@@ -801,7 +802,7 @@ type World = { readonly topics: Topics; reopen(): Promise<Contract> }
  * a position and what it has read and not committed.
  */
 async function interleave(world: World, seed: number, trace: string[]) {
-  const chance = random(seed)
+  const chance = seeded(seed).uniform
   const below = (n: number) => Math.floor(chance() * n)
   const log: number[] = []
   let noted: number | undefined
@@ -898,17 +899,6 @@ async function interleave(world: World, seed: number, trace: string[]) {
     expect(numbers((await take(r.reader, r.unread)).records)).toEqual(log.slice(r.position))
   }
   expect(numbers((await all(world.topics, 'predictions')).map(({ record }) => record))).toEqual(log)
-}
-
-/** mulberry32: numbers from 0 up to 1, the same for the same seed */
-function random(seed: number) {
-  let state = seed
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 const soon = () => AbortSignal.timeout(READ_WITHIN)

@@ -1,5 +1,4 @@
-import { spawn } from 'node:child_process'
-import { getEventListeners, once } from 'node:events'
+import { getEventListeners } from 'node:events'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -8,6 +7,7 @@ import { type PostgresTopicsOptions, postgresTopics } from '../../../src/engines
 import { NewerSchema, reason, TakenOver } from '../../../src/io/errors.ts'
 import { consume, retry } from '../../../src/run/loop.ts'
 import type { TopicName } from '../../../src/topic/topic.ts'
+import { startChild } from '../../child.ts'
 import { look, type Server, startPostgres } from '../../postgres.ts'
 import { startProxy } from '../../proxy.ts'
 import { held, listeningLog, prediction, transaction, waitFor } from '../../rows.ts'
@@ -89,44 +89,8 @@ const refuse = (when: string, where = url) =>
 const allow = (table: string, where = url) => look(where, `DROP TRIGGER refuse ON ${table}; DROP FUNCTION refuse`)
 
 /** A process of its own that uses the topics; killed at the end of the block if it lives still. */
-function another(what: string, ...args: unknown[]) {
-  const program = join(import.meta.dirname, 'process.ts')
-  const child = spawn(process.execPath, [program, what, url.href, ...args.map(String)])
-  let said = ''
-  let complaint = ''
-  child.stdout.on('data', (chunk) => {
-    said += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    complaint += chunk
-  })
-  const ended = once(child, 'close')
-  const lines = () => said.split('\n').slice(0, -1)
-  return {
-    /** Resolves when there are so many lines, with the last of them. */
-    said: (count: number) =>
-      waitFor(
-        `${count} lines of "${what}"`,
-        () => {
-          if (child.exitCode !== null && lines().length < count) throw new Error(`"${what}" ended: ${complaint}`)
-          return lines().length >= count && lines().at(-1)
-        },
-        30_000,
-      ),
-    lines,
-    goOn: () => child.stdin.write('go on\n'),
-    /** Resolves with the exit code. */
-    ended: ended.then(([code]) => code),
-    async kill() {
-      child.kill('SIGKILL')
-      await ended
-    },
-    async [Symbol.asyncDispose]() {
-      child.kill('SIGKILL')
-      await ended
-    },
-  }
-}
+const another = (what: string, ...args: unknown[]) =>
+  startChild(what, process.execPath, [join(import.meta.dirname, 'process.ts'), what, url.href, ...args.map(String)])
 
 describe('the schema', () => {
   test('is made once by ten workers that start at the same time', async () => {
