@@ -73,7 +73,7 @@ export function openAccess({ keys, url, local, token, reviewers, userHeader, pro
       wrong.set(from, tries - 1)
       const lead = byToken || reviewer!.lead
       const value = `${keys.make(session(name, lead), now() + SESSION)}|${lead ? 'lead' : ''}|${name}`
-      setCookie(c, COOKIE, value, { path: '/desk', httpOnly: true, sameSite: 'Strict', secure, maxAge: SESSION / 1000 })
+      setCookie(c, COOKIE, value, { path: '/', httpOnly: true, sameSite: 'Strict', secure, maxAge: SESSION / 1000 })
       return true
     },
     /** A form of ours, sent by a browser that shows a page of ours. */

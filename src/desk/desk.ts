@@ -1,5 +1,8 @@
-import { Hono } from 'hono'
+import { type Context, Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { csrf } from 'hono/csrf'
+import { HTTPException } from 'hono/http-exception'
+import { secureHeaders } from 'hono/secure-headers'
 import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
 import { reason } from '../io/errors.ts'
@@ -22,19 +25,19 @@ export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
   const passwords = options.reviewers.length > 0
   const app: App = new Hono()
   app.onError(async (error, c) => {
+    if (error instanceof HTTPException)
+      return refuse(c, error.status, 'Not from here', 'The form was not of this desk. Open the page anew.')
     log.warn(`the desk: ${reason(error)}`)
     return refuse(c, 503, 'Not now', `${maskCards(reason(error))}. Try again.`)
   })
-  app.use(async (c, next) => {
+  app.use(secureHeaders(HEADERS), async (c, next) => {
     await next()
-    for (const [name, value] of Object.entries(HEADERS)) c.header(name, value)
+    c.header('cache-control', 'no-store')
   })
   app.use(
     bodyLimit({ maxSize: BODY_BYTES, onError: (c) => refuse(c, 413, 'Too long', 'A note has 1,000 characters.') }),
   )
-  app.on('POST', ['/desk', '/desk/*'], async (c, next) =>
-    access.isOwn(c) ? next() : refuse(c, 403, 'Not from here', 'The form was not of this desk. Open the page anew.'),
-  )
+  app.use(csrf({ origin: (_, c) => access.isOwn(c) }))
   app.get('/desk/login', async (c) => page(c, await loginPage(parts, '', passwords)))
   app.post('/desk/login', async (c) => {
     const form = new URLSearchParams(await c.req.text())
@@ -57,7 +60,8 @@ export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
   app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))
   return {
     fetch: app.fetch,
-    /** The last payments, as rows for the front page. */
-    recent: async () => withoutCards(String(await recentRows(parts, await options.reviews.recent(20)))),
+    /** The last payments, as rows for the front page: for whoever would see them here. */
+    recent: async (c: Context) =>
+      access.who(c) ? withoutCards(String(await recentRows(parts, await options.reviews.recent(20)))) : '',
   }
 }

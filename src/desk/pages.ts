@@ -191,10 +191,10 @@ export const labelsPage = ({ layout, hidden }: Parts, fields: Fields, lines: rea
   )
 
 /** For the front page of the server. */
-export const recentRows = ({ when, merchant, score, judged }: Parts, found: readonly Payment[]) =>
+export const recentRows = ({ when, merchant, score, judged, isBlind }: Parts, found: readonly Payment[]) =>
   html`${found.map(
     (p) => html`<li>${when(p.event_time)}<span><a href="/desk/${idOf(p)}">${dollars(p.amt)}</a> ${merchant(p)}</span>
-<span>${score(p)}</span><span>${p.prediction === 1 ? html`<b class="bad">alarm</b>` : ''} ${judged(p)}</span></li>`,
+<span>${isBlind(p) ? '' : score(p)}</span><span>${p.prediction === 1 ? html`<b class="bad">alarm</b>` : ''} ${judged(p)}</span></li>`,
   )}`
 
 /** What this card has done before, in a sentence. */

@@ -43,9 +43,15 @@ if(/^(TEXTAREA|INPUT)$/.test(of.tagName))of.focus();else of.click()})`
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 export const SHEET = { style: STYLE, script: SCRIPT }
-export const HEADERS: Record<string, string> = {
-  'content-security-policy': `default-src 'none'; style-src ${hashOf(STYLE)}; script-src ${hashOf(SCRIPT)}; base-uri 'none'; form-action 'self'; frame-ancestors 'none'`,
-  'x-content-type-options': 'nosniff',
-  'cache-control': 'no-store',
-  'referrer-policy': 'same-origin', // with none at all a browser would not say whose page a form is of
+export const HEADERS = {
+  contentSecurityPolicy: {
+    defaultSrc: ["'none'"],
+    styleSrc: [hashOf(STYLE)],
+    scriptSrc: [hashOf(SCRIPT)],
+    baseUri: ["'none'"],
+    formAction: ["'self'"],
+    frameAncestors: ["'none'"],
+  },
+  referrerPolicy: 'same-origin', // with none at all a browser would not say whose page a form is of
+  strictTransportSecurity: false, // is for whoever puts TLS before it to say
 }

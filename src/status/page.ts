@@ -80,7 +80,8 @@ export function pageOf(
 ${rows.map((row) => line(row, totals, at)).join('\n')}
 </tbody></table>
 <dl>${facts.map(([name, value]) => `<dt>${escapeHtml(name)}</dt><dd>${escapeHtml(value)}</dd>`).join('\n')}</dl>
-${recent && `<h2>The last payments, <a href="/desk">the fraud desk</a></h2>\n<ol>${recent}</ol>`}
+<h2>${recent && 'The last payments, '}<a href="/desk">the fraud desk</a></h2>
+${recent && `<ol>${recent}</ol>`}
 <p>For programs: <a href="/readyz">/readyz</a>, <a href="/metrics">/metrics</a>, <a href="/healthz">/healthz</a></p>
 </body></html>
 `

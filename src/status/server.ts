@@ -1,8 +1,10 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
+import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { getRequestListener, type HttpBindings } from '@hono/node-server'
+import { type Context, Hono } from 'hono'
+import { secureHeaders } from 'hono/secure-headers'
 import type { Logger } from 'pino'
 import { collectDefaultMetrics } from 'prom-client'
 import { maskCards } from '../card.ts'
@@ -19,12 +21,7 @@ const SLOW = 5000
 const MOST_CONNECTIONS = 100
 /** ms; the page comes without the last payments when the database is slower */
 const RECENT_WITHIN = 500
-const HEADERS = {
-  'content-security-policy': `default-src 'none'; style-src 'sha256-${STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`,
-  'x-content-type-options': 'nosniff',
-  'cache-control': 'no-store',
-  'referrer-policy': 'no-referrer',
-}
+type App = Hono<{ Bindings: HttpBindings }>
 
 export type StatusOptions = {
   host: string
@@ -35,95 +32,33 @@ export type StatusOptions = {
   watch: Monitor
   /** what the page says of the settings */
   about: readonly (readonly [name: string, value: string])[]
-  /** answers for /desk, once it is open; its last payments stand on the page */
+  /** answers for /desk, once it is open; the page has its last payments, for whoever may see them there */
   desk?: () =>
-    | { fetch(request: Request, env: HttpBindings): Response | Promise<Response>; recent(): Promise<string> }
+    | { fetch(request: Request, env: HttpBindings): Response | Promise<Response>; recent(c: Context): Promise<string> }
     | undefined
   again?: number
 }
-type Answer = { status: number; type: string; text: string; headers?: Record<string, string | string[]> }
-const plain = (status: number, text: string, headers = {}): Answer => ({
-  status,
-  type: 'text/plain; charset=utf-8',
-  text: `${text}\n`,
-  headers,
-})
 
 /**
- * The status page, `/healthz`, `/readyz` and `/metrics`. It shows and changes nothing. When it cannot listen it says so
- * and tries again: the worker works without it.
+ * The status page, `/healthz`, `/readyz` and `/metrics`, which show and change nothing, and the desk beside them. When it
+ * cannot listen it says so and tries again: the worker works without it.
  */
-export function statusServer({
-  host,
-  port,
-  token,
-  log,
-  watch,
-  about,
-  desk = () => undefined,
-  again = AGAIN,
-}: StatusOptions) {
-  const { metrics } = watch
-  collectDefaultMetrics({ register: metrics.registry })
-  const setGauges = stageGauges(metrics)
-
-  const routes: { [path: string]: (() => Promise<Answer>) | undefined } = {
-    '/healthz': async () => plain(200, 'ok'),
-    async '/readyz'() {
-      const report = await watch.report()
-      return { status: report.ready ? 200 : 503, type: 'application/json', text: readiness(report) }
+export function statusServer({ host, port, log, again = AGAIN, desk = () => undefined, ...options }: StatusOptions) {
+  const app: App = new Hono()
+  const atDesk = (c: Context) => desk()?.fetch(c.req.raw, c.env) ?? c.text('starting\n', 503)
+  app.all('/desk', atDesk).all('/desk/*', atDesk)
+  statusRoutes(app, { log, desk, ...options })
+  const server = createServer(
+    {
+      headersTimeout: SLOW,
+      requestTimeout: SLOW,
+      keepAliveTimeout: SLOW,
+      connectionsCheckingInterval: 1000,
+      maxHeaderSize: 8192,
     },
-    async '/metrics'() {
-      setGauges((await watch.report()).rows)
-      return { status: 200, type: metrics.registry.contentType, text: await metrics.registry.metrics() }
-    },
-    async '/'() {
-      const rows = desk()?.recent()
-      const recent = await Promise.race([rows?.catch(() => ''), sleep(rows ? RECENT_WITHIN : 0, '', { ref: false })])
-      const page = pageOf(await watch.report(), await metrics.totals(), watch.began, about, recent)
-      return { status: 200, type: 'text/html; charset=utf-8', text: page }
-    },
-  }
-
-  async function answer({ method = '', url = '', headers }: IncomingMessage): Promise<Answer> {
-    const path = url.split('?')[0]!
-    const route = routes[path]
-    if (path !== '/healthz') {
-      if (token !== undefined && !knows(token, headers.authorization))
-        return plain(401, 'wants the STATUS_TOKEN: Authorization: Bearer …, or as the password, with any user', {
-          'www-authenticate': ['Bearer', 'Basic realm="client-predict", charset="UTF-8"'],
-        })
-      // A page elsewhere may have its own name lead here, and read what the browser of this machine may see.
-      if (token === undefined && !isLoopback((headers.host ?? '').replace(/:\d+$/, '')))
-        return plain(403, 'is for this machine alone: ask for 127.0.0.1, or set STATUS_TOKEN')
-    }
-    if (!route) return plain(404, `there is ${Object.keys(routes).join(', ')}`)
-    if (method !== 'GET' && method !== 'HEAD') return plain(405, 'GET or HEAD', { allow: 'GET, HEAD' })
-    return route()
-  }
-  async function serve(request: IncomingMessage, response: ServerResponse) {
-    const { status, type, text, headers } = await answer(request).catch((error) => {
-      log.error(`the status page: ${reason(error)}`)
-      return plain(500, isBug(error) ? 'a bug, see the log' : maskCards(reason(error)))
-    })
-    const body = Buffer.from(text)
-    response.writeHead(status, { ...HEADERS, ...headers, 'content-type': type, 'content-length': body.length })
-    response.end(body) // which the server keeps to itself when HEAD was asked
-    request.resume()
-  }
-  const server = createServer({
-    headersTimeout: SLOW,
-    requestTimeout: SLOW,
-    keepAliveTimeout: SLOW,
-    connectionsCheckingInterval: 1000,
-    maxHeaderSize: 8192,
-  })
-  server.maxConnections = MOST_CONNECTIONS
-  const atDesk = getRequestListener(
-    (request, env) => desk()?.fetch(request, env as HttpBindings) ?? new Response('starting\n', { status: 503 }),
-    { overrideGlobalObjects: false },
+    getRequestListener(app.fetch, { overrideGlobalObjects: false, hostname: NAMELESS }),
   )
-  server.on('request', (request, response) => void (isOfDesk(request) ? atDesk : serve)(request, response))
+  server.maxConnections = MOST_CONNECTIONS
 
   let timer: NodeJS.Timeout | undefined
   let said = false
@@ -145,6 +80,72 @@ export function statusServer({
     },
   }
 }
+
+type Routes = Required<Pick<StatusOptions, 'log' | 'watch' | 'about' | 'desk'>> & Pick<StatusOptions, 'token'>
+function statusRoutes(app: App, { token, log, watch, about, desk }: Routes) {
+  const { metrics } = watch
+  collectDefaultMetrics({ register: metrics.registry })
+  const setGauges = stageGauges(metrics)
+  const plain = (c: Context, status: number, text: string, headers = {}) =>
+    answer(c, status, `${text}\n`, PLAIN, headers)
+
+  app.onError((error, c) => {
+    log.error(`the status page: ${reason(error)}`)
+    return plain(c, 500, isBug(error) ? 'a bug, see the log' : maskCards(reason(error)))
+  })
+  app.use(secureHeaders(HEADERS), async (c, next) => {
+    await next()
+    c.header('cache-control', 'no-store')
+  })
+  app.use(async (c, next) => {
+    if (c.req.path === '/healthz') return next()
+    if (token !== undefined && !knows(token, c.req.header('authorization')))
+      return plain(c, 401, 'wants the STATUS_TOKEN: Authorization: Bearer …, or as the password, with any user', {
+        'www-authenticate': 'Bearer, Basic realm="client-predict", charset="UTF-8"',
+      })
+    // A page elsewhere may have its own name lead here, and read what the browser of this machine may see.
+    if (token === undefined && !isLoopback((c.req.header('host') ?? '').replace(/:\d+$/, '')))
+      return plain(c, 403, 'is for this machine alone: ask for 127.0.0.1, or set STATUS_TOKEN')
+    return next()
+  })
+  const routes: { [path: string]: (c: Context) => Response | Promise<Response> } = {
+    '/healthz': (c) => plain(c, 200, 'ok'),
+    async '/readyz'(c) {
+      const report = await watch.report()
+      return answer(c, report.ready ? 200 : 503, readiness(report), 'application/json')
+    },
+    async '/metrics'(c) {
+      setGauges((await watch.report()).rows)
+      return answer(c, 200, await metrics.registry.metrics(), metrics.registry.contentType)
+    },
+    async '/'(c) {
+      const rows = desk()?.recent(c)
+      const recent = await Promise.race([rows?.catch(() => ''), sleep(rows ? RECENT_WITHIN : 0, '', { ref: false })])
+      const page = pageOf(await watch.report(), await metrics.totals(), watch.began, about, recent)
+      return answer(c, 200, page, 'text/html; charset=utf-8')
+    },
+  }
+  for (const [path, route] of Object.entries(routes))
+    app.get(path, route).all(path, (c) => plain(c, 405, 'GET or HEAD', { allow: 'GET, HEAD' }))
+  app.notFound((c) => plain(c, 404, `there is ${Object.keys(routes).join(', ')}`))
+}
+
+const PLAIN = 'text/plain; charset=utf-8'
+/** of whoever names no host, as the oldest clients */
+const NAMELESS = 'nameless.invalid'
+const HEADERS = {
+  contentSecurityPolicy: {
+    defaultSrc: ["'none'"],
+    styleSrc: [`'sha256-${STYLE_HASH}'`],
+    baseUri: ["'none'"],
+    formAction: ["'none'"],
+    frameAncestors: ["'none'"],
+  },
+  strictTransportSecurity: false, // is for whoever puts TLS before it to say
+}
+/** Its length is said to HEAD, too. */
+const answer = (c: Context, status: number, text: string, type: string, headers: Record<string, string> = {}) =>
+  c.body(text, status as 200, { ...headers, 'content-type': type, 'content-length': `${Buffer.byteLength(text)}` })
 
 function stageGauges(metrics: Monitor['metrics']) {
   const working = metrics.gauge('stage_working', '1: the stage works, stands by or holds back; 0: it fails', ['stage'])
@@ -173,7 +174,6 @@ function readiness({ ready, rows, at }: Report): string {
   return `${JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)}\n`
 }
 
-const isOfDesk = ({ url = '' }: IncomingMessage) => /^\/desk(?:[/?]|$)/.test(url)
 const iso = (at: number) => new Date(at).toISOString()
 const urlOf = (host: string, { port }: AddressInfo) => `http://${host.includes(':') ? `[${host}]` : host}:${port}/`
 

@@ -315,6 +315,20 @@ describe('who may', () => {
   })
 })
 
+test('the front page of the server has the last payments for whoever may see the desk, and for nobody else', async () => {
+  const rows = [fraud(1, { cc_num: LONG_CARD }), prediction(2, { score: 0.0123, sampled: 0.01, amt: 7.77 })]
+  const d = await startDesk(rows, { token: 'open-sesame' })
+  const c = d.client()
+  const stranger = await c.get('/')
+  expect(stranger.status).toBe(200)
+  expect(stranger.text).not.toMatch(/\$11\.00|<meter/)
+  await c.post('/desk/login', { name: 'anna', password: 'open-sesame' })
+  const { text } = await c.get('/')
+  expect(text).toMatch(/\$11\.00.*<meter[^>]*value="0\.900"/s)
+  expect(text).toContain('$7.77')
+  expect(text).not.toMatch(/1\.2 %|\d{11}/) // what the model says of an audited one is not to be known here either
+})
+
 test('a database that cannot be asked is said, and the page comes when it can', async () => {
   const d = await startDesk([fraud(1)])
   d.sql('ALTER TABLE predictions RENAME TO elsewhere')

@@ -357,6 +357,18 @@ describe('every answer', () => {
   })
 })
 
+test('a client of old, which names no host, gets /healthz, and by the token all else', async () => {
+  const { port } = await start({ token: 'open-sesame' })
+  const said = async (path: string) => {
+    const socket = connect(port, '127.0.0.1').setEncoding('utf8')
+    socket.write(`GET ${path} HTTP/1.0\r\nauthorization: Bearer open-sesame\r\n\r\n`)
+    let text = ''
+    for await (const part of socket) text += part
+    return text
+  }
+  for (const path of ['/healthz', '/readyz', '/metrics', '/']) expect(await said(path)).toMatch(/^HTTP\/1\.1 200 /)
+})
+
 test('a client that sends nothing, or slowly, is cut off', { timeout: 120_000 }, async () => {
   const { port } = await start()
   const cut = async (text: string) => {
