@@ -6,6 +6,15 @@ const MOST = 100_000
 /** digits of a card, and of groups as long as one another, which are one whatever the check digit says */
 const [SHORTEST, LONGEST, EVEN] = [11, 19, 13]
 
+let secrets = new Set<string>()
+let SECRETS = /(?!)/g
+/** From now on these are in no text that is shown: another side may repeat what it was sent. */
+export function hideSecrets(known: Iterable<string>) {
+  secrets = secrets.union(new Set(known))
+  const longest = [...secrets].sort((a, b) => b.length - a.length).map((secret) => RegExp.escape(secret))
+  if (longest.length > 0) SECRETS = new RegExp(`(?<![\\p{L}\\p{N}])(?:${longest.join('|')})(?![\\p{L}\\p{N}])`, 'gu')
+}
+
 /**
  * Takes whatever could be a card number out of a text from outside, all but its last four digits: 11 and more in a row, 11
  * to 19 in groups with a valid check digit, 13 and more in even groups; in any script, and however they are set apart or
@@ -13,7 +22,7 @@ const [SHORTEST, LONGEST, EVEN] = [11, 19, 13]
  */
 export function maskCards(value: string): string {
   if (value.length > MOST) return `${maskCards(beginning(value))}… (${value.length} characters)`
-  const text = value.replace(FRACTION, '$1…')
+  const text = value.replace(SECRETS, '***').replace(FRACTION, '$1…')
   let digits = 0
   for (const { length } of text.match(/\p{N}+/gu) ?? []) digits += length
   if (digits < SHORTEST) return text

@@ -1,8 +1,10 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { parse, populate } from 'dotenv'
+import { hideSecrets } from '../card.ts'
 import { isLoopback, type KafkaCluster } from './dsn.ts'
 import { strangers } from './names.ts'
+import { secretsIn } from './secrets.ts'
 import { type Config, type Name, SETTINGS, type Setting, type StageName } from './settings.ts'
 import { shown } from './shown.ts'
 
@@ -90,6 +92,7 @@ export function readConfig(env: Environment, { working = true } = {}): Config {
   if (working) mistakes.push(...(onDyno ? lostOnDyno(read) : []), ...missing(read, unset))
   if (read.NODE_ENV === 'production') mistakes.push(...unknownNames(env))
   if (mistakes.length > 0) throw new ConfigError(mistakes)
+  hideSecrets(SETTING_LIST.flatMap(([name, { secret }]) => secretsIn(config[name], secret)))
   if (unset.has('PRODUCER_URL') && unset.has('PRODUCER_RATE_PER_MIN')) config.PRODUCER_RATE_PER_MIN = 60
   return config as Config
 }

@@ -42,6 +42,7 @@ export async function request({
     data: body,
     headers: {
       accept: 'application/json',
+      'cache-control': 'no-cache', // what a gateway kept of an earlier answer says nothing of now
       'user-agent': 'client-predict',
       ...(body && { 'content-type': 'application/json' }),
       ...headers,

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto'
 import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
@@ -263,7 +264,9 @@ function explain(
 export function mailFolder(folder: string): Transport {
   return {
     async send({ id, to, raw }) {
-      const name = join(folder, `${id.replace(/[^\w@.-]/g, '_')}.eml`)
+      const plain = id.replace(/[^\w@.-]/g, '_')
+      const apart = plain === id.replaceAll(':', '_') ? '' : `-${hash('sha256', id).slice(0, 8)}` // from one with other signs
+      const name = join(folder, `${plain}${apart}.eml`)
       try {
         await mkdir(folder, { recursive: true })
         await writeFile(`${name}.part`, raw, { flush: true })

@@ -41,7 +41,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Notifier
       })
       const { status, text, retryAfter } = answer
       const why = SLACK_WORD.test(text) ? ` (${text})` : ''
-      const [said, meaning] = failureOf(status, isHtml(text)) ?? []
+      const [said, meaning] = failureOf(status, text) ?? []
       if (meaning)
         throw new SendFailure(`${host} answered ${status}${why}${orProxy(url)}${said}`, {
           ...meaning,
@@ -70,9 +70,13 @@ function unanswered(error: unknown, url: URL): SendFailure {
 }
 
 /** What is wrong and whom it concerns; undefined when the notification has been taken. */
-function failureOf(status: number, html: boolean): [string, Meaning] | undefined {
-  if (status < 300)
-    return html ? [' with a web page, so it is no webhook: check ALERT_WEBHOOK_URL', BLOCKED] : undefined
+function failureOf(status: number, text: string): [string, Meaning] | undefined {
+  if (status < 300) {
+    if (isHtml(text)) return [' with a web page, so it is no webhook: check ALERT_WEBHOOK_URL', BLOCKED]
+    const no = refusalIn(text.slice(0, MAX_REFUSAL))
+    if (no === undefined) return undefined
+    return [` and says that it did not take it${no}: check ALERT_WEBHOOK_URL`, { scope: 'either' }]
+  }
   if (status < 400) return [', a redirect, not followed: ALERT_WEBHOOK_URL has moved', BLOCKED]
   if (status === 401 || status === 403)
     return [': check that ALERT_WEBHOOK_URL is whole and may still post, and ALERT_WEBHOOK_SECRET', BLOCKED]
@@ -82,6 +86,28 @@ function failureOf(status: number, html: boolean): [string, Meaning] | undefined
     return [': it does not take this notification', { scope: 'message' }]
   if (status === 429) return [', its rate limit is reached', BLOCKED]
   return status >= 500 ? [', it may arrive twice', UNKNOWN] : ['', { scope: 'either' }]
+}
+
+/** characters of an answer with 200 that may say no all the same */
+const MAX_REFUSAL = 4096
+/**
+ * What an answer says that is a refusal for all its 200: `ok` of Slack's and Telegram's methods, `errcode` of DingTalk and
+ * WeCom, `code` of Lark, the sentence of Teams' connectors. undefined: it has been taken.
+ */
+function refusalIn(text: string): string | undefined {
+  const teams = /endpoint returned HTTP error (\d{3})/.exec(text)
+  if (teams) return ` (${teams[1]})`
+  let said: Record<string, unknown>
+  try {
+    said = Object(JSON.parse(text))
+  } catch {
+    return undefined
+  }
+  const { ok, success, errcode = 0, code = 0, error } = said
+  const number = [errcode, code].find((n) => typeof n === 'number' && n !== 0 && !(n >= 200 && n < 300))
+  if (ok !== false && success !== false && number === undefined) return undefined
+  const word = typeof error === 'string' && SLACK_WORD.test(error) ? error : number
+  return word === undefined ? '' : ` (${word})`
 }
 
 function contentOf(notification: Notification) {

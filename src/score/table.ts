@@ -59,14 +59,28 @@ function read(value: Json, rows: number): Json[] | undefined {
 const isBox = (value: Json | undefined) => typeof value === 'object' && value !== null
 
 /** What may be columns: a list of values for each name, or an object of them by row number, as pandas prints a frame. */
-const lists = (value: Fields) =>
+type Column = readonly [name: string, values: Json[]]
+const lists = (value: Fields): Column[] =>
   Object.entries(value).flatMap(([name, column]) => {
     const list = Array.isArray(column) ? column : isFields(column) ? byNumber(column) : undefined
     return list ? [[name, list] as const] : []
   })
 
+const CLASSES = /^(classes|class_?(names|labels)|categories)$/i
+
+/** The classes of the model may stand there once, beside the probabilities of them for each row: a column for each then. */
+function unfolded(columns: Column[], rows: number): Column[] {
+  const classes = columns.find(([name]) => CLASSES.test(name))
+  const shares = columns.find(
+    ([, list]) => list.length === rows && list.every((row) => Array.isArray(row) && row.length === classes?.[1].length),
+  )
+  if (!classes || !shares) return columns
+  const of = classes[1].map((name, i): Column => [String(name), shares[1].map((row) => (row as Json[])[i]!)])
+  return [...columns.filter((column) => column !== classes && column !== shares), ...of]
+}
+
 function byColumn(value: Fields, rows: number): Json[] | undefined {
-  const columns = lists(value)
+  const columns = unfolded(lists(value), rows)
   if (columns.length === 0 || (rows === 1 && columns.length < Object.keys(value).length)) return undefined
   const odd = columns.find(([, list]) => list.length !== rows)
   if (odd) {

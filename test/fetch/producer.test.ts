@@ -48,7 +48,7 @@ test.concurrent('asks for the full URL with the headers it was given, and hands 
   expect(await producer.call()).toBe(GOOD)
   const [{ request, text }] = producer.received as [(typeof producer.received)[0]]
   expect([request.method, request.url, text]).toEqual(['GET', '/current-transactions?key=s3cret-key', ''])
-  expect(request.headers).toMatchObject({ ...secret, accept: 'application/json' })
+  expect(request.headers).toMatchObject({ ...secret, accept: 'application/json', 'cache-control': 'no-cache' })
 })
 
 const FAILURES: [what: string, answer: Answer, message: RegExp, wait?: [least: number, most: number]][] = [

@@ -571,13 +571,15 @@ describe('the outbox', () => {
   })
   test('stays in its folder, whatever a transaction is called', async () => {
     await using dir = await tempDir()
-    const mail = await compose(
-      { at: 0, frauds: [prediction(1, { trans_num: '../../etc/pass\0wd' })] },
-      { from: 'a@b', to: ['c@d'], operators: [] },
-    )
-    await mailFolder(dir.file('out')).send(mail, never)
+    for (const trans_num of ['../../etc/pass\0wd', '..\\..\\etc\\pass wd']) {
+      const frauds = [prediction(1, { trans_num })]
+      const mail = await compose({ at: 0, frauds }, { from: 'a@b', to: ['c@d'], operators: [] })
+      await mailFolder(dir.file('out')).send(mail, never)
+    }
     expect(await readdir(dir.path)).toEqual(['out'])
-    expect(await readdir(dir.file('out'))).toEqual(['2026-01-02T03_04_06.678Z_.._.._etc_pass_wd.eml'])
+    const names = await readdir(dir.file('out'))
+    expect(names).toHaveLength(2) // one for each, also where they differ in such signs alone
+    for (const name of names) expect(name).toMatch(/^2026-01-02T03_04_06\.678Z_\.\._\.\._etc_pass_wd-[\da-f]{8}\.eml$/)
   })
   test('that cannot be written blocks the way, and names the file', async () => {
     await using dir = await tempDir()

@@ -414,6 +414,22 @@ test.for<[what: string, answer: Answer, message: string, meaning: Partial<typeof
   expect(h.received).toHaveLength(1)
 })
 
+test.for([
+  'ok',
+  '',
+  '1',
+  'null',
+  '{"ok":true,"code":0}',
+  '{"code":200,"errcode":0}',
+  '{"id":"1","code":"x"}',
+  '{"ok":',
+  '[false]',
+])('takes a 200 that says %s for a yes', async (text) => {
+  await using h = await hook({ text })
+  await h.send()
+  expect(h.received).toHaveLength(1)
+})
+
 test('no answer in time: nobody knows whether it has arrived', async () => {
   await using h = await hook(() => {}, { deadline: 200 })
   const error = await failure(h.send())

@@ -99,6 +99,24 @@ test.for<[what: string, text: string, judgements: Judgement[]]>([
     '{"predictions": {"prediction": [1], "probability": [[0.8, 0.2]]}}',
     [{ prediction: 1, score: 0.2 }],
   ],
+  [
+    'classes once, beside probabilities of as many rows',
+    '{"classes": ["legit", "fraud"], "probabilities": [[0.9, 0.1], [0.2, 0.8]]}',
+    scored(0.1, 0.8),
+  ],
+  [
+    'classes once, the other way round, and three rows',
+    '{"class_names": ["fraud", "legit"], "probs": [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]}',
+    scored(0.9, 0.2, 0.6),
+  ],
+  [
+    'classes by number, once, beside verdicts',
+    '{"predictions": {"prediction": [1, 0], "classes": [0, 1], "probabilities": [[0.7, 0.3], [0.9, 0.1]]}}',
+    [
+      { prediction: 1, score: 0.3 },
+      { prediction: 0, score: 0.1 },
+    ],
+  ],
   ['by column and row number', '{"predictions": {"prediction": {"0": 0, "1": 1}}}', certain(0, 1)],
   [
     'pandas split',
