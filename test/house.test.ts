@@ -19,11 +19,12 @@ const AROUND: Record<string, readonly string[]> = {
   'engines/postgres': ['src/review/', 'src/record/schema.ts'],
   notify: [],
   review: [],
-  desk: ['src/review/', 'src/notify/'],
-  status: ['src/commands/dead-letters.ts', 'src/notify/html.ts'],
+  care: ['src/review/'],
+  desk: ['src/review/', 'src/notify/', 'src/care/'],
+  status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/html.ts'],
   simulate: [],
   doctor: ['src/notify/', 'src/simulate/'],
-  commands: ['src/engines/', 'src/review/', 'src/notify/'],
+  commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/'],
 }
 /** Start and wiring: they know the rooms. */
 const WIRING = ['start.cjs', 'main.ts', 'cli.ts', 'commands.ts', 'pipeline.ts', 'once.ts', 'wiring.ts'].map(

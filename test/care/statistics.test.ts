@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs'
+import { describe, expect, test } from 'vitest'
+import {
+  beta,
+  bootstrap,
+  chiSquareTail,
+  detect,
+  evidenceOf,
+  excessPsi,
+  fayFeuer,
+  gammaTail,
+  holm,
+  homogeneity,
+  jeffreys,
+  mcNemar,
+  mcNemarEvidence,
+  NO_EVIDENCE,
+} from '../../src/care/statistics.ts'
+import { seeded } from '../../src/simulate/random.ts'
+
+const FUNCTIONS = { beta, gammaTail, chiSquareTail, jeffreys, fayFeuer, holm, homogeneity, mcNemar, mcNemarEvidence }
+type Case = { name: keyof typeof FUNCTIONS; given: unknown[]; expected: number[] }
+const CASES = JSON.parse(readFileSync(new URL('./statistics.json', import.meta.url), 'utf8')) as Case[]
+
+describe('what SciPy says', () => {
+  test.for([...new Set(CASES.map(({ name }) => name))])('%s, to 1e-9', (name) => {
+    for (const { given, expected } of CASES.filter((one) => one.name === name)) {
+      const got = [(FUNCTIONS[name] as (...given: unknown[]) => number | number[])(...given)].flat()
+      const off = expected.map((value, i) => Math.abs(got[i]! - value) / Math.max(Math.abs(value), 1e-30))
+      expect({ given, got, expected, off: Math.max(...off) < 1e-9 }).toMatchObject({ off: true })
+    }
+  })
+  test('there are 500 cases', () => expect(CASES.length).toBe(500))
+})
+
+/** How many of so many come by chance. */
+const binomial = (random: () => number, of: number, share: number) => {
+  let hits = 0
+  for (let i = 0; i < of; i++) if (random() < share) hits++
+  return hits
+}
+
+describe('in simulated worlds', () => {
+  test.for([
+    [20, 0.2],
+    [40, 0.05],
+    [80, 0.2],
+    [160, 0.05],
+    [400, 0.003],
+  ])("Jeffreys' interval of %i rows holds a share of %f 93 times in 100", ([of, share], { expect }) => {
+    const { uniform } = seeded(of! * 7 + 1)
+    const intervals = Array.from({ length: of! + 1 }, (_, hits) => jeffreys(hits, of!))
+    let held = 0
+    for (let i = 0; i < 20_000; i++) {
+      const [low, high] = intervals[binomial(uniform, of!, share!)]!
+      if (low <= share! && share! <= high) held++
+    }
+    expect(held / 20_000).toBeGreaterThanOrEqual(0.93)
+  })
+
+  /** Days of 7,200 rows, of which so many frauds are missed; rows are drawn with one probability, or with two. */
+  test.for([
+    ['one weight', 1, 20, 30],
+    ['one weight, few', 1, 5, 30],
+    ['two weights', 4, 20, 30],
+    ['two weights, long', 4, 50, 90],
+  ] as const)("Fay and Feuer's interval of missed frauds holds them 95 times in 100: %s", ([, ratio, aDay, days]) => {
+    const random = seeded(aDay + ratio).uniform
+    const missed = Math.round(6.8 * days)
+    // A tenth of the rows are suspicious, hold half of what is missed, and are drawn `ratio` times as often.
+    const base = aDay / 7200 / (0.9 + 0.1 * ratio)
+    const chances = [base, base * ratio]
+    const largest = 1 / base
+    let held = 0
+    for (let i = 0; i < 1000; i++) {
+      const found = chances.flatMap((p) => Array<number>(binomial(random, missed / 2, p)).fill(1 / p))
+      const [low, high] = fayFeuer(found, largest)
+      if (low <= missed && missed <= high) held++
+    }
+    expect(held / 1000).toBeGreaterThanOrEqual(0.95)
+  })
+
+  test('two samples of the same differ by an index that is 0 on average', () => {
+    const random = seeded(5)
+    const cells = (rows: number) => {
+      const counts = Array<number>(10).fill(0)
+      for (let i = 0; i < rows; i++) counts[random.integer(0, 9)]!++
+      return counts
+    }
+    const excess = Array.from({ length: 300 }, () => excessPsi(cells(256), cells(256)))
+    expect(Math.abs(excess.reduce((all, one) => all + one, 0) / 300)).toBeLessThan(0.01)
+    expect(excessPsi([100, 100], [10, 190])).toBeGreaterThan(0.5)
+  })
+
+  test('the bootstrap of days holds the total 90 times in 100, and is wider where days differ more', () => {
+    const random = seeded(6)
+    let held = 0
+    for (let i = 0; i < 200; i++) {
+      const days = Array.from({ length: 30 }, () => 100 + 40 * random.normal())
+      const [low, high] = bootstrap(days, random.uniform, 400)
+      if (low <= 3000 && 3000 <= high) held++
+    }
+    expect(held / 200).toBeGreaterThanOrEqual(0.9)
+    const [low, high] = bootstrap(Array(20).fill(7), random.uniform, 200)
+    expect([low, high].map(Math.round)).toEqual([140, 140])
+  })
+
+  test('a share that stays is told in no more than one year in ten; one that doubles, within three days', () => {
+    const { uniform } = seeded(8)
+    const [rows, share, alarm] = [300, 0.004, 2 * 8760]
+    const base = jeffreys(80, 20_000)
+    /** Hours until it is told. */
+    const hours = (now: number, most: number) => {
+      let evidence: readonly number[] = NO_EVIDENCE
+      for (let hour = 1; hour <= most; hour++) {
+        evidence = detect(evidence, binomial(uniform, rows, now), rows, base)
+        if (evidenceOf(evidence) >= alarm) return hour
+      }
+      return Number.POSITIVE_INFINITY
+    }
+    const quiet = Array.from({ length: 10 }, () => hours(share, 8760))
+    expect(quiet.filter((hour) => hour <= 8760).length).toBeLessThanOrEqual(1)
+    const told = Array.from({ length: 20 }, () => hours(2 * share, 1000)).sort((a, b) => a - b)
+    expect(told[10]).toBeLessThan(72)
+  })
+
+  test('of two equal models at most one pair in 20 is ever told apart, however often it is looked at', () => {
+    const { uniform } = seeded(9)
+    let told = 0
+    for (let i = 0; i < 1000; i++) {
+      let [one, other, apart] = [0, 0, false]
+      for (let n = 0; n < 300 && !apart; n++) {
+        if (uniform() < 0.5) one++
+        else other++
+        apart = mcNemarEvidence(one, other) >= 20
+      }
+      if (apart) told++
+    }
+    expect(told / 1000).toBeLessThanOrEqual(0.05)
+  })
+})
