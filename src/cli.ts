@@ -94,6 +94,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     producer: config.PRODUCER_URL,
     model: config.MODEL_URL,
     webhook: config.ALERT_WEBHOOK_URL,
+    heartbeat: config.HEARTBEAT_URL,
   })
   if (mistakes.length > 0) throw new ConfigError(mistakes)
   const log = logger(config.LOG_LEVEL)
@@ -118,7 +119,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     if (elsewhere) log.warn(elsewhere)
     tell((text) => log.info(text))
     stop.throwIfAborted()
-    const { openPipeline, openMonitor, statusServer, summarize } = await loaded()
+    const { openPipeline, openMonitor, statusServer, summarize, heartbeat } = await loaded()
     const watch = openMonitor(config.STAGES)
     let desk: Desk | undefined
     await using _status = statusServer({
@@ -130,16 +131,19 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
       log,
       watch,
     })
+    const over = new AbortController()
+    const heart = config.HEARTBEAT_URL && heartbeat(log, config.HEARTBEAT_URL)
+    const beating = command === 'run' ? heart?.beat(watch, over.signal) : undefined
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
     const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
     await using pipeline = await openPipeline(config, log, patient, watch)
     desk = pipeline.desk
-    const over = new AbortController()
     const summing = summarize(log, watch, config.STAGES, over.signal)
     if (command === 'run') await pipeline.run(stop)
     else left = await pipeline.once(stop)
+    if (command === 'once') await heart?.tell(left, stop)
     over.abort()
-    await summing
+    await Promise.all([summing, beating])
   } catch (error) {
     if (error instanceof ConfigError) throw error
     if (!stop.aborted || isBug(error)) die(error)
@@ -156,6 +160,7 @@ const loaded = async () => ({
   ...(await import('./pipeline.ts')),
   ...(await import('./status/server.ts')),
   ...(await import('./status/summary.ts')),
+  ...(await import('./status/heartbeat.ts')),
   ...(await import('./status/monitor.ts')),
 })
 

@@ -137,7 +137,7 @@ function loadedWith(roots: readonly string[]) {
 
 test('stand-ins, doctor, engines and metrics are loaded when they are used', () => {
   const worker = importsOf('src/cli.ts').filter((of) => of === 'src/pipeline.ts' || isIn('status')(of))
-  expect(worker.length).toBe(4)
+  expect(worker.length).toBe(5)
   expect(loadedWith(['src/cli.ts'])).toEqual([])
   expect(loadedWith(worker)).toEqual(AT_ONCE)
 })

@@ -409,8 +409,11 @@ describe.concurrent('commands', () => {
   test('once drains everything and ends with exit 0', async () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
-    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '5' }, 'once')
+    await using heart = await httpServer((_, response) => response.end('OK'))
+    const env = { ...world.env, ONCE_SECONDS: '5', HEARTBEAT_URL: `${heart.url}0a1b` }
+    await using worker = startWorker(dir.path, env, 'once')
     expect((await worker.end).code).toBe(0)
+    expect(heart.received.map(({ request: { method, url } }) => `${method} ${url}`)).toEqual(['GET /0a1b'])
     const fetched = Math.min(world.producer.next, 10) // a busy machine fetches fewer in the time
     expect(fetched).toBeGreaterThan(0)
     expect(world.recorded()).toHaveLength(fetched)
@@ -421,10 +424,26 @@ describe.concurrent('commands', () => {
     await using dir = await tempDir()
     await using world = await outside(someRows(10), dir.path)
     world.model.down = true
-    await using worker = startWorker(dir.path, { ...world.env, ONCE_SECONDS: '5' }, 'once')
+    await using heart = await httpServer((_, response) => response.end('OK'))
+    const env = { ...world.env, ONCE_SECONDS: '5', HEARTBEAT_URL: `${heart.url}s3cret` }
+    await using worker = startWorker(dir.path, env, 'once')
     expect((await worker.end).code).toBe(1)
     const fetched = Math.min(world.producer.next, 10)
-    expect(worker.text()).toContain(`${fetched} left to score, nothing moved for 10 s`)
+    const left = `${fetched} left to score, nothing moved for 10 s`
+    expect(worker.text()).toContain(left)
+    expect(heart.received.map(({ request: { url }, text }) => `${url} ${text}`)).toEqual([`/s3cret/fail ${left}`])
+    expect(worker.text()).not.toContain('s3cret')
+  })
+
+  test('calls HEARTBEAT_URL while it works', async () => {
+    await using dir = await tempDir()
+    await using heart = await httpServer((_, response) => response.end('OK'))
+    await using worker = startWorker(dir.path, { HEARTBEAT_URL: `${heart.url}s3cret` })
+    await waitFor('a call', () => heart.received.length > 0)
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+    expect(heart.received.map(({ request: { method, url } }) => `${method} ${url}`)).toEqual(['GET /s3cret'])
+    expect(worker.text()).not.toContain('s3cret')
   })
 
   test('dead-letters lists them without card numbers and puts them back beside the running worker', async () => {

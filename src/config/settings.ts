@@ -260,6 +260,12 @@ export const SETTINGS = {
     default: '200',
     meaning: 'MB to be left free on the disk of a SQLite file, beyond what the waiting records need: else no fetching',
   },
+  HEARTBEAT_URL: {
+    schema: url('http:', 'https:'),
+    secret: true,
+    meaning:
+      'called once a minute while every stage works, with /fail and the reason when one has failed for 15 minutes: https://hc-ping.com/… or a push URL of Uptime Kuma; who hears nothing for a while raises the alarm',
+  },
   ALLOW_EPHEMERAL: {
     schema: oneOf('1', '0').transform((text) => text === '1'),
     default: '0',

@@ -1,10 +1,13 @@
-import { spawnSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { readdir, writeFile } from 'node:fs/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
-import { tempDir, waitFor } from '../rows.ts'
+import { httpServer, tempDir, waitFor } from '../rows.ts'
 import { MAIN, startWorker } from '../worker.ts'
 import { file, isSetting } from './repository.ts'
 
+const script = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const text = file('deploy/client-predict.service')
 /** Every directive with all its values; what is commented out counts too when asked for. */
 function directives({ commented = false } = {}) {
@@ -46,6 +49,31 @@ describe('the systemd unit', () => {
     expect(await readdir(dir.path)).toEqual([])
   })
 
+  test('when it is not started again, tells who is called while it works, and shows nobody the address', async () => {
+    const failed = file(`deploy/${unit.OnFailure}`)
+    expect(failed).toContain('ExecStart=/bin/sh /opt/client-predict/deploy/failed.sh\n')
+    expect(failed).toContain(`EnvironmentFile=-${unit.EnvironmentFile}\n`)
+    await using server = await httpServer((_, response) => response.end('OK'))
+    const tell = async (HEARTBEAT_URL: string) => {
+      const { PATH = '' } = process.env
+      const env = { PATH, HEARTBEAT_URL, MONITOR_UNIT: 'client-predict.service', MONITOR_EXIT_STATUS: '2' }
+      const { stdout, stderr } = await promisify(execFile)('/bin/sh', [script('deploy/failed.sh')], { env })
+      return { said: stdout + stderr, request: server.received.at(-1) }
+    }
+    const { said, request } = await tell(`${server.url}se-cret?create=1`)
+    expect(said).toBe('client-predict.service has failed (failed 2): journalctl -u client-predict\n')
+    expect([request?.request.method, request?.request.url, request?.text]).toEqual([
+      'POST',
+      '/se-cret/fail',
+      said.trim(),
+    ])
+    expect((await tell(`${server.url}api/push/se-cret?status=up&msg=OK&ping=`)).request?.request.url).toBe(
+      '/api/push/se-cret?status=down&msg=client-predict+has+failed',
+    )
+    expect((await tell('')).said).toBe(said)
+    expect(server.received).toHaveLength(2)
+  })
+
   test('reads the settings where its first lines put them, and comes back with the machine', () => {
     expect(text).toContain(` .env ${unit.EnvironmentFile}\n`)
     expect(unit.WantedBy).toEqual(['multi-user.target'])
@@ -77,6 +105,10 @@ describe('the systemd unit', () => {
   test.skipIf(!analyze)('is right and tight in the eyes of systemd 250 or newer', async () => {
     await using dir = await tempDir()
     const path = dir.file('client-predict.service')
+    await writeFile(
+      dir.file(`${unit.OnFailure}`),
+      file(`deploy/${unit.OnFailure}`).replace('/opt/client-predict/deploy/failed.sh', script('deploy/failed.sh')),
+    )
     await writeFile(path, text.replace(/^ExecStart=node/m, `ExecStart=${process.execPath}`))
     const verify = spawnSync('systemd-analyze', ['verify', '--man=no', path], { encoding: 'utf8' })
     expect(verify.stderr.split('\n').filter((line) => line.includes('client-predict'))).toEqual([])
