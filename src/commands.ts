@@ -1,11 +1,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { openBeside, openReviewed, placesOf } from './beside.ts'
 import { ConfigError, environment, readConfig, unknownNames } from './config/read.ts'
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
 import type { Stopping } from './start.cjs'
-import { openModel, openReviews, openStore, openTopics } from './wiring.ts'
+import { openModel, openStore, openTopics } from './wiring.ts'
 
 /** What stands behind the name of a command: words, options by name, and which flags. */
 export type Given = { words: readonly string[]; options: { [name: string]: string | undefined }; flags: Set<string> }
@@ -44,10 +45,18 @@ export const COMMANDS: Record<string, Command> = {
     run: replayCommand,
   },
   backup: {
-    usage: 'backup FOLDER',
-    meaning: 'copy both SQLite files, while the worker writes',
+    usage: 'backup FOLDER [--keep N]',
+    meaning: 'copy both SQLite files, while the worker writes; --keep: each time into a new folder there, and keep N',
+    values: ['keep'],
     words: (words) => words.length === 1,
     run: backupCommand,
+  },
+  restore: {
+    usage: 'restore FOLDER [--replace]',
+    meaning: 'put a backup back, while no worker runs, and audit it; --replace: what is there is moved away',
+    flags: ['replace'],
+    words: (words) => words.length === 1,
+    run: restoreCommand,
   },
   alarms: {
     usage: 'alarms [--limit N]',
@@ -89,21 +98,6 @@ export const COMMANDS: Record<string, Command> = {
     values: ['rows', 'seed'],
     run: simulateCommand,
   },
-}
-
-/** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
-async function openBeside() {
-  const config = readConfig(environment(), { working: false })
-  const { TOPICS_URL: place } = config
-  if (place.engine === 'sqlite' && !existsSync(place.path))
-    throw new Error(
-      `there is no ${resolve(place.path)}: is this the folder, and are these the settings, that the worker is started with?`,
-    )
-  const log = logger(config.LOG_LEVEL)
-  const open = new AsyncDisposableStack()
-  const topics = open.adopt(await openTopics(config, log, { worker: false }), (t) => t.close())
-  const store = async () => open.adopt(await openStore(config, log), (s) => s.close())
-  return { config, log, topics, store, open, [Symbol.asyncDispose]: () => open.disposeAsync() }
 }
 
 async function doctorCommand({ flags }: Given): Promise<number> {
@@ -175,23 +169,19 @@ async function replayCommand({ options: { stage, from, to, into } }: Given, stop
   return result.left > 0 ? 1 : 0
 }
 
-async function backupCommand({ words: [folder] }: Given): Promise<number> {
+async function backupCommand({ words: [folder], options: { keep } }: Given): Promise<number> {
+  if (keep !== undefined && !/^[1-9]\d{0,3}$/.test(keep)) throw new UsageError('--keep wants a whole number')
   const { backup } = await import('./commands/backup.ts')
-  const { TOPICS_URL: topics, DATABASE_URL: database } = readConfig(environment(), { working: false })
-  console.log((await backup(folder!, { topics, database })).join('\n'))
+  const { rotate } = await import('./commands/rotate.ts')
+  const lines = keep ? await rotate(folder!, placesOf(), Number(keep)) : await backup(folder!, placesOf())
+  console.log(lines.join('\n'))
   return 0
 }
 
-/** Settings, and what is said of the payments in the database; its tables are brought up to date first. */
-async function openReviewed() {
-  const config = readConfig(environment(), { working: false })
-  const { DATABASE_URL: place } = config
-  if (place.engine === 'sqlite' && !existsSync(place.path))
-    throw new Error(`there is no ${resolve(place.path)}: is this the folder that the worker is started in?`)
-  const store = await openStore(config, logger(config.LOG_LEVEL))
-  await store.missing([]).finally(() => store.close())
-  const reviews = await openReviews(config)
-  return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
+async function restoreCommand({ words: [folder], flags }: Given): Promise<number> {
+  const { restore } = await import('./commands/restore.ts')
+  console.log((await restore(folder!, placesOf(), { replace: flags.has('replace') })).join('\n'))
+  return auditCommand()
 }
 
 async function alarmsCommand({ options: { limit = '20' } }: Given): Promise<number> {

@@ -27,9 +27,16 @@ const AROUND: Record<string, readonly string[]> = {
   commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/'],
 }
 /** Start and wiring: they know the rooms. */
-const WIRING = ['start.cjs', 'main.ts', 'cli.ts', 'commands.ts', 'pipeline.ts', 'once.ts', 'wiring.ts'].map(
-  (name) => `src/${name}`,
-)
+const WIRING = [
+  'start.cjs',
+  'main.ts',
+  'cli.ts',
+  'commands.ts',
+  'beside.ts',
+  'pipeline.ts',
+  'once.ts',
+  'wiring.ts',
+].map((name) => `src/${name}`)
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */
 const ON_DEMAND = ['src/simulate/', 'src/doctor/', 'src/engines/', '@platformatic/kafka', 'pg', 'prom-client']
 const AT_ONCE = ['prom-client']

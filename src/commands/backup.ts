@@ -11,25 +11,18 @@ import { utc } from '../io/time.ts'
 const BUSY_TIMEOUT = 5000
 const MB = 1_000_000
 
+export type Places = { topics: Place | KafkaCluster; database: Place }
+
 /**
  * Copies the SQLite files while the worker writes, the topics first: what a position had passed then is in the database
  * that is copied afterwards, and what is there beyond it is recorded again, which changes nothing. Each copy is one
  * moment (VACUUM INTO reads in one transaction, which no writer can make begin anew, and holds up none), keeps
  * versions, offsets and positions; both get their names when both are on disk and whole. Resolves with lines for a person.
  */
-export async function backup(
-  folder: string,
-  { topics, database }: { topics: Place | KafkaCluster; database: Place },
-): Promise<string[]> {
-  const copies = [
-    { place: topics, told: ofTopics },
-    { place: database, told: ofDatabase },
-  ].flatMap(({ place, told }) =>
-    place.engine === 'sqlite' ? [{ path: place.path, target: join(folder, basename(place.path)), told }] : [],
-  )
-  const files = copies.map(({ path }) => path)
-  if (copies.length === 2 && copies[0]!.target === copies[1]!.target)
-    throw new Error(`both files are named ${basename(files[0]!)}: they cannot be in one folder`)
+export async function backup(folder: string, places: Places): Promise<string[]> {
+  const { topics, database } = places
+  const copies = copiesOf(folder, places)
+  const files = filesOf(places)
   for (const { path, target } of copies) {
     if (!existsSync(path))
       throw new Error(`there is no ${path} to copy: is this the folder that the worker is started in?`)
@@ -48,13 +41,26 @@ export async function backup(
     lines.push(
       `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports`,
     )
-  if (files.length > 0) lines.push(howToRestore(files))
+  if (files.length > 0) lines.push(`to put it back: stop the worker, npm run restore -- ${folder}, start`)
   return lines
 }
 
-const partOf = (target: string) => `${target}.part`
-const howToRestore = (files: readonly string[]) =>
-  `to restore: stop the worker, move ${files.map((path) => `${path}*`).join(' and ')} away (-wal, -shm and .mark too), put the ${files.length > 1 ? 'copies' : 'copy'} there, start`
+/** The files of the settings, the topics first: where each copy is, and what is said of it. */
+export function copiesOf(folder: string, { topics, database }: Places) {
+  const copies = [
+    { place: topics, told: ofTopics },
+    { place: database, told: ofDatabase },
+  ].flatMap(({ place, told }) =>
+    place.engine === 'sqlite' ? [{ path: place.path, target: join(folder, basename(place.path)), told }] : [],
+  )
+  if (copies.length === 2 && copies[0]!.target === copies[1]!.target)
+    throw new Error(`both files are named ${basename(copies[0]!.path)}: they cannot be in one folder`)
+  return copies
+}
+export const filesOf = ({ topics, database }: Places) =>
+  [topics, database].flatMap((place) => (place.engine === 'sqlite' ? place.path : []))
+
+export const partOf = (target: string) => `${target}.part`
 
 const same = (one: Place | KafkaCluster, other: Place) => shownPlace(one) === shownPlace(other)
 
@@ -66,7 +72,7 @@ function elsewhere(topics: Place | KafkaCluster, database: Place): string {
 }
 
 /** Is there room for all of it? Or nothing is begun. */
-async function room(folder: string, files: readonly string[]) {
+export async function room(folder: string, files: readonly string[]) {
   makeFolder(folder)
   const size = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0
   const needed = files.reduce((sum, path) => sum + size(path) + size(`${path}-wal`), 0)
@@ -92,7 +98,7 @@ async function copy(path: string, target: string, told: (db: DatabaseSync) => st
   }
 }
 
-function check(path: string, told: (db: DatabaseSync) => string): string {
+export function check(path: string, told: (db: DatabaseSync) => string): string {
   using copied = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
   const found = Object.values(copied.prepare('PRAGMA quick_check(1)').get()!)[0]
   if (found !== 'ok') throw new Error(`the copy is not whole: ${found}`)
@@ -100,7 +106,7 @@ function check(path: string, told: (db: DatabaseSync) => string): string {
 }
 
 /** A folder cannot be flushed on Windows. */
-async function flush(path: string) {
+export async function flush(path: string) {
   if (process.platform === 'win32' && statSync(path).isDirectory()) return
   const file = await open(path, 'r+').catch(() => open(path, 'r'))
   await file.sync().finally(() => file.close())

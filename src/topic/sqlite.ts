@@ -249,7 +249,7 @@ function assertThere(path: string) {
 }
 
 /** A lock that dies with the process, on the file itself whichever name leads to it: an open transaction beside it. */
-function hold(path: string): DatabaseSync {
+export function hold(path: string): DatabaseSync {
   let name = path
   let lock: DatabaseSync | undefined
   try {

@@ -48,9 +48,7 @@ test('both files are copied whole, and say how far they go', async () => {
   expect(lines).toEqual([
     expect.stringMatching(/topics\.db: 0\.\d MB, transactions up to 3, predictions up to 1$/),
     expect.stringMatching(/fraud\.db: 0\.\d MB, 1 predictions, the newest of 2026-01-02 03:04:07 UTC$/),
-    expect.stringMatching(
-      /^to restore: stop the worker, move .*topics\.db\* and .*fraud\.db\* away \(-wal, -shm and .mark too\), put the copies there, start$/,
-    ),
+    expect.stringMatching(/^to put it back: stop the worker, npm run restore -- .*backups\/2026-11-22, start$/),
   ])
   expect(readdirSync(folder).toSorted()).toEqual(['fraud.db', 'topics.db'])
   expect(recorded(`${folder}/fraud.db`)).toMatchObject([{ trans_num: 'trans-1' }])

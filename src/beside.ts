@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { environment, readConfig } from './config/read.ts'
+import { logger } from './io/log.ts'
+import { openReviews, openStore, openTopics } from './wiring.ts'
+
+/** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
+export async function openBeside() {
+  const config = readConfig(environment(), { working: false })
+  const { TOPICS_URL: place } = config
+  if (place.engine === 'sqlite' && !existsSync(place.path))
+    throw new Error(
+      `there is no ${resolve(place.path)}: is this the folder, and are these the settings, that the worker is started with?`,
+    )
+  const log = logger(config.LOG_LEVEL)
+  const open = new AsyncDisposableStack()
+  const topics = open.adopt(await openTopics(config, log, { worker: false }), (t) => t.close())
+  const store = async () => open.adopt(await openStore(config, log), (s) => s.close())
+  return { config, log, topics, store, open, [Symbol.asyncDispose]: () => open.disposeAsync() }
+}
+
+/** Settings, and what is said of the payments in the database; its tables are brought up to date first. */
+export async function openReviewed() {
+  const config = readConfig(environment(), { working: false })
+  const { DATABASE_URL: place } = config
+  if (place.engine === 'sqlite' && !existsSync(place.path))
+    throw new Error(`there is no ${resolve(place.path)}: is this the folder that the worker is started in?`)
+  const store = await openStore(config, logger(config.LOG_LEVEL))
+  await store.missing([]).finally(() => store.close())
+  const reviews = await openReviews(config)
+  return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
+}
+
+/** Where the settings keep topics and rows. */
+export function placesOf() {
+  const { TOPICS_URL: topics, DATABASE_URL: database } = readConfig(environment(), { working: false })
+  return { topics, database }
+}
