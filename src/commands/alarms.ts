@@ -1,7 +1,7 @@
 import { lastFour } from '../card.ts'
 import { plural } from '../io/text.ts'
 import { clockIn } from '../io/time.ts'
-import { dollars, merchantOf, probability, say } from '../notify/mail.ts'
+import { dollars, merchantOf, probability, say } from '../notify/shown.ts'
 import { addressOf, type Counts, idOf, type Payment } from '../review/reviews.ts'
 
 /** The queue for a terminal: a line for each alarm, and how many there are. */

@@ -2,7 +2,7 @@ import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
 import { grouped, plural } from '../io/text.ts'
 import { DAY, HOUR, span } from '../io/time.ts'
-import { dollars, holderOf, kilometres, say } from '../notify/mail.ts'
+import { dollars, holderOf, kilometres, say, sumOf } from '../notify/shown.ts'
 import {
   type Case,
   type Counts,
@@ -46,8 +46,7 @@ ${found.length > 0 && fields.key ? html`<div class="say"><small>Those that are c
 
 type Bulk = { verdict: Verdict; found: readonly Payment[]; fields: Fields; of: readonly string[] }
 export function bulkPage({ layout, hidden, list }: Parts, { verdict, found, fields, of }: Bulk, person: Person) {
-  const sum = dollars(found.reduce((sum, { amt }) => sum + amt, 0))
-  const question = `${plural(found.length, 'payment')}, ${sum}: ${WORDS[verdict]}?`
+  const question = `${sumOf(found)}: ${WORDS[verdict]}?`
   return layout(
     question,
     html`<h1>${question}</h1><form method="post" action="/desk/bulk">${hidden({ ...fields, verdict, sure: 'yes' })}

@@ -2,7 +2,7 @@ import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
 import { grouped } from '../io/text.ts'
 import { clockIn } from '../io/time.ts'
-import { dollars, merchant as merchantName, probability, say } from '../notify/mail.ts'
+import { dollars, merchant as merchantName, probability, say } from '../notify/shown.ts'
 import {
   type Case,
   type Counts,

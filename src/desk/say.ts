@@ -1,5 +1,5 @@
 import { maskCards } from '../card.ts'
-import { oneLine } from '../notify/mail.ts'
+import { oneLine } from '../notify/shown.ts'
 import { idOf, type Saying, VERDICTS, type Verdict, type Which } from '../review/reviews.ts'
 import type { Person } from './access.ts'
 import { MOST } from './look.ts'

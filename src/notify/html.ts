@@ -1,6 +1,8 @@
 import { plural } from '../io/text.ts'
 
 export type Column = { name: string; right?: boolean }
+/** `heading`: what this row and those after it are of; `link`: where it can be judged. */
+export type Row = { values: readonly string[]; link: string | undefined; heading: string | undefined }
 /** What a mail says, in this order. Every value is one line, without a card number, and of a decent length. */
 export type Page = {
   subject: string
@@ -10,9 +12,9 @@ export type Page = {
   lines: readonly string[]
   facts: readonly (readonly [name: string, value: string])[]
   columns: readonly Column[]
-  rows: readonly (readonly string[])[]
-  /** where the one payment, or each row, can be judged */
-  links: readonly string[]
+  rows: readonly Row[]
+  /** where the one payment can be judged */
+  link?: string | undefined
   end: string
 }
 
@@ -22,29 +24,36 @@ export type Page = {
  * make columns of them where there is room. Apart, because a sheet with a rule that Gmail does not know is dropped whole.
  */
 export function htmlOf(page: Page): string {
-  const { columns, rows, links } = page
-  const made = rows.map((row, i) => line(columns, row, 'td', links[i]))
+  const { columns, rows } = page
+  const made = rows.map(
+    ({ values, link, heading }) => `${above(heading, columns.length)}${line(columns, values, 'td', link)}`,
+  )
   let room = MOST_BYTES - Buffer.byteLength(framed(page, '', rows.length))
   let fit = 0
   for (; fit < made.length && room > Buffer.byteLength(made[fit]!); fit++) room -= Buffer.byteLength(made[fit]!)
   return framed(page, made.slice(0, fit).join(''), made.length - fit)
 }
 
+const above = (heading: string | undefined, columns: number) =>
+  heading === undefined
+    ? ''
+    : `<tr style="display:block;padding-top:14px"><th colspan="${columns}" align="left" class="m" style="display:block">${shown(heading)}</th></tr>
+`
 const line = (columns: readonly Column[], values: readonly string[], tag: 'td' | 'th', link?: string) =>
   `<tr style="display:block;padding:9px 0;border-top:1px solid #8a8a8a">
 ${values.map((value, i) => cell(tag, columns[i]!, value, link)).join('\n')}</tr>
 `
 
 /** `left`: rows for which there is no room. */
-function framed({ big, below, lines, facts, columns, rows, links, end }: Page, body: string, left: number): string {
+function framed({ big, below, lines, facts, columns, link, end }: Page, body: string, left: number): string {
   const more = facts.filter(([name]) => name !== 'Amount' && name !== 'Merchant') // these two are the big ones
   const names = columns.map(({ name }) => name)
   const list = (text: string) => text && `<table cellpadding="0" cellspacing="0">\n${text}</table>`
   const grid = `<table class="rows" width="100%" cellpadding="0" cellspacing="0" style="border-collapse:collapse;margin-top:14px"><thead>${line(columns, names, 'th')}</thead>
 <tbody>${body}</tbody></table>`
   const button =
-    rows.length === 0 && links[0]
-      ? `<p style="margin:16px 0"><a href="${escapeHtml(links[0])}" style="${BUTTON}">Say what it was</a></p>\n`
+    link !== undefined
+      ? `<p style="margin:16px 0"><a href="${escapeHtml(link)}" style="${BUTTON}">Say what it was</a></p>\n`
       : ''
   const others = left > 0 ? `${plural(left, 'more payment')}, in the CSV alone.` : ''
   return `<!DOCTYPE html>

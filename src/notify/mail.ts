@@ -4,9 +4,21 @@ import { mark, type Notice, type Notification, notificationKey } from '../alert/
 import { lastFour, maskCards } from '../card.ts'
 import { FEATURES } from '../columns.ts'
 import { csvLine, defuse } from '../io/csv.ts'
-import { plural } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
-import { htmlOf, type Page } from './html.ts'
+import { htmlOf, type Page, type Row } from './html.ts'
+import {
+  cut,
+  dollars,
+  holderOf,
+  kilometres,
+  merchant,
+  merchantOf,
+  nameOf,
+  probability,
+  say,
+  sumOf,
+  width,
+} from './shown.ts'
 
 /**
  * A mail as it goes over the wire, to the byte; `from` and `to` are the envelope's bare addresses. `id` names the notification,
@@ -31,10 +43,10 @@ export async function compose(notification: Notification, addresses: Addresses):
   const from = mailbox(addresses.from)
   const to = (operators ? addresses.operators : addresses.to).map(mailbox)
   const key = notificationKey(notification)
-  const frauds = notification.frauds.toSorted(newestThenLargest)
+  const frauds = byRisk(notification.frauds)
   const alone = notice ? undefined : frauds.length === 1 ? frauds[0] : undefined
-  const said = notice ? announcement(notice, frauds) : alone ? alarm(alone) : digest(frauds)
-  const page = { ...said, links: addresses.link ? frauds.map((p) => addresses.link!(p, notification.at)) : [] }
+  const link: LinkOf = (p) => addresses.link?.(p, notification.at)
+  const page = notice ? announcement(notice, frauds, link) : alone ? alarm(alone, link) : digest(frauds, link)
   const date = new Date(alone?.event_time ?? notification.at)
   const domain = domainToASCII(from.address.slice(from.address.lastIndexOf('@') + 1)) || 'client-predict'
   const named = (which: string) => `<${which}@${domain}>`
@@ -93,12 +105,16 @@ const AUTOMATIC = {
   'X-Auto-Response-Suppress': 'OOF, AutoReply',
 }
 
-const minute = (p: Prediction) => Math.floor(p.event_time / 60_000)
-const newestThenLargest = (a: Prediction, b: Prediction) =>
-  minute(b) - minute(a) || b.amt - a.amt || b.event_time - a.event_time
+/** A card's payments together, and first where the risk is: by score, then amount. Who gives no score calls it fraud. */
+function byRisk(frauds: readonly Prediction[]): Prediction[] {
+  const sorted = frauds.toSorted(
+    (a, b) => (b.score ?? 1) - (a.score ?? 1) || b.amt - a.amt || b.event_time - a.event_time,
+  )
+  return [...Map.groupBy(sorted, ({ cc_num }) => cc_num).values()].flat()
+}
 
-type Unlinked = Omit<Page, 'links'>
-function alarm(p: Prediction): Unlinked {
+type LinkOf = (p: Prediction) => string | undefined
+function alarm(p: Prediction, link: LinkOf): Page {
   const distance = kilometres(p)
   const facts: [string, string | null][] = [
     ['When', `${p.trans_date_trans_time} UTC`],
@@ -131,17 +147,16 @@ function alarm(p: Prediction): Unlinked {
     ],
     columns: [],
     rows: [],
+    link: link(p),
     end: 'Please check it with the card holder. The row is attached as CSV.',
   }
 }
 
-function digest(frauds: readonly Prediction[]): Unlinked {
-  const sum = `${plural(frauds.length, 'payment')}, ${dollars(frauds.reduce((sum, p) => sum + p.amt, 0))}`
+function digest(frauds: readonly Prediction[], link: LinkOf): Page {
+  const sum = sumOf(frauds)
   const largest = `largest ${purchase(frauds.reduce((most, p) => (p.amt > most.amt ? p : most)))}`
-  const [last, first] = [frauds[0]!, frauds.at(-1)!].map((p) => p.trans_date_trans_time.slice(0, 16)) as [
-    string,
-    string,
-  ]
+  const times = frauds.map((p) => p.trans_date_trans_time.slice(0, 16)).sort()
+  const [first, last] = [times[0]!, times.at(-1)!]
   const sameDay = first.slice(0, 10) === last.slice(0, 10)
   const models = new Set(frauds.map(({ model }) => model))
   const { model } = frauds[0]!
@@ -150,7 +165,6 @@ function digest(frauds: readonly Prediction[]): Unlinked {
     { name: 'Amount', right: true, of: amount },
     { name: 'Merchant', of: (p: Prediction) => merchant(p, 60) },
     { name: 'Category', of: (p: Prediction) => say(p.category ?? '', 16) },
-    { name: 'Card', of: (p: Prediction) => `*${lastFour(p.cc_num)}` },
     { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : probability(p.score)) },
     ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
     { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
@@ -166,77 +180,42 @@ function digest(frauds: readonly Prediction[]): Unlinked {
       ...(models.size === 1 && model !== null ? [['Model', say(model)] as const] : []),
     ],
     columns,
-    rows: frauds.map((p) => columns.map(({ of }) => of(p))),
+    rows: [...Map.groupBy(frauds, ({ cc_num }) => cc_num).values()].flatMap((its) =>
+      its.map((p, i): Row => {
+        const heading = i === 0 ? cardOf(its) : undefined
+        return { values: columns.map(({ of }) => of(p)), link: link(p), heading }
+      }),
+    ),
     end: `Please check ${frauds.length === 1 ? 'it with the card holder. The row is' : 'them with the card holders. All rows are'} attached as CSV.`,
   }
 }
 
-function announcement(notice: Notice, frauds: readonly Prediction[]): Unlinked {
+/** What the payments of a card stand under. */
+function cardOf(its: readonly Prediction[]): string {
+  const name = say(nameOf(its[0]!), 60)
+  const sum = its.length > 1 ? `: ${sumOf(its)}` : ''
+  return maskCards(`Card *${lastFour(its[0]!.cc_num)}${name && `, ${name}`}${sum}`)
+}
+
+function announcement(notice: Notice, frauds: readonly Prediction[], link: LinkOf): Page {
   const subject = say(notice.subject)
   const lines = notice.lines.map((line) => say(line, 1000))
   const said = { subject, big: subject, below: '', lines }
   if (frauds.length === 0) return { ...said, facts: [], columns: [], rows: [], end: '' }
-  const { big, below, facts, ...rest } = digest(frauds)
+  const { big, below, facts, ...rest } = digest(frauds, link)
   return { ...rest, ...said, facts: [['Payments', `${big}, ${below}`], ...facts] }
 }
 
-const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
-/** Nobody pays so much by card: it may be the card's number. */
-export const dollars = (amount: number) =>
-  Math.abs(amount) < 1e10 ? DOLLARS.format(amount) : `$${maskCards(String(amount))}`
-export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
-export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
-
-/** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
-export const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
-export const holderOf = (p: Prediction) =>
-  [`${p.first ?? ''} ${p.last ?? ''}`.trim(), p.street, p.city, p.state].filter(Boolean).join(', ')
-export const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
 const amount = (p: Prediction) => dollars(p.amt)
 const purchase = (p: Prediction) =>
   maskCards(`${amount(p)} at ${merchant(p)} (${say(p.category ?? '', 100) || 'unknown category'})`)
 /** It has 200 characters at most, and is cut only in a notification that would be too large; the CSV has all of it. */
 const transaction = (p: Prediction, most = 400) => say(p.trans_num, Math.max(64, most))
 
-export const oneLine = (text: string) =>
-  text
-    .toWellFormed()
-    .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
-    .trim() // no line breaks, no right-to-left tricks
-
-const WIDE =
-  /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u
-/** columns of a terminal */
-const width = (text: string) => [...text].reduce((sum, sign) => sum + (WIDE.test(sign) ? 2 : 1), 0)
-
-/** A header line has 998 bytes at most (RFC 5322, 2.1.1), or servers refuse the mail, and no merchant has so long a name. */
-function cut(text: string, most: number): string {
-  const start = text.slice(0, 2 * most + 2)
-  if (start === text && width(text) <= most) return text
-  let shown = ''
-  let room = most - 1
-  for (const sign of start) {
-    room -= width(sign)
-    if (room < 0) break
-    shown += sign
-  }
-  return `${shown.trimEnd()}…`
-}
-
-/** Great-circle distance from home to the merchant, in km. */
-export function kilometres({ lat, long, merch_lat, merch_long }: Prediction): number | null {
-  if (lat === null || long === null || merch_lat === null || merch_long === null) return null
-  const rad = Math.PI / 180
-  const h =
-    Math.sin(((merch_lat - lat) * rad) / 2) ** 2 +
-    Math.cos(lat * rad) * Math.cos(merch_lat * rad) * Math.sin(((merch_long - long) * rad) / 2) ** 2
-  return Math.round(2 * 6371 * Math.asin(Math.min(1, Math.sqrt(h))))
-}
-
 /** The page for a terminal, as a rule within 100 columns. */
-function textOf({ subject, lines, facts, columns, rows, links, end }: Page): string {
+function textOf({ subject, lines, facts, columns, rows, link, end }: Page): string {
   const names = columns.map(({ name }) => name)
-  const table = [names, ...rows]
+  const table = [names, ...rows.map(({ values }) => values)]
   const widths = names.map((_, i) => table.reduce((most, row) => Math.max(most, width(row[i]!)), 0))
   const merchant = names.indexOf('Merchant')
   const others = widths.reduce((sum, width) => sum + width + 2, -2) - (widths[merchant] ?? 0)
@@ -258,9 +237,11 @@ function textOf({ subject, lines, facts, columns, rows, links, end }: Page): str
       [
         inColumns(names),
         inColumns(widths.map((width) => '-'.repeat(width))),
-        ...rows.map((row, i) => [inColumns(row), links[i]].filter(Boolean).join('\n  ')),
+        ...rows.map(({ heading, values, link }) =>
+          [heading !== undefined && `\n${heading}`, inColumns(values), link && `  ${link}`].filter(Boolean).join('\n'),
+        ),
       ].join('\n'),
-    rows.length === 0 && links[0] && `Say what it was: ${links[0]}`,
+    link && `Say what it was: ${link}`,
     end,
   ]
   return `${parts.filter(Boolean).join('\n\n')}\n`

@@ -5,7 +5,7 @@ import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../io/errors.t
 import { isHtml, request } from '../io/http.ts'
 import { orProxy, through } from '../io/proxy.ts'
 import type { Prediction } from '../transaction.ts'
-import { dollars, merchantOf, oneLine, probability } from './mail.ts'
+import { dollars, merchantOf, oneLine, probability } from './shown.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
 const DEADLINE = 60_000

@@ -182,18 +182,26 @@ describe('a digest', () => {
     for (const content of [mail.text!, htmlOf(mail), csvOf(mail)]) expect(order(content)!.toSorted()).toEqual(all)
     expect(mail.attachments).toHaveLength(1)
   })
-  test('has the newest minute first, and in a minute the largest amount', async () => {
-    const times: [string, number][] = [
-      ['2026-01-02T03:04:30.000Z', 5],
-      ['2026-01-02T03:04:00.000Z', 900],
-      ['2026-01-02T03:05:00.000Z', 20],
-      ['2026-01-02T03:04:59.999Z', 5],
-      ['2026-01-02T03:05:59.000Z', 10.5],
-      ['2026-01-02T03:05:30.000Z', 100],
-    ]
-    const mail = await readMany(...times.map(([time, amt]) => ({ ...clock(Date.parse(time)), amt })))
-    const expected = ['trans-5', 'trans-2', 'trans-4', 'trans-1', 'trans-3', 'trans-0']
+  test('has the likeliest fraud first, then the largest amount, and the payments of its card with it', async () => {
+    const [one, other, third] = [LONG_CARD, LONG_CARD + 10_000n, 4_000_000_000_007n] // two end alike
+    const mail = await readMany(
+      { score: 0.6, amt: 900, cc_num: third },
+      { score: 0.7, amt: 10, cc_num: one },
+      { score: 0.99, amt: 5, cc_num: other, first: 'Grace', last: 'Hopper' },
+      { score: 0.7, amt: 20, cc_num: other, first: 'Grace', last: 'Hopper' },
+      { score: 0.7, amt: 30, cc_num: one },
+      { score: null, amt: 1, cc_num: third }, // a model that gives no probability is sure of it
+    )
+    const expected = ['trans-5', 'trans-0', 'trans-2', 'trans-3', 'trans-4', 'trans-1']
     for (const content of [mail.text!, htmlOf(mail), csvOf(mail)]) expect(order(content)).toEqual(expected)
+    const headings = [
+      "Card *0007, Ada O'Neil: 2 payments, $901.00",
+      'Card *4184, Grace Hopper: 2 payments, $25.00',
+      "Card *4184, Ada O'Neil: 2 payments, $40.00",
+    ]
+    expect(mail.text!.match(/^Card .*$/gm)).toEqual(headings)
+    expect(htmlOf(mail).match(/(?<=>)Card [^<]*/g)).toEqual(headings.map((text) => text.replaceAll("'", '&#39;')))
+    expect(mail.text).not.toMatch(/Springfield/) // a digest does without the addresses
   })
   test('the text is a table in fixed columns', async () => {
     const names = ['fraud_日本カード', 'fraud_Ünsal 🛒', 'fraud_Ahab', `fraud_${'x'.repeat(80)}`, null]
@@ -207,31 +215,44 @@ describe('a digest', () => {
       'When:         2026-01-02 03:04 UTC',
       'Model:        rf/7',
       '',
-      'When   Amount  Merchant                  Category       Card     Score  Event time     Transaction',
-      '-----  ------  ------------------------  -------------  -----  -------  -------------  --------------------------------',
-      '03:04  $14.00  unknown merchant          gas_transport  *0004    5.1 %  1767323049678  trans-4.aaaaaaaaaaaaaaaaaaaaaaaa',
-      '03:04  $13.00  xxxxxxxxxxxxxxxxxxxxxxx…  gas_transport  *0003    5.1 %  1767323048678  trans-3.aaaaaaaaaaaaaaaaaaaaaaaa',
-      '03:04  $12.00  Ahab                      gas_transport  *0002           1767323047678  trans-2.aaaaaaaaaaaaaaaaaaaaaaaa',
-      '03:04  $11.00  Ünsal 🛒                  gas_transport  *0001  100.0 %  1767323046678  trans-1.aaaaaaaaaaaaaaaaaaaaaaaa',
-      '03:04  $10.00  日本カード                gas_transport  *0000    5.1 %  1767323045678  trans-0.aaaaaaaaaaaaaaaaaaaaaaaa',
+      'When   Amount  Merchant                  Category         Score  Event time     Transaction',
+      '-----  ------  ------------------------  -------------  -------  -------------  --------------------------------',
+      '',
+      "Card *0002, Ada O'Neil",
+      '03:04  $12.00  Ahab                      gas_transport           1767323047678  trans-2.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '',
+      "Card *0001, Ada O'Neil",
+      '03:04  $11.00  Ünsal 🛒                  gas_transport  100.0 %  1767323046678  trans-1.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '',
+      "Card *0004, Ada O'Neil",
+      '03:04  $14.00  unknown merchant          gas_transport    5.1 %  1767323049678  trans-4.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '',
+      "Card *0003, Ada O'Neil",
+      '03:04  $13.00  xxxxxxxxxxxxxxxxxxxxxxx…  gas_transport    5.1 %  1767323048678  trans-3.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '',
+      "Card *0000, Ada O'Neil",
+      '03:04  $10.00  日本カード                gas_transport    5.1 %  1767323045678  trans-0.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       'Please check them with the card holders. All rows are attached as CSV.',
       '',
     ])
   })
   test('the HTML has the same columns', async () => {
-    const html = htmlOf(await readMany({ amt: 1234.5, score: 0.5 }, {})).replaceAll('&nbsp;', ' ')
+    const html = htmlOf(await readMany({ amt: 1234.5, score: 0.5 }, { score: 0.4 })).replaceAll('&nbsp;', ' ')
     const cells = (tag: string, text: string) =>
       [...text.matchAll(new RegExp(`<${tag}[ >][^>]*>(?:<b>)?([^<]*)`, 'g'))].map(([, value]) => value)
-    const rows = html.slice(html.indexOf('class="rows"')).split('<tr').slice(1)
-    const columns = ['When', 'Amount', 'Merchant', 'Category', 'Card', 'Score', 'Event time', 'Transaction']
+    const rows = html
+      .slice(html.indexOf('class="rows"'))
+      .split('<tr')
+      .filter((row) => !row.includes('colspan'))
+      .slice(1)
+    const columns = ['When', 'Amount', 'Merchant', 'Category', 'Score', 'Event time', 'Transaction']
     expect(cells('th', rows[0]!)).toEqual(columns)
     const first = [
       '03:04',
       '$1,234.50',
       'Kutch, Hermiston and Farrell',
       'gas_transport',
-      '*0000',
       '50.0 %',
       '1767323045678',
       'trans-0.',
@@ -248,7 +269,7 @@ describe('a digest', () => {
   })
   test('names the models in a column when they differ', async () => {
     const { text } = await readMany({ model: null }, { model: 'rf/8' }, { model: 'rf/7' })
-    expect(text).toMatch(/^When +Amount +Merchant +Category +Card +Score +Model +Event time +Transaction$/m)
+    expect(text).toMatch(/^When +Amount +Merchant +Category +Score +Model +Event time +Transaction$/m)
     expect(text).toMatch(/98\.7 % {2}rf\/8 {3}1767323046678 {2}trans-1\.$/m)
     expect(text).not.toMatch(/^Model:/m)
   })
@@ -673,7 +694,7 @@ describe('a link to the desk', () => {
     const frauds = [fraud({}, 1), fraud({}, 2), fraud({}, 3)]
     const { text, html } = await simpleParser((await compose({ at: AT, frauds }, linked)).raw)
     for (const one of frauds) {
-      expect(text).toContain(link(one, AT))
+      expect(text).toContain(`${one.trans_num}\n  ${link(one, AT)}\n`)
       expect(html).toContain(`<a href="${link(one, AT)}"`)
     }
     for (const given of [alone, { at: AT, frauds }]) {
@@ -681,4 +702,25 @@ describe('a link to the desk', () => {
       expect(`${without.text}${without.html}`).not.toMatch(/<a |desk/)
     }
   })
+  test.for(['x', '&', '"', '日', '💳'])(
+    'leaves the HTML below 100 kB, however many rows there are and however long they are: %s',
+    async (sign) => {
+      const long = sign.repeat(2000)
+      const texts = { merchant: long, category: long, first: long, last: long, street: long, model: long }
+      for (const count of [1, 60, 400]) {
+        const frauds = many(count, texts).map((p, n) => ({
+          ...p,
+          trans_num: `trans-${n}.`.padEnd(200, sign),
+          cc_num: LONG_CARD - BigInt(n % 700),
+          model: `${n}${long}`,
+        }))
+        const notice = { subject: long, lines: Array.from({ length: 8 }, () => long) }
+        const html = htmlOf(await simpleParser((await compose({ at: AT, frauds, notice }, linked)).raw))
+        expect(Buffer.byteLength(html)).toBeLessThan(100_000)
+        const shown = order(html)!.length
+        expect(html.match(/href="/g)).toHaveLength(shown)
+        expect(html.includes(`${count - shown} more payment`)).toBe(shown < count)
+      }
+    },
+  )
 })
