@@ -40,8 +40,10 @@ export async function openPipeline(
     webhook: outside.webhook && topics.reader('predictions', 'webhook'),
     record: topics.reader('predictions', 'record'),
   }
-  const { STAGES, ALERT_BURST: burst, ALERT_BREAKER: impossible } = config
+  const { STAGES, ALERT_BURST: burst, ALERT_BREAKER: impossible, ALERT_LAG_MINUTES: lagMinutes } = config
   const { health } = watch
+  const mine = Object.fromEntries(STAGES.map((name) => [name, health[name]]))
+  const trouble = conditions({ topics, health: mine, readers: ['score', 'record'], lagMinutes })
 
   const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
     fetch: async (stage) =>
@@ -74,12 +76,8 @@ export async function openPipeline(
               burst,
               dailyLimit: config.ALERT_DAILY_LIMIT,
               impossible,
-              conditions: conditions({
-                topics,
-                health: Object.fromEntries(STAGES.map((name) => [name, health[name]])),
-                readers: ['score', 'record'],
-                lagMinutes: config.ALERT_LAG_MINUTES,
-              }),
+              conditions: trouble,
+              daily: outside.daily(topics, trouble),
             },
           ),
         async (stop) => {

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
+import type { Daily } from './alert/daily.ts'
 import type { Notifier } from './alert/notifier.ts'
+import type { Condition } from './alert/trouble.ts'
 import { isLoopback, type KafkaCluster, shownPlace } from './config/dsn.ts'
 import { ConfigError } from './config/read.ts'
 import type { Config } from './config/settings.ts'
@@ -19,6 +21,7 @@ import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
+import { morning } from './status/morning.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Standby, Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
@@ -41,6 +44,8 @@ export type Outside = {
   forgetWebhook(stage: Stage, topics: Topics): Promise<void>
   store: Store | undefined
   desk: Desk
+  /** What is told once a day, where DAILY_SUMMARY is set. */
+  daily(topics: Topics, conditions: () => Promise<Condition[]>): Daily | undefined
   /** Throws when no more can be kept. */
   room(topics: Topics): () => Promise<void>
 }
@@ -71,7 +76,7 @@ export async function wire(
   )
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
-  const { desk, link } = await deskOf(config, start, topics, opened)
+  const { desk, link, reviews } = await deskOf(config, start, topics, opened)
   return {
     topics: watched(topics),
     outside: {
@@ -86,6 +91,12 @@ export async function wire(
       forgetWebhook,
       store,
       desk,
+      daily: (topics, conditions) => {
+        const { DAILY_SUMMARY: time, TIME_ZONE: zone, DISK_RESERVE_MB: reserve } = config
+        const file = DATABASE_URL.engine === 'sqlite' ? DATABASE_URL.path : undefined
+        const given = { reviews, topics, conditions, zone, file, reserve, model: modelName(config) }
+        return time === undefined ? undefined : { time, zone, make: morning(given) }
+      },
       room: (topics) => {
         const waiting = async () => {
           const { lag } = await topics.snapshot()
@@ -168,15 +179,16 @@ async function deskOf(config: Config, start: Stage, topics: Topics, opened: Asyn
   const { openKeys } = await import('./desk/keys.ts')
   const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics)))
   const url = deskUrl(config)
+  const reviews = opened.adopt(await openReviews(config), (r) => r.close())
   const desk = openDesk({
+    reviews,
     ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
-    reviews: opened.adopt(await openReviews(config), (r) => r.close()),
     token: config.DESK_TOKEN,
     reviewers: config.REVIEWERS ?? [],
     userHeader: config.DESK_USER_HEADER,
     proxies: config.DESK_PROXY ?? [],
   })
-  return { desk, link: url && deskLinks(url, keys) }
+  return { desk, reviews, link: url && deskLinks(url, keys) }
 }
 
 /** Made once, and the same for every process with these topics. */

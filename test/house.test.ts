@@ -21,7 +21,7 @@ const AROUND: Record<string, readonly string[]> = {
   review: [],
   care: ['src/review/'],
   desk: ['src/review/', 'src/notify/', 'src/care/'],
-  status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/html.ts'],
+  status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
   doctor: ['src/notify/', 'src/simulate/'],
   commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/'],

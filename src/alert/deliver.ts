@@ -5,6 +5,7 @@ import type { Prediction } from '../transaction.ts'
 import { type AnomalyState, anomalyDetector } from './anomaly.ts'
 import { circuitBreaker } from './circuit-breaker.ts'
 import { CLOCK, type Clock } from './clock.ts'
+import { type Daily, openDaily } from './daily.ts'
 import { openDispatch } from './dispatch.ts'
 import { openLedger } from './ledger.ts'
 import { verdict } from './notice.ts'
@@ -39,6 +40,8 @@ export type AlertOptions = {
   impossible?: number | undefined
   /** What is looked at once a minute, for the operators. */
   conditions?: (() => Promise<Condition[]>) | undefined
+  /** What people are told once a day. */
+  daily?: Daily | undefined
   /** Where the first start begins: with what is there, or with what comes from now on. */
   start?: 'earliest' | 'latest'
   clock?: Clock
@@ -79,7 +82,7 @@ async function alarms(
   stage: Stage,
   lease: Lease,
   rows: Rows,
-  { reader, notifier, burst, dailyLimit, impossible, conditions, clock = CLOCK }: AlertOptions,
+  { reader, notifier, burst, dailyLimit, impossible, conditions, daily, clock = CLOCK }: AlertOptions,
   { firstPause, afterStop, overlap }: Tuning,
 ): Promise<void> {
   const { log } = stage
@@ -88,6 +91,7 @@ async function alarms(
   const watched =
     impossible === undefined ? undefined : anomalyDetector(impossible, rows.get('breaker') as AnomalyState)
   const health = troubleRules(rows.get('health') as NotedTrouble)
+  const everyDay = daily && openDaily(rows, daily, clock)
   const circuit = circuitBreaker(firstPause)
   const ledger = openLedger(stage, { lease, rows, outbox, clock, keep })
   const common = { rows, outbox, paced, circuit, clock }
@@ -107,6 +111,7 @@ async function alarms(
     rows.keep('pace', paced.noted())
     rows.keep('health', health.noted())
     if (watched) rows.keep('breaker', watched.state())
+    everyDay?.keep()
     schedule.keep()
   }
   const reading = (stop: AbortSignal) =>
@@ -139,6 +144,21 @@ async function alarms(
       dispatch.wake()
     })
 
+  const reporting = (stop: AbortSignal) =>
+    runLoop({ log, stop }, async () => {
+      const { changed, notice } = await everyDay!.due()
+      if (notice) schedule.tell({ notice, alone: true })
+      if (changed) await ledger.settle()
+      dispatch.wake()
+      await clock.sleep(MINUTE, stop)
+    })
+
   const { dispatching, resting } = dispatch
-  await supervise(stage.stop, [reading, dispatching, resting, ...(conditions ? [watching] : [])])
+  await supervise(stage.stop, [
+    reading,
+    dispatching,
+    resting,
+    ...(conditions ? [watching] : []),
+    ...(everyDay ? [reporting] : []),
+  ])
 }

@@ -12,7 +12,8 @@ import type { Rows } from './rows.ts'
 /** ms after the next notification of a storm was due, after which what is collected is another storm */
 const LULL = 15 * MINUTE
 
-export type Told = { notice: Notice; operators?: true }
+/** `alone`: it is not about the frauds that wait. */
+export type Told = { notice: Notice; operators?: true; alone?: true }
 /** The notification that the next ones belong to; `last`: when the newest of them was decided, in ms since 1970. */
 type Thread = { key: string; last: number }
 export type ScheduleOptions = {
@@ -144,9 +145,9 @@ function openThreads({ rows, outbox, clock, broken }: ScheduleOptions) {
     return open
   }
   /** With the frauds that wait, if it is about them. */
-  function announce({ notice, operators }: Told): Open {
+  function announce({ notice, operators, alone }: Told): Open {
     const at = clock.now()
-    if (operators) return outbox.decide(0, { at, notice, operators })
+    if (operators || alone) return outbox.decide(0, { at, notice, ...(operators && { operators }) })
     const under = broken() ? undefined : thread?.key
     const open = outbox.decide(FULL, { at, notice, ...(under && { under }) })
     begin(open, at)

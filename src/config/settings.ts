@@ -215,7 +215,12 @@ export const SETTINGS = {
   TIME_ZONE: {
     schema: timeZone,
     default: 'UTC',
-    meaning: 'the time zone of the desk, e.g. Europe/Paris',
+    meaning: 'the time zone of the desk and of DAILY_SUMMARY, e.g. Europe/Paris',
+  },
+  DAILY_SUMMARY: {
+    schema: z.string().regex(/^([01]\d|2[0-3]):[0-5]\d$/, 'a time of day, e.g. 07:30'),
+    meaning:
+      'when a mail says each day what there was and what is open, in TIME_ZONE, to ALERT_TO, e.g. 07:30; unset: none',
   },
   DESK_URL: {
     schema: url('http:', 'https:'),

@@ -38,6 +38,22 @@ export type Counts = Record<Tab, number> & { sum: number }
 export type Wanted = { kind: 'validated' | 'truth'; from: number; to: number; since?: { review: number; at: number } }
 export type Exported = { at: number; kind: Wanted['kind']; exported: number; review: number }
 
+export type Sum = { count: number; amount: number }
+/**
+ * Of some time, up to now: rows that were judged, alarms among them, and frauds by is_fraud that were none; what people said
+ * then, `missed` of what was no alarm; and the alarms that are open, by their age, the oldest as it happened.
+ */
+export type Days = {
+  rows: number
+  alarms: Sum
+  unseen: Sum
+  said: Record<'fraud' | 'legit' | 'missed', Sum>
+  open: Record<'day' | 'week' | 'older', Sum>
+  oldest: number | undefined
+}
+/** Rows in all, when the first one was, and those since. */
+export type Grown = { rows: number; recent: number; first: number | undefined }
+
 /** What people ask of the payments, and say of them. Nothing but `say` and `noteExport` changes anything. */
 export type Questions = {
   /** Of a tab the first, in the order in which they are to be looked at: alarms by amount, the largest first. */
@@ -62,6 +78,8 @@ export type Questions = {
   setBySql(after: Which | undefined, limit: number): Promise<Payment[]>
   /** Payments that somebody's word is there for, by time: so many after that one. */
   rows(wanted: Wanted, after: Which | undefined, limit: number): Promise<Payment[]>
+  days(from: number, to: number): Promise<Days>
+  grown(since: number): Promise<Grown>
   lastExport(): Promise<Exported | undefined>
   lastReview(): Promise<number>
   noteExport(exported: Exported): Promise<void>

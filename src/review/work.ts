@@ -1,6 +1,7 @@
 import { COLUMNS } from '../columns.ts'
 import { DAY, utc } from '../io/time.ts'
 import { OPEN, REVIEWED } from '../record/schema.ts'
+import { DAILY } from './daily.ts'
 import {
   type Case,
   type Counts,
@@ -29,6 +30,7 @@ type Work<T> = Generator<Statement, T, Row[]>
 export const WORK: {
   [N in keyof Questions]: (...given: Parameters<Questions[N]>) => Work<Awaited<ReturnType<Questions[N]>>>
 } = {
+  ...DAILY,
   *queue(tab, limit) {
     const text = `SELECT ${SELECTED}, coalesce((SELECT max(id) FROM reviews AS r WHERE ${OF_P}), 0) AS said
       FROM predictions AS p WHERE ${WHERE[tab]} ORDER BY ${ORDER[tab]} LIMIT $1`

@@ -1437,3 +1437,62 @@ test.for(seeds)('each fraud is in exactly one notification, whatever happens: se
   const figures = await account(seed, Number(STORM_ROWS))
   if (STORM_SEEDS) console.log(seed, JSON.stringify(figures), Math.round(performance.now() - began))
 })
+
+describe('the summary of a day', () => {
+  const daily = {
+    time: '07:30',
+    zone: 'Europe/Paris',
+    make: async (from: number, to: number) => ({ subject: `of ${(to - from) / HOUR} h`, lines: ['none'] }),
+  }
+  const subjects = (w: World) => w.arrivals.map(({ notification }) => notification.notice?.subject)
+
+  test('comes once each morning, over restarts and kills, and once for all days without a worker', async () => {
+    await using w = await world({ daily })
+    await w.start() // 14:00 there
+    expect(w.arrivals).toEqual([])
+    await w.time.until('the morning', () => w.arrivals.length > 0)
+    expect(subjects(w)).toEqual([expect.stringMatching(/^of 17\.[45]\d* h$/)])
+    await w.time.pass(MINUTE) // that it was taken is noted
+    await w.kill()
+    await w.start()
+    await w.time.pass(HOUR)
+    await w.stop()
+    await w.start()
+    await w.time.pass(22 * HOUR)
+    expect(w.arrivals).toHaveLength(1)
+    await w.time.until('the next one', () => w.arrivals.length > 1)
+    await w.time.pass(MINUTE)
+    await w.stop()
+    await w.time.pass(72 * HOUR)
+    await w.start()
+    await w.time.pass(12 * HOUR)
+    expect(subjects(w)).toHaveLength(3)
+    expect(subjects(w)[2]).toMatch(/^of 72/)
+  })
+
+  test('is another mail than the alarms that wait, and holds up none', async () => {
+    await using w = await world({ daily, dailyLimit: 3 })
+    await w.start()
+    await w.time.pass(17 * HOUR)
+    const frauds = await w.append(1, 2)
+    await w.time.until('all of it', () => w.arrivals.length >= 3)
+    expect(contents(w.arrivals).flat()).toHaveLength(frauds.length)
+    const notices = w.arrivals.filter(({ notification }) => notification.notice)
+    expect(notices.map(({ notification }) => notification.frauds)).toEqual([[]])
+    expect(notices[0]!.notification.operators).toBe(undefined)
+  })
+
+  test('that is killed before its mail is taken comes after the start, the same to the byte', async () => {
+    await using w = await world({ daily })
+    await w.start()
+    w.people.fate = () => ({ error: { scope: 'channel' } })
+    await w.time.pass(18 * HOUR)
+    await w.kill()
+    expect(w.arrivals).toEqual([])
+    w.people.fate = () => ({})
+    await w.start()
+    await w.time.until('the mail', () => w.arrivals.length > 0)
+    await w.time.pass(HOUR)
+    expect(subjects(w)).toEqual([expect.stringMatching(/^of 17\.[45]\d* h$/)])
+  })
+})

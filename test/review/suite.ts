@@ -59,6 +59,52 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(await reviews.counts()).toEqual({ alarms: 1, audit: 0, unsure: 1, done: 2, sum: 13 })
     })
 
+    test('days and growth are counted: what was judged and said then, what was missed, what is open by age and money', async () => {
+      const [DAY, now] = [86_400_000, 1_767_400_000_000]
+      const one = (n: number, age: number, changes: Partial<Prediction> = {}) =>
+        prediction(n, { event_time: now - age * DAY - n, predicted_at: now - age * DAY, amt: n, ...changes })
+      const rows = [
+        one(1, 0.1, { prediction: 1 }),
+        one(2, 0.2, { prediction: 1 }),
+        one(4, 0.3, { is_fraud: 1 }), // missed, says the producer
+        one(8, 0.4), // missed, says a person
+        one(16, 0.5, { is_fraud: null }),
+        one(32, 3, { prediction: 1 }),
+        one(64, 30, { prediction: 1, is_fraud: 1 }),
+        one(128, 31, { is_fraud: 1 }),
+        one(256, 1.5, { prediction: 1, predicted_at: now - 0.9 * DAY }), // it waited for the model
+      ]
+      const { reviews } = await start(rows)
+      const none = { count: 0, amount: 0 }
+      expect(await reviews.days(now - DAY, now)).toEqual({
+        rows: 6,
+        alarms: { count: 3, amount: 259 },
+        unseen: { count: 1, amount: 4 },
+        said: { fraud: none, legit: none, missed: none },
+        open: { day: { count: 2, amount: 3 }, week: { count: 2, amount: 288 }, older: { count: 1, amount: 64 } },
+        oldest: now - 30 * DAY - 64,
+      })
+      await reviews.say([
+        saying(rows[0]!, { at: now - 5 }),
+        saying(rows[6]!, { at: now - 5, verdict: 'legit' }),
+        saying(rows[5]!, { at: now - 2 * DAY, verdict: 'legit' }),
+        saying(rows[1]!, { at: now - 5, verdict: 'unsure' }),
+        saying(rows[3]!, { at: now - 5 }),
+      ])
+      expect(await reviews.days(now - DAY, now)).toMatchObject({
+        said: { fraud: { count: 1, amount: 1 }, legit: { count: 1, amount: 64 }, missed: { count: 1, amount: 8 } },
+        open: { day: none, week: { count: 1, amount: 256 }, older: none },
+      })
+      expect(await reviews.grown(now - 7 * DAY)).toEqual({ rows: 9, recent: 7, first: now - 31 * DAY - 128 })
+    })
+
+    test('none are nothing', async () => {
+      const { reviews } = await start()
+      const { open, oldest, rows } = await reviews.days(0, 1)
+      expect([open.day, oldest, rows]).toEqual([{ count: 0, amount: 0 }, undefined, 0])
+      expect(await reviews.grown(0)).toEqual({ rows: 0, recent: 0, first: undefined })
+    })
+
     test('a payment is what was recorded, to the digit, found by an id that is neither its number nor its time', async () => {
       const row = fraud(1, { cc_num: LONG_CARD, score: 0.1 + 0.2, dob: '1980-02-29', trans_num: 'x'.repeat(200) })
       const { reviews } = await start([row, fraud(2, { event_time: row.event_time })])
