@@ -6,7 +6,7 @@ import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
 import type { Stopping } from './start.cjs'
-import { openModel, openStore, openTopics } from './wiring.ts'
+import { openModel, openReviews, openStore, openTopics } from './wiring.ts'
 
 /** What stands behind the name of a command: words, options by name, and which flags. */
 export type Given = { words: readonly string[]; options: { [name: string]: string | undefined }; flags: Set<string> }
@@ -120,6 +120,7 @@ async function doctorCommand({ flags }: Given): Promise<number> {
       env,
       openTopics: () => openTopics(config, log, { worker: false }),
       openStore: () => openStore(config, log),
+      openReviews: () => openReviews(config),
       offline: flags.has('offline'),
       send: flags.has('send'),
       waiting: (text) => console.error(text),

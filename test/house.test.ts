@@ -23,7 +23,7 @@ const AROUND: Record<string, readonly string[]> = {
   desk: ['src/review/', 'src/notify/', 'src/care/'],
   status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
-  doctor: ['src/notify/', 'src/simulate/'],
+  doctor: ['src/notify/', 'src/simulate/', 'src/review/reviews.ts'],
   commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/'],
 }
 /** Start and wiring: they know the rooms. */

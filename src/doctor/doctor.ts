@@ -4,10 +4,12 @@ import type { Config, StageName } from '../config/settings.ts'
 import { reason } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import type { Store } from '../record/store.ts'
+import type { Reviews } from '../review/reviews.ts'
 import { orAborted } from '../run/loop.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type Check, type Target, wrong } from './check.ts'
 import { disks } from './disk.ts'
+import { growing } from './growth.ts'
 import { mail, webhookTarget } from './mail.ts'
 import { model } from './model.ts'
 import { producer } from './producer.ts'
@@ -22,6 +24,7 @@ export type DoctorOptions = {
   /** for a command beside a worker */
   openTopics(): Promise<Topics>
   openStore(): Promise<Store>
+  openReviews(): Promise<Reviews>
   /** no call of the producer: it would cost a transaction, or come too soon */
   offline: boolean
   /** a test mail, and a test post to the webhook */
@@ -57,6 +60,7 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
     topicsTarget(config, topics),
     ...(runs('record') ? [database(config, options.openStore)] : []),
     ...disks(config, options.env),
+    ...(runs('record') ? [growing(config, options.openReviews)] : []),
   ]
   const begun = targets
     .map((target) => ({ ...target, within: options.within ?? target.within }))

@@ -193,13 +193,16 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         db.exec('COMMIT')
       }
     },
-    /** In small bites that block nobody for long. */
-    async trim(before, unused = []) {
-      for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
-        while (db.isOpen && removeOld(db, topic, before, unused) === BITE) await setImmediate()
-    },
+    trim: (before, unused = []) => trim(db, before, unused),
     close: async () => opened.dispose(),
   }
+}
+
+/** In small bites that block nobody for long. */
+async function trim(db: DatabaseSync, before: number, unused: readonly ReaderName[]) {
+  for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
+    while (db.isOpen && removeOld(db, topic, before, unused) === BITE) await setImmediate()
+  if (db.isOpen) db.prepare(REMOVE_CROSSED_OUT).run(before)
 }
 
 const lastOf = (db: DatabaseSync, topic: TopicName) =>
@@ -211,6 +214,12 @@ const removeOld = (db: DatabaseSync, topic: TopicName, before: number, unused: r
       SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
       WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`)
     .run(before, topic, JSON.stringify(unused)).changes
+
+/** A line that crosses a letter out is short: of the others, which may be large, no more than their size is read. */
+const CROSSING = `SELECT offset, CAST(record ->> '$.retried' AS INTEGER) AS letter FROM "dead-letters"
+  WHERE at < ? AND octet_length(record) < 200 AND substr(record, 1, 11) = '{"retried":'`
+const REMOVE_CROSSED_OUT = `WITH crossing AS MATERIALIZED (${CROSSING})
+  DELETE FROM "dead-letters" WHERE offset IN (SELECT offset FROM crossing UNION ALL SELECT letter FROM crossing)`
 
 const topicTable = (topic: TopicName) => `
   CREATE TABLE "${topic}" (offset INTEGER PRIMARY KEY AUTOINCREMENT, at INTEGER NOT NULL, record TEXT NOT NULL) STRICT`

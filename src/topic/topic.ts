@@ -57,7 +57,8 @@ export type Topics = {
   snapshot(): Promise<Snapshot>
   /**
    * Removes what was appended before then (ms since 1970) and every reader has passed, but for those that nobody has a use
-   * for. What no reader reads stays.
+   * for. What no reader reads stays; but of dead letters those that were put back or crossed out before then may go, with
+   * what crosses them out.
    */
   trim(before: number, unused?: readonly ReaderName[]): Promise<void>
   close(): Promise<void>

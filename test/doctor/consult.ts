@@ -2,7 +2,7 @@ import { readConfig } from '../../src/config/read.ts'
 import type { Config } from '../../src/config/settings.ts'
 import { type Check, type DoctorOptions, describeCheck, doctor } from '../../src/doctor/doctor.ts'
 import { logger } from '../../src/io/log.ts'
-import { openStore, openTopics } from '../../src/wiring.ts'
+import { openReviews, openStore, openTopics } from '../../src/wiring.ts'
 import { tempDir } from '../rows.ts'
 
 export const ONLY_DISK_IN_MEMORY = { ALLOW_EPHEMERAL: '1' } // where /tmp is one
@@ -29,6 +29,7 @@ export async function consult(
     env,
     openTopics: () => openTopics(config, log, { worker: false }),
     openStore: () => openStore(config, log),
+    openReviews: () => openReviews(config),
     offline: false,
     send: false,
     ...options,

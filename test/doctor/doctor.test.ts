@@ -3,9 +3,10 @@ import { expect, test, vi } from 'vitest'
 import { FEATURES } from '../../src/columns.ts'
 import { readConfig } from '../../src/config/read.ts'
 import { type DoctorOptions, describeCheck, doctor } from '../../src/doctor/doctor.ts'
+import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { Topics } from '../../src/topic/topic.ts'
 import { outside } from '../outside.ts'
-import { freePort, httpServer, LONG_CARD, row, tempDir } from '../rows.ts'
+import { freePort, httpServer, LONG_CARD, prediction, row, tempDir } from '../rows.ts'
 import { consult } from './consult.ts'
 import { fakeMlflow } from './mlflow-server.ts'
 
@@ -33,6 +34,31 @@ test('nothing is set: what is simulated is noted, and nothing is wrong', async (
   expect(checks.filter(({ state }) => state === 'note').map(({ text }) => text.split(' ')[0])).toEqual(
     expect.arrayContaining(['PRODUCER_URL', 'MODEL_URL', 'SMTP_URL']),
   )
+})
+
+test('rows that are there: how they grow, and whether their disk is full soon', async () => {
+  await using dir = await tempDir()
+  const DATABASE_URL = `sqlite:${dir.file('fraud.db')}`
+  const store = sqliteStore(dir.file('fraud.db'))
+  const at = (n: number) => Date.now() - n * 60_000
+  await store.insert(Array.from({ length: 2880 }, (_, n) => prediction(n, { event_time: at(n), predicted_at: at(n) })))
+  await store.close()
+  const { of } = await consult({ STAGES: 'record', DATABASE_URL, DISK_RESERVE_MB: '0' })
+  expect(of('growth')).toEqual([
+    {
+      name: 'growth',
+      state: 'ok',
+      text: expect.stringMatching(/^2,880 rows, 1\.\d MB; 1,44\d a day \(0\.\d MB\); .* free; /),
+    },
+  ])
+  const full = await consult({ STAGES: 'record', DATABASE_URL, DISK_RESERVE_MB: '100000000' })
+  expect(full.of('growth')).toMatchObject([
+    {
+      state: 'note',
+      text: expect.stringContaining('the disk is full about 20'),
+      cure: expect.stringContaining('make room'),
+    },
+  ])
 })
 
 test('everything is wrong: nothing stops the rest', async () => {
@@ -111,6 +137,7 @@ test('whoever has seen enough may stop: all is closed', async () => {
     config,
     env: {},
     openTopics: async () => ({ close }) as Partial<Topics> as Topics,
+    openReviews: async () => Promise.reject(new Error('not there')),
     openStore: () => {
       throw new Error('not asked for')
     },

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { openLetters } from '../../src/commands/dead-letters.ts'
 import { seeded } from '../../src/simulate/random.ts'
 import type { Batch, Topics as Contract } from '../../src/topic/topic.ts'
 import type { DeadLetter, Prediction, Transaction } from '../../src/transaction.ts'
@@ -698,6 +699,33 @@ export function topicSuite(
         expect((await all(again, 'transactions')).map(({ id }) => Number(id) > Number(last))).toEqual([true])
       })
     })
+
+    if (!backend.startsWith('Kafka'))
+      // a log, of which only the beginning can be removed
+      test('trimming removes dead letters that were crossed out, with what crosses them out, once that is old', async () => {
+        const { topics, reopen } = await start()
+        const large = { ...letter(3), record: { body: `{"retried":"1","at":1}${'x'.repeat(300)}` } }
+        await topics.append({ 'dead-letters': [letter(0), letter(1), letter(2), large] })
+        const ids = (await all(topics, 'dead-letters')).map(({ id }) => id)
+        const cross = (id: string) => topics.append({ 'dead-letters': [{ retried: id, at: Date.now() }] })
+        await cross(ids[1]!)
+        await topics.trim(Date.now() - 60_000)
+        expect(await all(topics, 'dead-letters')).toHaveLength(5)
+        await sleep(20)
+        const between = Date.now()
+        await sleep(20)
+        await cross(ids[0]!)
+        await cross(ids[1]!) // by two people
+        await topics.trim(between)
+        const left = await all(topics, 'dead-letters')
+        expect(left.map(({ id }) => id).slice(0, 3)).toEqual([ids[0], ids[2], ids[3]])
+        expect(left).toHaveLength(5)
+        const again = await reopen()
+        expect([...(await openLetters(again)).keys()]).toEqual([ids[2], ids[3]])
+        await again.trim(Date.now() + 60_000)
+        expect((await all(again, 'dead-letters')).map(({ id }) => id)).toEqual([ids[2], ids[3]])
+        expect([...(await openLetters(again)).keys()]).toEqual([ids[2], ids[3]])
+      })
 
     describe('leading', () => {
       test.for(['fetch', 'alert', 'webhook'] as const)(

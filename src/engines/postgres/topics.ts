@@ -230,10 +230,7 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
       return { lag: Object.fromEntries(lag), passed: (reader, id) => BigInt(id) <= positions.get(reader)! }
     },
     /** In small bites that block nobody for long. */
-    async trim(before, unused = []) {
-      for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
-        while ((await db.query(removal(topic), [before, topic, unused])).length === BITE);
-    },
+    trim: (before, unused = []) => trim(db.query, before, unused),
     async close() {
       await Promise.race([
         Promise.allSettled([session.close(), db.close()]),
@@ -242,6 +239,19 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
     },
   }
 }
+
+async function trim(query: Query, before: number, unused: readonly ReaderName[]) {
+  for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
+    while ((await query(removal(topic), [before, topic, unused])).length === BITE);
+  await query(REMOVE_CROSSED_OUT, [before])
+}
+
+/** A line that crosses a letter out is short: the others, which may be large, are not read. */
+const REMOVE_CROSSED_OUT = `WITH crossing AS MATERIALIZED (
+    SELECT "offset", (record ->> 'retried')::bigint AS letter FROM (
+      SELECT "offset", record FROM topics."dead-letters" WHERE at < $1 AND pg_column_size(record) < 200 OFFSET 0) AS short
+    WHERE record ->> 'retried' ~ '^[0-9]{1,18}$')
+  DELETE FROM topics."dead-letters" WHERE "offset" IN (SELECT "offset" FROM crossing UNION ALL SELECT letter FROM crossing)`
 
 const lastOf = async (query: Query, topic: TopicName) =>
   (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
