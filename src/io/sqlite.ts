@@ -6,7 +6,9 @@ import { DamagedFile, FileFault, NewerSchema } from './errors.ts'
 /** The first release without the WAL-reset bug, which could corrupt a database (https://sqlite.org/wal.html). */
 const OLDEST_SQLITE = '3.51.3'
 /** ms a write waits for another process that is writing. Short, as everything else in this process waits with it. */
-const BUSY_TIMEOUT = 250
+export const BUSY_TIMEOUT = 250
+/** Every commit is on the disk. */
+export const PRAGMAS = 'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL'
 /** Primary result codes CORRUPT and NOTADB (https://sqlite.org/rescode.html). */
 const DAMAGED = [11, 26]
 
@@ -22,7 +24,7 @@ export function openSqlite(path: string, steps: readonly Step[], mark?: string):
     fileOf(path)
     const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT })
     try {
-      db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL')
+      db.exec(PRAGMAS)
       assertEqual('journal_mode', ask(db, 'PRAGMA journal_mode'), 'wal')
       assertEqual('synchronous', ask(db, 'PRAGMA synchronous'), 2)
       assertEqual('busy_timeout', ask(db, 'PRAGMA busy_timeout'), BUSY_TIMEOUT)

@@ -4,6 +4,7 @@ import { type Column, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } from '../columns.
 import { Refusal } from '../io/errors.ts'
 import { ask, failure, isBusy, openSqlite, type Step } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
+import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
 import { reviewSchema } from './schema.ts'
@@ -77,16 +78,17 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
   return {
     async insert(rows: readonly Prediction[]) {
       connection?.check() // opened again, it would be another file
+      let mine: typeof connection
       try {
-        connection ??= connect(path, worker)
-        connection.insert(rows)
+        mine = connection ??= connect(path, worker)
+        await mine.insert(rows)
       } catch (error) {
         const { code = '', errcode = 0, message } = error as { code?: string; errcode?: number; message: string }
         // An invalid argument is a value that no column takes: a list, a number of too many digits.
         if (ROW_IS_BAD.includes(errcode & 0xff) || code.startsWith('ERR_INVALID_ARG'))
           throw new Refusal(`the database refused the row: ${message}`)
-        connection?.close()
-        connection = undefined
+        if (connection === mine) connection = undefined
+        await mine?.close()
         throw failure('cannot record in', path, error)
       }
     },
@@ -99,7 +101,7 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
       return connection.probe(row)
     },
     async close() {
-      connection?.close()
+      await connection?.close()
     },
   }
 }
@@ -108,38 +110,41 @@ function connect(path: string, worker?: { log: Logger }) {
   const db = openSqlite(path, steps(worker?.log), 'sqlite_autoindex_predictions_1')
   const held = () => ({ rows: Number(ask(db, 'SELECT rows FROM written')) })
   const guard = guarded(db, path, held, worker)
-  const statement = db.prepare(`INSERT INTO predictions (${RECORDED_COLUMNS.join(', ')})
-    VALUES (${RECORDED_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`)
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
   find.setReadBigInts(true)
-  const put = (row: Prediction) => statement.run(...RECORDED_COLUMNS.map((column) => row[column] ?? null)).changes
-  const count = db.prepare('UPDATE written SET rows = rows + ?')
   const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
-  /** What `work` writes is there as a whole, or not at all. */
-  function transaction<T>(work: () => T, end: 'COMMIT' | 'ROLLBACK' = 'COMMIT'): T {
-    try {
-      db.exec('BEGIN IMMEDIATE')
-      const result = work()
-      db.exec(end)
-      return result
-    } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      throw error
-    }
-  }
+  const values = (row: Prediction) => RECORDED_COLUMNS.map((column) => row[column] ?? null)
+  const writer = threadWriter(path, INDEXED)
   return {
     check: guard.check,
     insert: (rows: readonly Prediction[]) =>
-      transaction(() => count.run(rows.reduce((sum, row) => sum + Number(put(row)), 0))),
+      writer.write([
+        [INSERT, rows.map(values)],
+        ['UPDATE written SET rows = rows + ?', 'changes'],
+      ]),
     misses: (row: Prediction) => get(row) === undefined,
-    probe: (row: Prediction) =>
-      transaction(() => {
-        put(row)
+    probe(row: Prediction) {
+      db.exec('BEGIN IMMEDIATE')
+      try {
+        db.prepare(INSERT).run(...values(row))
         return get(row)!
-      }, 'ROLLBACK'),
-    close: guard.close,
+      } finally {
+        if (db.isTransaction) db.exec('ROLLBACK')
+      }
+    },
+    async close() {
+      await writer.close()
+      guard.close()
+    },
   }
 }
+/**
+ * Keys come in no order, so each commit changes pages all over the indexes: they are kept at hand, and go from the log into the
+ * file when most have changed several times (every 32 MB of the log).
+ */
+const INDEXED = 'PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000'
+const INSERT = `INSERT INTO predictions (${RECORDED_COLUMNS.join(', ')})
+  VALUES (${RECORDED_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`
 
 function guarded(db: DatabaseSync, path: string, held: () => { rows: number }, worker?: { log: Logger }) {
   try {

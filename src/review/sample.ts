@@ -1,4 +1,4 @@
-import { createHmac } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { Store } from '../record/store.ts'
 import { identity, type Prediction } from '../transaction.ts'
 
@@ -10,7 +10,7 @@ export function sampler({ perDay, rowsPerDay, secret }: { perDay: number; rowsPe
   const share = Math.min(1, perDay / rowsPerDay)
   return (p: Prediction): number | null => {
     if (p.prediction === 1) return 1
-    const drawn = createHmac('sha256', secret).update(identity(p)).digest().readUIntBE(0, 6) / 2 ** 48
+    const drawn = Number.parseInt(hash('sha256', `${secret}\n${identity(p)}`).slice(0, 12), 16) / 2 ** 48
     return drawn < share ? share : null
   }
 }

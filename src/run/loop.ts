@@ -169,35 +169,55 @@ export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promi
 
 /**
  * Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. While all goes well
- * the next batch is read meanwhile, and `ahead` is told of it; after a failure it is read again.
+ * the next ones are read meanwhile, one at least and more while they have no more than `most` records together, and `ahead` is
+ * told of them; after a failure they are read again, and what was begun for them is cancelled.
  */
 export function consume<T>(
   { health, ...stage }: Stage,
   reader: Reader<T>,
   limit: () => number,
   work: (batch: Batch<T>, answered: () => void) => Promise<void>,
-  ahead?: (records: readonly T[]) => void,
+  ahead?: (records: readonly T[], cancelled: AbortSignal) => void,
+  most = 0,
 ) {
   let least = 1
   let well = false
-  let next: { batch: Promise<Batch<T>>; cancel: AbortController } | undefined
+  let next: Promise<Batch<T>>[] = []
+  let [held, busy] = [0, false] // records in them; is another one being read?
+  let cancel = new AbortController()
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
   const read = (stop = stage.stop) => reader.read(Math.max(limit(), least), stop)
   function readAhead() {
-    const cancel = new AbortController()
-    const batch = read(AbortSignal.any([stage.stop, cancel.signal]))
-    batch.then(({ records }) => ahead!(records)).catch(() => {}) // the next step says it
-    return { batch, cancel }
+    if (!ahead || !well || busy || (next.length > 0 && held >= most)) return
+    const either = AbortSignal.any([stage.stop, cancel.signal])
+    const batch = read(either)
+    next.push(batch)
+    busy = true
+    const found = ({ records }: Batch<T>) => {
+      busy = false
+      held += records.length
+      ahead(records, either)
+      readAhead()
+    }
+    batch.then((each) => either.aborted || found(each)).catch(() => {}) // the next step says it
+  }
+  async function forget() {
+    cancel.abort()
+    await Promise.allSettled(next) // what is read now is read again
+    ;[next, held, busy] = [[], 0, false]
+    cancel = new AbortController()
+    reader.rewind()
   }
   return runLoop(stage, async (answered) => {
-    const waiting = next?.batch ?? read()
-    next = undefined
-    const batch = await waiting.catch((error) => {
+    const early = next.shift()
+    const batch = await (early ?? read()).catch((error) => {
+      busy = false
       if (!stage.stop.aborted) reportFailure(reading, error)
       throw error
     })
     reportSuccess(reading)
-    if (ahead && well) next = readAhead()
+    if (early) held -= batch.records.length
+    readAhead()
     try {
       await work(batch, answered)
       least = 1
@@ -206,10 +226,7 @@ export function consume<T>(
     } catch (error) {
       well = false
       least = error instanceof Outage && error.alone ? 2 : 1
-      next?.cancel.abort()
-      await next?.batch.catch(() => {}) // what is read now is read again
-      next = undefined
-      reader.rewind()
+      await forget()
       if (!(error instanceof TakenOver)) {
         reportFailure(health, error)
         throw error

@@ -4,6 +4,7 @@ import { HttpFailure } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
 import { consume, type Stage } from '../run/loop.ts'
+import { extended } from '../topic/text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
 import type { Judgement } from './answer.ts'
@@ -32,8 +33,8 @@ export function scoreStage(
   const empty = watchEmpty(log, features)
 
   /** Anything but an answer says nothing yet: in their turn they are asked about again. */
-  function ahead(of: readonly Transaction[]) {
-    early = { of, judged: model.judge(of, stop).catch(() => undefined) }
+  function ahead(of: readonly Transaction[], cancelled: AbortSignal) {
+    early = { of, judged: model.judge(of, cancelled).catch(() => undefined) }
   }
   function askedBefore(transactions: readonly Transaction[]) {
     if (early?.of[0] !== transactions[0] || early?.of.length !== transactions.length) return undefined
@@ -47,7 +48,9 @@ export function scoreStage(
       limit = Math.min(batchSize, limit * 2)
       const predicted_at = Date.now()
       return {
-        predictions: transactions.map((t, i): Prediction => ({ ...t, ...judgements[i]!, model: name, predicted_at })),
+        predictions: transactions.map(
+          (t, i): Prediction => extended(t, { ...judgements[i]!, model: name, predicted_at }),
+        ),
       }
     } catch (error) {
       early = undefined

@@ -23,7 +23,8 @@ export function openMetrics() {
   mailed.inc({ channel: 'mail' }, 0)
 
   const aged = (stage: string, records: readonly Transaction[]) => {
-    for (const { fetched_at } of records) age.observe({ stage }, Math.max(0, Date.now() - fetched_at) / 1000)
+    const [of, now] = [age.labels({ stage }), Date.now()]
+    for (const { fetched_at } of records) of.observe(Math.max(0, now - fetched_at) / 1000)
   }
   function written({ transactions = [], predictions = [], 'dead-letters': aside = [] }: Writes) {
     fetched.inc(transactions.length)

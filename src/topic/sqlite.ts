@@ -6,7 +6,10 @@ import { FileFault } from '../io/errors.ts'
 import { parse, stringify } from '../io/json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
+import type { Step } from '../io/sqlite-write.cjs'
+import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
 import { inOneBatch, openTail, type Placed } from './tail.ts'
+import { textOf } from './text.ts'
 import {
   type Batch,
   type Notes,
@@ -39,16 +42,16 @@ export type SqliteTopicsOptions = {
  * transaction, on disk when it resolves (WAL, synchronous=FULL). Throws when another worker holds the file.
  */
 export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopicsOptions): Promise<Topics> {
-  using opening = new DisposableStack() // what is open closes again if the rest of the opening fails
+  await using opening = new AsyncDisposableStack() // what is open closes again if the rest of the opening fails
   const lock = exclusive ? opening.use(hold(path)) : undefined
   if (!exclusive) assertThere(path)
   const db = openSqlite(path, STEPS, 'position')
-  opening.defer(() => db.isOpen && db.close())
+  opening.defer(() => void (db.isOpen && db.close()))
   assertMark(path, heldBy(db))
   if (exclusive) assertWhole(db, path)
   const guard = exclusive ? guardFile(db, path, () => heldBy(db), log, [lock!.location()!]) : undefined
   if (guard) opening.defer(guard.close)
-  const insert = each((topic) => db.prepare(`INSERT INTO "${topic}" (at, record) VALUES (?, ?)`))
+  const writer = opening.adopt(exclusive ? threadWriter(path) : directWriter(db), (w) => w.close())
   const select = each((topic) =>
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
   )
@@ -59,49 +62,43 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       FROM position LEFT JOIN (SELECT seq FROM sqlite_sequence WHERE name = '${topic}')
       WHERE topic = '${topic}' AND reader = ?`),
   )
-  const setPosition = db.prepare('UPDATE position SET offset = ? WHERE topic = ? AND reader = ?')
   const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
-  const setNote = db.prepare(
-    'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value',
-  )
-  const forget = db.prepare('DELETE FROM note WHERE key = ?')
   const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
   const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
 
-  type Page<T extends TopicName> = Placed<Records[T]>[]
-  function page<T extends TopicName>(topic: T, after: number, limit: number, known: Page<T>): Page<T> {
-    return known.length > 0 ? known : inOneBatch<T>(select[topic].iterate(after, limit) as Iterable<Placed<string>>)
-  }
+  const page = <T extends TopicName>(topic: T, after: number, limit: number) =>
+    inOneBatch<T>(select[topic].iterate(after, limit) as Iterable<Placed<string>>)
 
+  const wrong = (what: 'read' | 'write', cause: unknown) => failure(`cannot ${what} the topics in`, path, cause)
   /** What is done with the file, if it is still the one. */
   function attempt<V>(what: 'read' | 'write', work: () => V): V {
     try {
       guard?.check()
       return work()
     } catch (error) {
-      if (db.isTransaction) db.exec('ROLLBACK')
-      throw failure(`cannot ${what} the topics in`, path, error)
+      throw wrong(what, error)
     }
   }
 
-  /** One transaction: all or nothing, durable when it returns. */
-  function write(writes: Writes, notes: Notes, position?: () => void) {
-    attempt('write', () => {
-      if (!position && Object.keys(notes).length === 0 && TOPICS.every((topic) => !writes[topic]?.length)) return
-      const fresh = each((topic) =>
-        (writes[topic] ?? []).map((record) => ({ record: record as never, text: stringify(record), offset: 0 })),
-      )
-      db.exec('BEGIN IMMEDIATE')
-      for (const topic of TOPICS)
-        for (const row of fresh[topic]) row.offset = Number(insert[topic].run(Date.now(), row.text).lastInsertRowid)
-      for (const [key, value] of Object.entries(notes))
-        value === null ? forget.run(key) : setNote.run(key, stringify(value))
-      position?.()
-      db.exec('COMMIT')
-      for (const [topic, tail] of tails) tail.add(fresh[topic])
+  /** One transaction: all or nothing, durable when it resolves. */
+  async function write(writes: Writes, notes: Notes, position?: Step) {
+    const fresh = TOPICS.flatMap((topic) => {
+      const records = writes[topic] ?? []
+      return records.length > 0 ? { topic, records, texts: records.map(textOf) } : []
     })
+    const at = Date.now()
+    const steps: Step[] = fresh.map(({ topic, texts }) => [INSERT[topic], texts.map((text) => [at, text])])
+    for (const [key, value] of Object.entries(notes))
+      steps.push(value === null ? [FORGET, [[key]]] : [NOTE, [[key, stringify(value)]]])
+    if (position) steps.push(position)
+    if (steps.length === 0) return attempt('write', () => {})
+    const done = await attempt('write', () => writer.write(steps)).catch((error) => {
+      throw wrong('write', error)
+    })
+    for (const [i, { topic, records, texts }] of fresh.entries())
+      tails.get(topic)?.add(done[i]!.last - records.length + 1, records as readonly never[], texts)
     arrivals.announce()
   }
 
@@ -113,7 +110,10 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
       for (;;) {
         signal.throwIfAborted()
-        const rows = attempt('read', () => page(topic, cursor, limit, tails.get(topic)?.after(cursor, limit) ?? []))
+        const rows = attempt('read', () => {
+          const known = tails.get(topic)?.after(cursor, limit) ?? []
+          return known.length > 0 ? known : page<T>(topic, cursor, limit)
+        })
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
@@ -126,10 +126,10 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       return {
         records: rows.map(({ record }) => record),
         async commit(count, writes = {}, notes = {}) {
-          const last = rows[done + count - 1]
+          const last = count === 0 ? undefined : rows[done + count - 1]
           if (count < 0 || (count > 0 && !last))
             throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
-          write(writes, notes, () => count > 0 && setPosition.run(last!.offset, topic, name))
+          await write(writes, notes, last && [MOVE, [[last.offset, topic, name]]])
           done += count
         },
       }
@@ -137,7 +137,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     return {
       read,
       async seekToEnd(notes) {
-        write({}, notes, () => setPosition.run(lastOf(db, topic), topic, name))
+        await write({}, notes, [MOVE_TO_END, [[topic, topic, name]]])
         cursor = position()
       },
       rewind() {
@@ -149,9 +149,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   const opened = opening.move()
 
   return {
-    async append(writes) {
-      write(writes, {})
-    },
+    append: (writes) => write(writes, {}),
     reader,
     /** The file is this process's alone: it leads as long as it runs. */
     async lead(_, stop, work) {
@@ -159,22 +157,20 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       await work({
         lost: new AbortController().signal,
         stop,
-        note: async (notes) => write({}, notes),
+        note: (notes) => write({}, notes),
         prove: async () => {},
       })
     },
     async *scan(topic) {
       let offset = 0
       for (;;) {
-        const rows = page(topic, offset, 1000, []) // as it is in the file: that is what is asked for here
+        const rows = page(topic, offset, 1000) // as it is in the file: that is what is asked for here
         if (rows.length === 0) return
         for (const { offset: id, record } of rows) yield { id: String(id), record }
         offset = rows.at(-1)!.offset
       }
     },
-    async note(notes) {
-      write({}, notes)
-    },
+    note: (notes) => write({}, notes),
     async state(prefix) {
       const rows = getNotes.all(prefix, prefix) as { key: string; value: string }[]
       return new Map(rows.map(({ key, value }) => [key, parse(value)]))
@@ -193,27 +189,34 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         db.exec('COMMIT')
       }
     },
-    trim: (before, unused = []) => trim(db, before, unused),
-    close: async () => opened.dispose(),
+    trim: (before, unused = []) => trim(db, writer, before, unused),
+    close: () => opened.disposeAsync(),
   }
 }
 
 /** In small bites that block nobody for long. */
-async function trim(db: DatabaseSync, before: number, unused: readonly ReaderName[]) {
-  for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
-    while (db.isOpen && removeOld(db, topic, before, unused) === BITE) await setImmediate()
-  if (db.isOpen) db.prepare(REMOVE_CROSSED_OUT).run(before)
+async function trim(db: DatabaseSync, writer: Writer, before: number, unused: readonly ReaderName[]) {
+  for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
+    const bite: Step = [REMOVE_OLD[topic], [[before, topic, JSON.stringify(unused)]]]
+    while (db.isOpen && (await writer.write([bite]))[0]!.changes === BITE) await setImmediate()
+  }
+  if (db.isOpen) await writer.write([[REMOVE_CROSSED_OUT, [[before]]]])
 }
 
-const lastOf = (db: DatabaseSync, topic: TopicName) =>
-  (db.prepare('SELECT seq FROM sqlite_sequence WHERE name = ?').get(topic) as { seq: number } | undefined)?.seq ?? 0
+const each = <V>(make: (topic: TopicName) => V) =>
+  Object.fromEntries(TOPICS.map((topic) => [topic, make(topic)])) as Record<TopicName, V>
 
-const removeOld = (db: DatabaseSync, topic: TopicName, before: number, unused: readonly ReaderName[]) =>
-  db
-    .prepare(`DELETE FROM "${topic}" WHERE offset IN (
-      SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
-      WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`)
-    .run(before, topic, JSON.stringify(unused)).changes
+const INSERT = each((topic) => `INSERT INTO "${topic}" (at, record) VALUES (?, ?)`)
+const FORGET = 'DELETE FROM note WHERE key = ?'
+const NOTE = 'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value'
+const MOVE = 'UPDATE position SET offset = ? WHERE topic = ? AND reader = ?'
+const MOVE_TO_END = `UPDATE position SET offset = coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)
+  WHERE topic = ? AND reader = ?`
+const REMOVE_OLD = each(
+  (topic) => `DELETE FROM "${topic}" WHERE offset IN (
+    SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})
+    WHERE at < ? AND offset <= (SELECT min(offset) FROM position WHERE topic = ? AND reader NOT IN (SELECT value FROM json_each(?))))`,
+)
 
 /** A line that crosses a letter out is short: of the others, which may be large, no more than their size is read. */
 const CROSSING = `SELECT offset, CAST(record ->> '$.retried' AS INTEGER) AS letter FROM "dead-letters"
@@ -229,9 +232,6 @@ const POSITION_TABLE = `
 const NOTE_TABLE = 'CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID'
 
 const STEPS = [[...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')]
-
-const each = <V>(make: (topic: TopicName) => V) =>
-  Object.fromEntries(TOPICS.map((topic) => [topic, make(topic)])) as Record<TopicName, V>
 
 /** How far it has come, in figures that only grow. */
 const heldBy = (db: DatabaseSync) =>

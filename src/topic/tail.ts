@@ -1,3 +1,4 @@
+import { known } from './text.ts'
 import { BATCH_BYTES, decode, type Records, type TopicName } from './topic.ts'
 
 /** A record with where it stands. */
@@ -10,18 +11,19 @@ const KEPT = 2 * 2 ** 20
  * The records that this process has appended last, without a gap: a reader that keeps up need not read and parse again what was
  * at hand a moment ago. What another process appends in between is not among them, and ends what went before it.
  */
-export function openTail<T>() {
+export function openTail<T extends object>() {
   let kept: Placed<T>[] = []
   let sizes: number[] = []
   let total = 0
   return {
-    /** They are durable. */
-    add(fresh: readonly (Placed<T> & { text: string })[]) {
-      for (const { offset, record, text } of fresh) {
-        if (kept.length > 0 && kept.at(-1)!.offset + 1 !== offset) [kept, sizes, total] = [[], [], 0]
-        kept.push({ offset, record })
-        sizes.push(text.length)
-        total += text.length
+    /** They are durable, from offset `first` on. */
+    add(first: number, fresh: readonly T[], texts: readonly string[]) {
+      if (kept.length > 0 && kept.at(-1)!.offset + 1 !== first) [kept, sizes, total] = [[], [], 0]
+      for (const [i, { length }] of texts.entries()) {
+        known(fresh[i]!, texts[i]!)
+        kept.push({ offset: first + i, record: fresh[i]! })
+        sizes.push(length)
+        total += length
       }
       if (total < 2 * KEPT) return
       let [old, gone] = [0, 0]
@@ -43,7 +45,9 @@ export function inOneBatch<T extends TopicName>(rows: Iterable<Placed<string>>):
   const read: Placed<Records[T]>[] = []
   let bytes = 0
   for (const { offset, record } of rows) {
-    read.push({ offset, record: decode<T>(record) })
+    const found = decode<T>(record)
+    known(found, record)
+    read.push({ offset, record: found })
     bytes += record.length
     if (bytes >= BATCH_BYTES) break
   }

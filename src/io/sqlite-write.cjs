@@ -1,0 +1,92 @@
+'use strict'
+// What writes to a SQLite file, here or as the thread that sqlite-writer.ts starts. Plain JavaScript: a thread that begins
+// with TypeScript takes several times as long to start, and as much memory.
+const { DatabaseSync } = require('node:sqlite')
+const { pathToFileURL } = require('node:url')
+const { parentPort, workerData } = require('node:worker_threads')
+
+/**
+ * A statement, and the values for each time that it runs; `changes`: once, with how many rows the steps before it have changed.
+ * @typedef {readonly [sql: string, values: readonly (readonly import('node:sqlite').SQLInputValue[])[] | 'changes']} Step
+ * How many rows a step has changed, and the last rowid that it has made.
+ * @typedef {{ changes: number, last: number }} Done
+ * @typedef {{ done: Done[] } | { failure: { message: string, code?: string, errcode?: number } }} Outcome
+ */
+
+/**
+ * Runs jobs of steps as one transaction: all or nothing, durable when it returns.
+ * @param {DatabaseSync} db
+ */
+function writing(db) {
+  /** @type {Map<string, import('node:sqlite').StatementSync>} */
+  const statements = new Map()
+  /** @param {string} sql */
+  function prepared(sql) {
+    const known = statements.get(sql) ?? db.prepare(sql)
+    statements.set(sql, known)
+    return known
+  }
+  /** @param {readonly Step[]} steps */
+  function run(steps) {
+    let total = 0
+    return steps.map(([sql, values]) => {
+      const statement = prepared(sql)
+      let [changes, last] = [0, 0]
+      for (const each of values === 'changes' ? [[total]] : values) {
+        const result = statement.run(...each)
+        changes += Number(result.changes)
+        last = Number(result.lastInsertRowid)
+      }
+      total += changes
+      return { changes, last }
+    })
+  }
+  /** @param {readonly (readonly Step[])[]} jobs */
+  return (jobs) => {
+    try {
+      db.exec('BEGIN IMMEDIATE')
+      const done = jobs.map(run)
+      db.exec('COMMIT')
+      return done
+    } catch (error) {
+      if (db.isTransaction) db.exec('ROLLBACK')
+      throw error
+    }
+  }
+}
+exports.writing = writing
+
+/**
+ * @param {{ path: string, pragmas: string, timeout: number }} file
+ * @param {import('node:worker_threads').MessagePort} port
+ */
+function listen({ path, pragmas, timeout }, port) {
+  const there = pathToFileURL(path)
+  there.searchParams.set('mode', 'rw') // one that is gone is not made anew
+  /** @type {{ db: DatabaseSync, write: ReturnType<typeof writing> } | undefined} */
+  let open
+  function opened() {
+    const db = new DatabaseSync(there, { timeout })
+    db.exec(pragmas)
+    return { db, write: writing(db) }
+  }
+  /** @param {(readonly Step[])[]} jobs @returns {Outcome[]} */
+  function outcomes(jobs) {
+    try {
+      open ??= opened()
+      return open.write(jobs).map((done) => ({ done }))
+    } catch (error) {
+      if (jobs.length > 1) return jobs.flatMap((job) => outcomes([job])) // one may be the cause
+      open?.db.close() // whatever happened to the file, the next one sees it as it is then
+      open = undefined
+      const { message, code, errcode } = /** @type {Error & { code?: string, errcode?: number }} */ (error)
+      return [{ failure: { message, ...(code && { code }), ...(errcode !== undefined && { errcode }) } }]
+    }
+  }
+  port.on('message', (jobs) => {
+    if (jobs) return port.postMessage(outcomes(jobs))
+    open?.db.close()
+    port.close()
+  })
+}
+if (workerData?.writes && parentPort) listen(workerData.writes, parentPort)
