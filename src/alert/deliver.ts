@@ -25,6 +25,11 @@ const GRACE = 5000
 const FIRST_PAUSE = 2000
 /** ms that a notification is waited for before the next one goes out beside it */
 const OVERLAP = 1000
+/**
+ * ms that topics which cannot be written hold up a notification. Longer they do not silence the alarm, where nobody else
+ * could send it: but what is sent without being noted is another one if the process ends before it can be.
+ */
+const NOTED_WITHIN = 60_000
 
 export type AlertOptions = {
   reader: Reader<Prediction>
@@ -46,7 +51,7 @@ export type AlertOptions = {
   start?: 'earliest' | 'latest'
   clock?: Clock
 }
-type Tuning = { firstPause: number; afterStop: number; overlap: number }
+type Tuning = { firstPause: number; afterStop: number; overlap: number; notedWithin: number }
 
 /**
  * Tells people of each fraud, at the pace that they can take, and notes each notification when it is decided and again when
@@ -58,7 +63,7 @@ export function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<
   return leading(stage, options.topics, options.name, async (lease) => {
     const term = { ...stage, stop: lease.stop }
     const rows = await begun(term, lease, options)
-    const tuned = { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, ...tuning }
+    const tuned = { firstPause: FIRST_PAUSE, afterStop: GRACE, overlap: OVERLAP, notedWithin: NOTED_WITHIN, ...tuning }
     if (rows) await alarms(term, lease, rows, options, tuned)
   })
 }
@@ -83,7 +88,7 @@ async function alarms(
   lease: Lease,
   rows: Rows,
   { reader, notifier, burst, dailyLimit, impossible, conditions, daily, clock = CLOCK }: AlertOptions,
-  { firstPause, afterStop, overlap }: Tuning,
+  { overlap, ...tuned }: Tuning,
 ): Promise<void> {
   const { log } = stage
   const outbox = openOutbox(rows)
@@ -92,7 +97,7 @@ async function alarms(
     impossible === undefined ? undefined : anomalyDetector(impossible, rows.get('breaker') as AnomalyState)
   const health = troubleRules(rows.get('health') as NotedTrouble)
   const everyDay = daily && openDaily(rows, daily, clock)
-  const circuit = circuitBreaker(firstPause)
+  const circuit = circuitBreaker(tuned.firstPause)
   const ledger = openLedger(stage, { lease, rows, outbox, clock, keep })
   const common = { rows, outbox, paced, circuit, clock }
   const schedule = openSchedule({
@@ -105,7 +110,7 @@ async function alarms(
     broken: () => watched?.broken() ?? false,
     say: ledger.say,
   })
-  const dispatch = openDispatch(stage, { ...common, lease, ledger, schedule, notifier, firstPause, afterStop })
+  const dispatch = openDispatch(stage, { ...common, lease, ledger, schedule, notifier, ...tuned })
 
   function keep() {
     rows.keep('pace', paced.noted())

@@ -16,8 +16,6 @@ import type { Schedule } from './schedule.ts'
 
 /** sessions at once: one that is stuck does not hold up the next alarm */
 const SESSIONS = 5
-/** ms that a notification waits to be noted: topics that cannot be written do not silence the alarm */
-const NOTED_WITHIN = 5000
 /** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
 const REST_PAUSE = 30
 /** the longest pause of a notification that fails for itself: nobody gets a doubtful one a thousand times a day */
@@ -36,11 +34,14 @@ export type DispatchOptions = {
   firstPause: number
   /** ms that sessions in flight are given after the stop, to hear the answer to what is out */
   afterStop: number
+  /** ms that a notification waits to be noted */
+  notedWithin: number
 }
 
 /** Sends notifications, over a few sessions at once, and what some recipients are still owed. */
 export function openDispatch(stage: Stage, options: DispatchOptions) {
-  const { lease, rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop } = options
+  const { lease, rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop, notedWithin } =
+    options
   const { log } = stage
   const { settle, say, proven } = ledger
   const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
@@ -91,7 +92,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     const noted = open.noted ? undefined : settle()
     if (noted) {
       const enough = new AbortController()
-      await Promise.race([noted, clock.sleep(NOTED_WITHIN, enough.signal)]).finally(() => enough.abort())
+      await Promise.race([noted, clock.sleep(notedWithin, enough.signal)]).finally(() => enough.abort())
     }
     await proven(noted)
     if (stop.aborted && !open.noted) return

@@ -23,6 +23,7 @@ type Options = {
   firstPause?: number
   afterStop?: number
   overlap?: number
+  notedWithin?: number
   wrap?: (topics: Topics) => Topics
   notifier?: Notifier
   to?: string[]
@@ -55,6 +56,7 @@ async function world(predictions: readonly Prediction[], answer?: (asked: Asked)
 
 function worker(opened: Topics, fake: Fake, options: Options = {}) {
   const { limit = 1_000_000, firstPause = 40, afterStop = 5000, overlap = 0, wrap = (topics) => topics } = options
+  const { notedWithin } = options
   const { to = ['analyst@example.com'] } = options
   const { log, lines, text } = listeningLog()
   const stop = new AbortController()
@@ -66,7 +68,7 @@ function worker(opened: Topics, fake: Fake, options: Options = {}) {
   const ended = alertStage(
     { log, stop: stop.signal },
     { reader, topics, name: 'alert', notifier, burst: 1_000_000, dailyLimit: limit },
-    { firstPause, afterStop, overlap },
+    { firstPause, afterStop, overlap, ...(notedWithin && { notedWithin }) },
   )
   ended.catch(() => {})
   const end = async () => {
@@ -550,6 +552,55 @@ test.concurrent('a position that cannot be noted is noted later, without mailing
   expect(only.warnings().map(({ msg }) => msg)).toEqual(Array(2).fill(expect.stringMatching(/^disk full; retrying in/)))
   await only.topics.append({ predictions: [fraud(6)] }) // and it is alive
   await drained(only.topics)
+})
+
+describe('while the topics cannot be written', () => {
+  /** Positions and notes are refused as long as it is so. */
+  const unwritable = () => {
+    const disk = { full: false }
+    const work = async <T>(write: () => Promise<T>) => {
+      if (disk.full) throw new Error('disk full')
+      return await write()
+    }
+    const wrap = (topics: Topics): Topics => ({
+      ...committing(work)(topics),
+      lead: (name, stop, use) =>
+        topics.lead(name, stop, (lease) => use({ ...lease, note: (notes) => work(() => lease.note(notes)) })),
+    })
+    return { disk, wrap }
+  }
+
+  test('nothing goes out that is not noted: killed just then, each is mailed once', async () => {
+    const { disk, wrap } = unwritable()
+    await using w = await world(frauds(3))
+    {
+      await using killed = await w.worker({ wrap })
+      await drained(killed.topics)
+      disk.full = true
+      await killed.topics.append({ predictions: [fraud(4), fraud(5)] })
+      await waitFor('the failure', () => killed.warnings().length > 0)
+      await sleep(6000) // longer than any program locks a file
+      expect(w.fake.seen).toHaveLength(3)
+      await killed.kill()
+    }
+    await using second = await w.worker()
+    await drained(second.topics)
+    expect(sorted(w.fake.taken())).toEqual(names(5))
+    expect(w.fake.seen).toHaveLength(5)
+  })
+
+  test('for long, the alarm is sounded all the same, and not again once they can be', async () => {
+    const { disk, wrap } = unwritable()
+    await using w = await world(frauds(3))
+    await using only = await w.worker({ wrap, notedWithin: 300 })
+    await drained(only.topics)
+    disk.full = true
+    await only.topics.append({ predictions: [fraud(4), fraud(5)] })
+    await waitFor('the alarms', () => w.fake.seen.length === 5)
+    disk.full = false
+    await drained(only.topics)
+    expect(w.fake.seen).toHaveLength(5)
+  })
 })
 
 test.concurrent('while one note takes its time the next ones wait for it', async () => {
