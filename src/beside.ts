@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { environment, readConfig } from './config/read.ts'
 import { logger } from './io/log.ts'
-import { openReviews, openStore, openTopics } from './wiring.ts'
+import { openStore, openTopics } from './wiring.ts'
+import { openReviews } from './wiring-desk.ts'
 
 /** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
 export async function openBeside() {

@@ -44,8 +44,11 @@ const REVIEWED = {
 /** The probability with which the row came to be looked at: 1 an alarm, less one of the sample, null neither. */
 const SAMPLED = { sampled: { type: 'real' } } as const satisfies Record<string, Column>
 
+/** From which score on it was an alarm, where the model gave one. */
+const DECIDED = { threshold: { type: 'real' } } as const satisfies Record<string, Column>
+
 /** The table `predictions`, in its order. All else that is said of columns follows from it. */
-const ALL = { ...TRAINING, ...PREDICTED, ...REVIEWED, ...SAMPLED }
+const ALL = { ...TRAINING, ...PREDICTED, ...REVIEWED, ...SAMPLED, ...DECIDED }
 export const TABLE: Record<ColumnName, Column> = ALL
 export type ColumnName = keyof typeof ALL
 export type TrainingColumn = keyof typeof TRAINING
@@ -63,7 +66,7 @@ export const TRAINING_COLUMNS = namesOf(TRAINING)
 /** What a model has judged. */
 export const PREDICTION_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED })
 /** What a worker writes. */
-export const RECORDED_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED, ...SAMPLED })
+export const RECORDED_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED, ...SAMPLED, ...DECIDED })
 /** What the table has had from its first version on. */
 export const FIRST_COLUMNS = namesOf({ ...TRAINING, ...PREDICTED, ...REVIEWED })
 export const COLUMNS = namesOf(TABLE)

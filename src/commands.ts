@@ -6,7 +6,8 @@ import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
 import type { Stopping } from './start.cjs'
-import { openModel, openReviews, openStore, openTopics } from './wiring.ts'
+import { openModel, openStore, openTopics } from './wiring.ts'
+import { careRules, openReviews } from './wiring-desk.ts'
 
 /** What stands behind the name of a command: words, options by name, and which flags. */
 export type Given = { words: readonly string[]; options: { [name: string]: string | undefined }; flags: Set<string> }
@@ -85,6 +86,12 @@ export const COMMANDS: Record<string, Command> = {
     words: ([action, name = '', ...rest]) =>
       action === 'password' && /^[\w.@+-]{1,60}$/.test(name) && rest.length === 0,
     run: deskCommand,
+  },
+  quality: {
+    usage: 'quality [--json]',
+    meaning: 'say how good each model is: frauds caught and missed, false alarms, money',
+    flags: ['json'],
+    run: qualityCommand,
   },
   'dead-letters': {
     usage: 'dead-letters [retry [id…] | discard id…]',
@@ -219,6 +226,16 @@ async function exportCommand({ options: { from, to, into }, flags }: Given): Pro
   const lines = await exportRows(open.reviews, wanted, into, write)
   await done()
   console.error(lines.join('\n'))
+  return 0
+}
+
+async function qualityCommand({ flags }: Given): Promise<number> {
+  const { openCare } = await import('./care/care.ts')
+  const { qualityLines } = await import('./commands/quality.ts')
+  await using open = await openReviewed()
+  const { config, reviews } = open
+  const quality = await openCare({ reviews, rules: careRules(config) }).quality()
+  console.log(flags.has('json') ? JSON.stringify(quality, undefined, 2) : qualityLines(quality).join('\n'))
   return 0
 }
 

@@ -43,7 +43,7 @@ export async function openPipeline(
   const { STAGES, ALERT_BURST: burst, ALERT_BREAKER: impossible, ALERT_LAG_MINUTES: lagMinutes } = config
   const { health } = watch
   const mine = Object.fromEntries(STAGES.map((name) => [name, health[name]]))
-  const trouble = conditions({ topics, health: mine, readers: ['score', 'record'], lagMinutes })
+  const trouble = conditions({ topics, health: mine, readers: ['score', 'record'], lagMinutes, others: outside.drift })
 
   const stages: Record<StageName, (stage: Stage) => Promise<void>> = {
     fetch: async (stage) =>

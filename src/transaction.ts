@@ -41,10 +41,10 @@ export type Transaction = Row<TrainingColumn> & { event_time: number; fetched_at
 
 /**
  * `prediction` 1: fraud. `score`: its probability, 0 to 1, if the model gives one. `predicted_at`: ms since 1970. `sampled`: with
- * which probability a person gets to see it, once it is recorded.
+ * which probability a person gets to see it, once it is recorded. `threshold`: from which score on it is fraud.
  */
 export type Prediction = Transaction &
-  Row<'prediction' | 'score' | 'model' | 'predicted_at'> & { sampled?: number | null }
+  Row<'prediction' | 'score' | 'model' | 'predicted_at'> & { sampled?: number | null; threshold?: number | null }
 
 /** What can never pass as it is, and why. `record` is the row, transaction, prediction or body as it was. */
 export type DeadLetter = {

@@ -1,9 +1,8 @@
-import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Daily } from './alert/daily.ts'
 import type { Notifier } from './alert/notifier.ts'
 import type { Condition } from './alert/trouble.ts'
-import { isLoopback, type KafkaCluster, shownPlace } from './config/dsn.ts'
+import { type KafkaCluster, shownPlace } from './config/dsn.ts'
 import { ConfigError } from './config/read.ts'
 import type { Config } from './config/settings.ts'
 import type { Desk } from './desk/desk.ts'
@@ -15,9 +14,7 @@ import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
-import type { Reviews } from './review/reviews.ts'
 import { sampler, sampling } from './review/sample.ts'
-import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
@@ -25,6 +22,7 @@ import { morning } from './status/morning.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Standby, Topics } from './topic/topic.ts'
 import { stamp } from './transaction.ts'
+import { deskOf } from './wiring-desk.ts'
 
 /** ms between two looks for what is old */
 const TRIM_EVERY = 600_000
@@ -46,6 +44,8 @@ export type Outside = {
   desk: Desk
   /** What is told once a day, where DAILY_SUMMARY is set. */
   daily(topics: Topics, conditions: () => Promise<Condition[]>): Daily | undefined
+  /** What has drifted, as it was looked at within the last hour. */
+  drift(): Condition[]
   /** Throws when no more can be kept. */
   room(topics: Topics): () => Promise<void>
 }
@@ -76,7 +76,7 @@ export async function wire(
   )
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
-  const { desk, link, reviews } = await deskOf(config, start, topics, opened)
+  const { desk, link, reviews, drift } = await deskOf(config, start, topics, { opened, metrics })
   return {
     topics: watched(topics),
     outside: {
@@ -97,6 +97,7 @@ export async function wire(
         const given = { reviews, topics, conditions, zone, file, reserve, model: modelName(config) }
         return time === undefined ? undefined : { time, zone, make: morning(given) }
       },
+      drift,
       room: (topics) => {
         const waiting = async () => {
           const { lag } = await topics.snapshot()
@@ -161,47 +162,6 @@ export async function openStore(config: Config, log: Logger, { worker = false } 
   if (place.engine === 'sqlite') return sampling(sqliteStore(place.path, worker ? { log } : undefined), sample)
   const { postgresStore } = await import('./engines/postgres/store.ts')
   return sampling(postgresStore(place.url, log), sample)
-}
-
-export async function openReviews({ DATABASE_URL: place }: Config): Promise<Reviews> {
-  if (place.engine === 'sqlite') return sqliteReviews(place.path)
-  const { postgresReviews } = await import('./engines/postgres/reviews.ts')
-  return postgresReviews(place.url)
-}
-
-/** Mails in a folder of this machine lead to its own pages. */
-const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
-  DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
-
-async function deskOf(config: Config, start: Stage, topics: Topics, opened: AsyncDisposableStack) {
-  const { openDesk } = await import('./desk/desk.ts')
-  const { deskLinks } = await import('./desk/room.ts')
-  const { openKeys } = await import('./desk/keys.ts')
-  const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics)))
-  const url = deskUrl(config)
-  const reviews = opened.adopt(await openReviews(config), (r) => r.close())
-  const desk = openDesk({
-    reviews,
-    ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
-    token: config.DESK_TOKEN,
-    reviewers: config.REVIEWERS ?? [],
-    userHeader: config.DESK_USER_HEADER,
-    proxies: config.DESK_PROXY ?? [],
-  })
-  return { desk, reviews, link: url && deskLinks(url, keys) }
-}
-
-/** Made once, and the same for every process with these topics. */
-async function keptSecret(start: Stage, topics: Topics): Promise<string> {
-  let kept: { secret?: string } | undefined
-  await retryUntilReady(start, async () => {
-    const found = async () => (await topics.state('desk')).get('desk') as typeof kept
-    kept = await found()
-    if (kept) return
-    await topics.note({ desk: { secret: randomBytes(32).toString('base64url') } })
-    kept = await found()
-  })
-  return kept?.secret ?? randomBytes(32).toString('base64url')
 }
 
 function kafkaOptions(config: Config, { brokers, tls, checkHosts }: KafkaCluster) {

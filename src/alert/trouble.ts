@@ -6,9 +6,15 @@ const PATIENCE = 15 * 60_000
 
 /**
  * Something that can be wrong. `wrong`: that it is, in a line, with the reason; undefined: it is not. `since`: from when
- * on, in ms since 1970, where that is known better than from when it was first seen.
+ * on, in ms since 1970, where that is known better than from when it was first seen. `subjects` of its mails, where others fit.
  */
-export type Condition = { name: string; wrong: string | undefined; since?: number | undefined; cure: string }
+export type Condition = {
+  name: string
+  wrong: string | undefined
+  since?: number | undefined
+  cure: string
+  subjects?: readonly [begins: string, over: string]
+}
 /** What outlives the process, by the name of the condition; JSON. `fine`: since when it is fine again. */
 export type NotedTrouble = { [name: string]: { since: number; told?: boolean; fine?: number } }
 
@@ -16,7 +22,7 @@ export type NotedTrouble = { [name: string]: { since: number; told?: boolean; fi
 export function troubleRules(noted: NotedTrouble = {}) {
   const known = new Map(Object.entries(noted))
 
-  function saw({ name, wrong, since, cure }: Condition, now: number): Notice | undefined {
+  function saw({ name, wrong, since, cure, subjects }: Condition, now: number): Notice | undefined {
     const before = known.get(name)
     if (wrong !== undefined) {
       const state = { since: Math.min(before?.since ?? since ?? now, now), told: before?.told ?? false }
@@ -24,7 +30,7 @@ export function troubleRules(noted: NotedTrouble = {}) {
       if (state.told || now - state.since < PATIENCE) return undefined
       state.told = true
       return {
-        subject: `client-predict: trouble with ${name} since ${clock(state.since)}`,
+        subject: `client-predict: ${subjects?.[0] ?? `trouble with ${name}`} since ${clock(state.since)}`,
         lines: [
           wrong,
           cure,
@@ -41,7 +47,7 @@ export function troubleRules(noted: NotedTrouble = {}) {
     if (now - fine < PATIENCE) return undefined
     known.delete(name)
     return {
-      subject: `client-predict: ${name} is well again since ${clock(fine)}`,
+      subject: `client-predict: ${subjects?.[1] ?? `${name} is well again`} since ${clock(fine)}`,
       lines: [`The trouble with ${name} began at ${clock(before.since)} and ended at ${clock(fine)}.`],
     }
   }

@@ -39,7 +39,7 @@ export async function backup(folder: string, places: Places): Promise<string[]> 
   }
   if (database.engine !== 'sqlite' && !same(topics, database))
     lines.push(
-      `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports`,
+      `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports --table=baselines`,
     )
   if (files.length > 0) lines.push(`to put it back: stop the worker, npm run restore -- ${folder}, start`)
   return lines

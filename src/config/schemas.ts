@@ -11,6 +11,7 @@ export const whole = (what: string, least: number, most: number) =>
 export const count = (things: string, most: number, least = 1) =>
   whole(`a whole number of ${things}, ${least} to ${most}`, least, most)
 export const share = within(z.string(), 'a number from 0 to 1', 0, 1)
+export const amount = within(z.string().regex(/^\d+(\.\d+)?$/, 'an amount in $'), 'an amount in $', 0, 1e6)
 const either = new Intl.ListFormat('en-GB', { type: 'disjunction' })
 export const oneOf = <const V extends readonly string[]>(...values: V) => z.enum(values, either.format(values))
 export const url = (...protocols: string[]) =>

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { CARE } from './care.ts'
 import { databases, list, placeOf, topics } from './dsn.ts'
 import {
   address,
@@ -261,6 +262,7 @@ export const SETTINGS = {
     meaning:
       'rows a day that are no alarm and are put before a person all the same, about, at PRODUCER_RATE_PER_MIN rows a minute: the only way to missed frauds',
   },
+  ...CARE,
   DISK_RESERVE_MB: {
     schema: count('MB', 1_000_000_000, 0),
     default: '200',

@@ -5,10 +5,13 @@ import { HTTPException } from 'hono/http-exception'
 import { secureHeaders } from 'hono/secure-headers'
 import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
+import type { Care } from '../care/care.ts'
+import { headline } from '../care/words.ts'
 import { reason } from '../io/errors.ts'
 import { oneLine } from '../notify/shown.ts'
 import { labelRoutes } from './labels.ts'
 import { lookRoutes } from './look.ts'
+import { modelRoutes } from './models.ts'
 import { loginPage, recentRows } from './pages.ts'
 import { type App, openRoom, type RoomOptions, withoutCards } from './room.ts'
 import { sayRoutes } from './say.ts'
@@ -19,7 +22,7 @@ const BODY_BYTES = 64 * 1024
 export type Desk = ReturnType<typeof openDesk>
 
 /** The pages under /desk. GET and HEAD change nothing: only a POST does that carries its key, from a page of ours. */
-export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
+export function openDesk({ log, care, ...options }: RoomOptions & { log: Logger; care: Care }) {
   const room = openRoom(options)
   const { access, parts, page, refuse, stranger } = room
   const passwords = options.reviewers.length > 0
@@ -51,15 +54,19 @@ export function openDesk({ log, ...options }: RoomOptions & { log: Logger }) {
   app.use('/desk/*', async (c, next) => {
     const person = access.who(c)
     if (person) c.set('person', person)
-    else if (!c.req.path.startsWith('/desk/') || /^.desk.(search|bulk|labels)?$/.test(c.req.path)) return stranger(c)
+    else if (!c.req.path.startsWith('/desk/') || /^.desk.(search|bulk|labels|models)?$/.test(c.req.path))
+      return stranger(c)
     return next()
   })
   labelRoutes(app, room)
+  modelRoutes(app, room, care)
   lookRoutes(app, room)
   sayRoutes(app, room)
   app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))
   return {
     fetch: app.fetch,
+    /** How good the model is that judges now, in a line, once that is counted. */
+    facts: () => headline(care.latest()?.boards[0]),
     /** The last payments, as rows for the front page: for whoever would see them here. */
     recent: async (c: Context) =>
       access.who(c) ? withoutCards(String(await recentRows(parts, await options.reviews.recent(20)))) : '',

@@ -61,7 +61,7 @@ export function openParts(zone: string) {
 ${
   person?.via === 'page'
     ? html`<nav aria-label="desk">${TABS.map((name) => html`<a href="/desk?tab=${name}"${name === tab ? raw(' aria-current="page"') : ''}>${name}${counts ? html` ${grouped(counts[name])}` : ''}</a>`)}
-<a href="/desk/search" data-key="/">search</a>${person.lead ? html`<a href="/desk/labels">import</a>` : ''}</nav>`
+<a href="/desk/search" data-key="/">search</a> <a href="/desk/models">models</a>${person.lead ? html`<a href="/desk/labels">import</a>` : ''}</nav>`
     : ''
 }
 <main>${body}</main>

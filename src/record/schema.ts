@@ -25,6 +25,14 @@ export const reviewSchema = (table: string, type: { id: string; integer: string;
     review ${type.integer} NOT NULL
   );`
 
+/** What tells how good the model is: see src/care/drift.ts for what is counted. */
+export const careSchema = (table: string, type: { integer: string; text: string; real: string }) => `
+  ALTER TABLE ${table} ADD COLUMN threshold ${type.real};
+  CREATE TABLE IF NOT EXISTS baselines (
+    model ${type.text} NOT NULL, name ${type.text} NOT NULL, first ${type.integer} NOT NULL, last ${type.integer} NOT NULL,
+    cells ${type.text} NOT NULL, counts ${type.text} NOT NULL, PRIMARY KEY (model, name, first)
+  );`
+
 /** Nobody has said anything of the row, here or by SQL alone; somebody has. */
 export const OPEN = 'reviewed_at IS NULL AND fraud_confirmed IS NULL'
 export const REVIEWED = '(reviewed_at IS NOT NULL OR fraud_confirmed IS NOT NULL)'

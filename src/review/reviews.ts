@@ -7,6 +7,7 @@ export type Verdict = (typeof VERDICTS)[number]
 /** A row of `predictions`: what the model said, and what people did. */
 export type Payment = Prediction & {
   sampled: number | null
+  threshold: number | null
   fraud_confirmed: 0 | 1 | null
   reviewed_at: number | null
   reviewed_by: string | null
@@ -54,7 +55,37 @@ export type Days = {
 /** Rows in all, when the first one was, and those since. */
 export type Grown = { rows: number; recent: number; first: number | undefined }
 
-/** What people ask of the payments, and say of them. Nothing but `say` and `noteExport` changes anything. */
+/**
+ * How many rows of a model, on a day (number of days since 1970, UTC), are alike in what is known of them. `label`: is_fraud;
+ * `verdict`: what a person said, 2 unsure. `amount`: the sum of their amounts.
+ */
+export type Counted = Pick<Payment, 'model' | 'threshold' | 'prediction' | 'sampled'> & {
+  day: number
+  label: 0 | 1 | null
+  verdict: 0 | 1 | 2 | null
+  rows: number
+  amount: number
+}
+/** The same of rows with a score: its hundredths, whole; or whether it is at least `cut`, by day. */
+export type Scored = Omit<Counted, 'model' | 'threshold'> & { step: number }
+
+/**
+ * How the rows of a model between two times are distributed over a column: by `cells`, upper edges of numbers or the names that
+ * are there most; behind their `counts` stand those above or others, and those without a value.
+ */
+export type Measured = {
+  model: string
+  name: string
+  first: number
+  last: number
+  cells: readonly (string | number)[]
+  counts: readonly number[]
+}
+export type Noted = Measured & { base: boolean }
+/** `hour`: number of hours since 1970. */
+export type Hour = { hour: number; rows: number; flagged: number }
+
+/** What people ask of the payments, and say of them. Nothing but `say`, `noteExport` and `noteBaselines` changes anything. */
 export type Questions = {
   /** Of a tab the first, in the order in which they are to be looked at: alarms by amount, the largest first. */
   queue(tab: Tab, limit: number): Promise<Queued[]>
@@ -80,6 +111,19 @@ export type Questions = {
   rows(wanted: Wanted, after: Which | undefined, limit: number): Promise<Payment[]>
   days(from: number, to: number): Promise<Days>
   grown(since: number): Promise<Grown>
+  /** All rows, counted; of one model and threshold those before a day, by score: on even days, on odd ones, or each day. */
+  counted(): Promise<Counted[]>
+  scored(of: Pick<Payment, 'model' | 'threshold'>, until: number, cut?: number): Promise<Scored[]>
+  /** Frauds that were no alarm, the newest first; `labelled`: what the producer says counts where no person has said anything. */
+  missed(labelled: boolean, limit: number): Promise<Payment[]>
+  /** When the first rows of a model came, at most so many. A model without a name is ''. */
+  firstRows(model: string, count: number): Promise<{ first: number; last: number; rows: number }>
+  /** Each watched column of the rows from a time to a time, in the cells of a base, or in those that are even in these rows. */
+  measured(model: string, first: number, last: number, base?: readonly Measured[]): Promise<Measured[]>
+  hours(of: Pick<Payment, 'model' | 'threshold'>, since: number): Promise<Hour[]>
+  /** What was noted, of each model the base, and what began later than `since`. What is noted stays. */
+  baselines(since: number): Promise<Noted[]>
+  noteBaselines(measured: readonly Noted[]): Promise<void>
   lastExport(): Promise<Exported | undefined>
   lastReview(): Promise<number>
   noteExport(exported: Exported): Promise<void>

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import type { Statement } from './figures.ts'
 import type { Questions } from './reviews.ts'
-import { type Statement, WORK, WRITES } from './work.ts'
+import { WORK, WRITES } from './work.ts'
 
 /** ms that a verdict may wait for the worker, which writes a batch at a time */
 const BUSY_TIMEOUT = 5000

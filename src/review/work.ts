@@ -2,6 +2,7 @@ import { COLUMNS } from '../columns.ts'
 import { DAY, utc } from '../io/time.ts'
 import { OPEN, REVIEWED } from '../record/schema.ts'
 import { DAILY } from './daily.ts'
+import { FIGURES, type Statement } from './figures.ts'
 import {
   type Case,
   type Counts,
@@ -19,9 +20,8 @@ import {
   verdictOf,
   type Which,
 } from './reviews.ts'
+import { WATCHED } from './watched.ts'
 
-/** A statement for any engine, with its values: $1 is the first. */
-export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
 type Row = Record<string, unknown>
 /** Asks one statement after the other, and is answered with the rows; all of it is one transaction. */
 type Work<T> = Generator<Statement, T, Row[]>
@@ -31,6 +31,8 @@ export const WORK: {
   [N in keyof Questions]: (...given: Parameters<Questions[N]>) => Work<Awaited<ReturnType<Questions[N]>>>
 } = {
   ...DAILY,
+  ...FIGURES,
+  ...WATCHED,
   *queue(tab, limit) {
     const text = `SELECT ${SELECTED}, coalesce((SELECT max(id) FROM reviews AS r WHERE ${OF_P}), 0) AS said
       FROM predictions AS p WHERE ${WHERE[tab]} ORDER BY ${ORDER[tab]} LIMIT $1`
@@ -113,6 +115,10 @@ export const WORK: {
       ],
     )
   },
+  *missed(labelled, limit) {
+    const known = `(fraud_confirmed = 1${labelled ? ` OR (is_fraud = 1 AND ${OPEN})` : ''})`
+    return payments(yield [`${SELECT} WHERE prediction = 0 AND ${known} ORDER BY event_time DESC LIMIT $1`, [limit]])
+  },
   *lastExport() {
     const [row] = yield ['SELECT * FROM exports ORDER BY id DESC LIMIT 1']
     return (
@@ -128,7 +134,7 @@ export const WORK: {
   },
 }
 /** Those that change something. */
-export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport']
+export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport', 'noteBaselines']
 
 /** rows among which a merchant's name is searched for */
 const MOST_SEARCHED = 100_000

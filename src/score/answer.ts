@@ -4,8 +4,8 @@ import { type Code, CURE, codeOf, complement, type Said, saidOf } from './said.t
 import { tableOf } from './table.ts'
 import { shown, Unreadable } from './unreadable.ts'
 
-/** What the model says of one transaction; `score` is its probability of fraud, where it gives one. */
-export type Judgement = { prediction: 0 | 1; score: number | null }
+/** What the model says of one transaction; `score` is its probability of fraud, where it gives one; `threshold`: what decided. */
+export type Judgement = { prediction: 0 | 1; score: number | null; threshold?: number }
 
 const LABELS: Record<string, 0 | 1> = {
   ...{ false: 0, no: 0, legit: 0, legitimate: 0, genuine: 0, honest: 0, normal: 0, valid: 0 },
@@ -109,7 +109,7 @@ function judge({ codes, chance, own }: Said, threshold: number, means: string | 
   if (verdict === undefined) {
     if (chance === undefined || !(chance >= 0 && chance <= 1))
       throw new Unreadable(`${shown(chance)}, which is no probability`, CURE)
-    return { prediction: chance >= threshold && chance > 0 ? 1 : 0, score: chance }
+    return { prediction: chance >= threshold && chance > 0 ? 1 : 0, score: chance, threshold }
   }
   const score = chance ?? (own === undefined ? undefined : verdict === 1 ? own : complement(own))
   return { prediction: verdict, score: score !== undefined && score >= 0 && score <= 1 ? score : null }

@@ -16,11 +16,20 @@ export type ConditionOptions = {
   /** what may lag behind */
   readers: readonly ReaderName[]
   lagMinutes: number
+  /** what else is known to be wrong, or fine */
+  others?: () => Condition[]
   now?: () => number
 }
 
 /** What is to be watched, as it is each time it is asked. A stage of another process is seen by what waits for it. */
-export function conditions({ topics, health, readers, lagMinutes, now = Date.now }: ConditionOptions) {
+export function conditions({
+  topics,
+  health,
+  readers,
+  lagMinutes,
+  others = () => [],
+  now = Date.now,
+}: ConditionOptions) {
   let scanned = { until: 0, newest: 0, count: 0 }
 
   const failing = (name: string, stage: StageName, cure: string): Condition[] => {
@@ -68,5 +77,6 @@ export function conditions({ topics, health, readers, lagMinutes, now = Date.now
     ...failing('the database', 'record', 'Look at DATABASE_URL. Alarms go out, and the rows wait.'),
     ...(await backlogs()),
     await deadLetters(),
+    ...others(),
   ]
 }

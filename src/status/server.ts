@@ -34,7 +34,11 @@ export type StatusOptions = {
   about: readonly (readonly [name: string, value: string])[]
   /** answers for /desk, once it is open; the page has its last payments, for whoever may see them there */
   desk?: () =>
-    | { fetch(request: Request, env: HttpBindings): Response | Promise<Response>; recent(c: Context): Promise<string> }
+    | {
+        fetch(request: Request, env: HttpBindings): Response | Promise<Response>
+        recent(c: Context): Promise<string>
+        facts(): readonly (readonly [name: string, value: string])[]
+      }
     | undefined
   again?: number
 }
@@ -121,7 +125,13 @@ function statusRoutes(app: App, { token, log, watch, about, desk }: Routes) {
     async '/'(c) {
       const rows = desk()?.recent(c)
       const recent = await Promise.race([rows?.catch(() => ''), sleep(rows ? RECENT_WITHIN : 0, '', { ref: false })])
-      const page = pageOf(await watch.report(), await metrics.totals(), watch.began, about, recent)
+      const page = pageOf(
+        await watch.report(),
+        await metrics.totals(),
+        watch.began,
+        [...about, ...(desk()?.facts() ?? [])],
+        recent,
+      )
       return answer(c, 200, page, 'text/html; charset=utf-8')
     },
   }

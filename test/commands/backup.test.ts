@@ -152,13 +152,13 @@ test('what is on a server is left to its own tools, in the right order', async (
   ])
   expect(await backup('b', { topics: server, database: postgres('postgres://db.example/other') })).toEqual([
     'the topics are in PostgreSQL at db.example/fraud: copy them before the predictions: pg_dump --schema=topics',
-    'the predictions are in PostgreSQL at db.example/other: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports',
+    'the predictions are in PostgreSQL at db.example/other: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports --table=baselines',
   ])
   const [first, second] = await backup(at.dir.file('b'), { topics: kafka, database: at.places.database })
   expect(first).toBe('the topics are in Kafka at a:9092: they are not copied, replicas keep them (KAFKA_REPLICATION)')
   expect(second).toContain('b/fraud.db: 0.1 MB, 1 predictions')
   expect((await backup(at.dir.file('c'), { topics: at.places.topics, database: server }))[1]).toBe(
-    'the predictions are in PostgreSQL at db.example/fraud: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports',
+    'the predictions are in PostgreSQL at db.example/fraud: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports --table=baselines',
   )
 })
 

@@ -1,6 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import type { Context } from 'hono'
 import { onTestFinished } from 'vitest'
+import { openCare } from '../../src/care/care.ts'
 import type { AccessOptions } from '../../src/desk/access.ts'
 import { openDesk } from '../../src/desk/desk.ts'
 import { openKeys } from '../../src/desk/keys.ts'
@@ -42,7 +43,8 @@ export async function startDesk(rows: readonly Prediction[], options: Partial<Ac
   const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()
   const keys = openKeys(SECRET)
-  const desk = openDesk({ keys, reviewers: [], proxies: [], local: true, zone: 'UTC', log, reviews, ...options })
+  const care = openCare({ reviews, rules: { reviewCost: 2 } })
+  const desk = openDesk({ care, keys, reviewers: [], proxies: [], local: true, zone: 'UTC', log, reviews, ...options })
   const watch = openMonitor(['record'])
   stack.use(statusServer({ host: '127.0.0.1', port: 0, log, watch, about: [], desk: () => desk }))
   const [, url = ''] = (await waitFor('the server', () => /status page: (http:\S+)\//.exec(text()))) as string[]

@@ -2,7 +2,8 @@ import { readConfig } from '../../src/config/read.ts'
 import type { Config } from '../../src/config/settings.ts'
 import { type Check, type DoctorOptions, describeCheck, doctor } from '../../src/doctor/doctor.ts'
 import { logger } from '../../src/io/log.ts'
-import { openReviews, openStore, openTopics } from '../../src/wiring.ts'
+import { openStore, openTopics } from '../../src/wiring.ts'
+import { openReviews } from '../../src/wiring-desk.ts'
 import { tempDir } from '../rows.ts'
 
 export const ONLY_DISK_IN_MEMORY = { ALLOW_EPHEMERAL: '1' } // where /tmp is one

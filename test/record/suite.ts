@@ -15,7 +15,7 @@ export type Place = AsyncDisposable & {
 }
 
 const ALL = 'SELECT * FROM predictions ORDER BY event_time, trans_num'
-const UNREVIEWED = { fraud_confirmed: null, reviewed_at: null, reviewed_by: null, sampled: null }
+const UNREVIEWED = { fraud_confirmed: null, reviewed_at: null, reviewed_by: null, sampled: null, threshold: null }
 const predictions = (count: number, from = 1) => Array.from({ length: count }, (_, i) => prediction(from + i))
 /** A row the way `sql` answers it. */
 const stored = (p: Prediction) =>
@@ -46,7 +46,7 @@ export function storeSuite(database: string, makePlace: () => Promise<Place>) {
         expect(COLUMNS.join(' ')).toBe(
           'trans_date_trans_time cc_num merchant category amt first last gender street city state zip lat long ' +
             'city_pop job dob trans_num unix_time merch_lat merch_long is_fraud prediction score model event_time ' +
-            'fetched_at predicted_at fraud_confirmed reviewed_at reviewed_by sampled',
+            'fetched_at predicted_at fraud_confirmed reviewed_at reviewed_by sampled threshold',
         )
       })
       test('is empty at first, and keeps its rows when it is opened again', async () => {

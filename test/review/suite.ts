@@ -108,11 +108,60 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
     test('a payment is what was recorded, to the digit, found by an id that is neither its number nor its time', async () => {
       const row = fraud(1, { cc_num: LONG_CARD, score: 0.1 + 0.2, dob: '1980-02-29', trans_num: 'x'.repeat(200) })
       const { reviews } = await start([row, fraud(2, { event_time: row.event_time })])
-      const nothing = { sampled: null, fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
+      const nothing = { sampled: null, threshold: null, fraud_confirmed: null, reviewed_at: null, reviewed_by: null }
       expect(await reviews.find(idOf(row))).toEqual({ payment: { ...row, ...nothing }, trail: [] })
       expect(idOf(row)).toMatch(/^[0-9a-z]{8}-[0-9a-f]{8}$/)
       for (const id of ['', '-', 'a-b', 'zzzzzzzzz-00000000', `${idOf(row)}0`, '1e9-', "'-'", idOf(fraud(3))])
         expect(await reviews.find(id)).toBe(undefined)
+    })
+
+    test('rows are counted by what is known of them, by day, and by score', async () => {
+      const day = 20_000
+      const at = (days: number) => ({ event_time: (day + days) * 86_400_000 + 5 })
+      const rows = [
+        fraud(1, { ...at(0), threshold: 0.5, amt: 10, is_fraud: null }),
+        prediction(2, { ...at(0), threshold: 0.5, amt: 20, is_fraud: 1, score: 0.29 }),
+        prediction(3, { ...at(0), threshold: 0.5, amt: 30, is_fraud: 1, score: 0.29 }),
+        prediction(4, { ...at(1), threshold: 0.5, amt: 40, score: null, sampled: 0.01, model: null }),
+        prediction(5, { ...at(2), threshold: 0.5, amt: 50, score: 1 }),
+      ]
+      const { reviews } = await start(rows)
+      await reviews.say([
+        saying(rows[0]!),
+        saying(rows[3]!, { verdict: 'unsure' }),
+        saying(rows[4]!, { verdict: 'legit' }),
+      ])
+      const alike = {
+        model: 'rf/7',
+        threshold: 0.5,
+        day,
+        prediction: 0,
+        label: 0,
+        verdict: null,
+        sampled: null,
+        rows: 1,
+      }
+      const byDay = (a: { day: number; amount: number }, b: typeof a) => a.day - b.day || a.amount - b.amount
+      expect((await reviews.counted()).sort(byDay)).toEqual([
+        { ...alike, prediction: 1, label: null, verdict: 1, amount: 10 },
+        { ...alike, label: 1, rows: 2, amount: 50 },
+        { ...alike, model: null, day: day + 1, verdict: 2, sampled: 0.01, amount: 40 },
+        { ...alike, day: day + 2, verdict: 0, amount: 50 },
+      ])
+      const { model, threshold, ...same } = alike
+      expect((await reviews.scored({ model, threshold }, day + 2)).sort(byDay)).toEqual([
+        { ...same, day: 0, step: 90, prediction: 1, label: null, verdict: 1, amount: 10 },
+        { ...same, day: 0, step: 29, label: 1, rows: 2, amount: 50 },
+      ])
+      expect((await reviews.scored({ model, threshold }, day + 3, 0.29)).map(({ step }) => step)).toEqual([1, 1, 1])
+      expect((await reviews.scored({ model, threshold }, day + 3, 0.3)).map(({ step }) => step).sort()).toEqual([
+        0, 1, 1,
+      ])
+      expect(await reviews.scored({ model: null, threshold }, day + 9)).toEqual([])
+      const missed = async (labelled: boolean) => (await reviews.missed(labelled, 9)).map(({ trans_num }) => trans_num)
+      expect([await missed(false), (await missed(true)).sort()]).toEqual([[], ['trans-2', 'trans-3']])
+      await reviews.say([saying(rows[1]!, { verdict: 'legit' }), saying(rows[4]!)])
+      expect([await missed(false), await missed(true)]).toEqual([['trans-5'], ['trans-5', 'trans-3']])
     })
 
     test('what is said is there, in a row of its own and in the three columns', async () => {

@@ -9,8 +9,10 @@ import { LONG_CARD } from '../rows.ts'
 function readAnswer(text: string, rows: number, threshold: number, fraudValue?: string) {
   const answers = openAnswers({ threshold, fraudValue })
   if (fraudValue === undefined) answers.read('[0]', 1)
-  return answers.read(text, rows)
+  return said(answers.read(text, rows))
 }
+/** Without what decided. */
+const said = (judgements: Judgement[]) => judgements.map(({ threshold, ...judgement }) => judgement)
 const certain = (...predictions: (0 | 1)[]): Judgement[] =>
   predictions.map((prediction) => ({ prediction, score: null }))
 const scored = (...scores: number[]): Judgement[] =>
@@ -351,7 +353,7 @@ test('a fraction is no probability before other rows have shown none outside 0 t
   const probabilities = openAnswers({ threshold: 0.5 })
   expect(() => probabilities.read('[0.7]', 1)).toThrow(Unproven)
   probabilities.learn('[0.1, 1, 0.3]', 3)
-  expect(probabilities.read('[0.7]', 1)).toEqual(scored(0.7))
+  expect(said(probabilities.read('[0.7]', 1))).toEqual(scored(0.7))
 })
 
 test('what says of itself that it is fraud needs no proof', () => {
@@ -361,12 +363,12 @@ test('what says of itself that it is fraud needs no proof', () => {
 
 test('a number outside 0 and 1 makes every 1 unknown, until the same rows are answered otherwise', () => {
   const answers = openAnswers({ threshold: 0.5 })
-  expect(answers.read('[0, 1]', 2)).toEqual(certain(0, 1))
+  expect(said(answers.read('[0, 1]', 2))).toEqual(certain(0, 1))
   expect(() => answers.read('[0, 1, 2]', 3)).toThrow(Unreadable)
   expect(() => answers.read('[1]', 1)).toThrow(/^the model answered 2, /)
   expect(() => answers.read('[0, 1]', 2)).toThrow(/^the model answered 2, /)
   expect(() => answers.read('[1, 1, 1]', 3)).toThrow(/^the model answered 2, /)
-  expect(answers.read('[0, 1, 1]', 3)).toEqual(certain(0, 1, 1))
+  expect(said(answers.read('[0, 1, 1]', 3))).toEqual(certain(0, 1, 1))
 })
 
 test('NaN inside a text stays a text', () => {
@@ -469,4 +471,11 @@ describe('an answer with a clear reading, whatever its form', () => {
       { numRuns: 3000 },
     )
   })
+})
+
+test('what decided is said: the threshold where there was a probability alone', () => {
+  const answers = openAnswers({ threshold: 0.3 })
+  answers.read('[0]', 1)
+  expect(answers.read('[[0.6, 0.4]]', 1)).toEqual([{ prediction: 1, score: 0.4, threshold: 0.3 }])
+  expect(answers.read('[{"label": 1, "probability": 0.2}]', 1)).toEqual([{ prediction: 1, score: 0.2 }])
 })

@@ -1,6 +1,7 @@
+import type { Statement } from '../../review/figures.ts'
 import type { Reviews } from '../../review/reviews.ts'
 import { answeredBy } from '../../review/sqlite.ts'
-import { type Statement, WORK } from '../../review/work.ts'
+import { WORK } from '../../review/work.ts'
 import { migrate, openPostgres, type Rows } from './client.ts'
 import { migrations } from './store.ts'
 

@@ -49,7 +49,7 @@ describe('the table', { timeout: 120_000 }, () => {
       date: 'dob',
       bigint: 'cc_num zip city_pop unix_time event_time fetched_at predicted_at reviewed_at',
       smallint: 'is_fraud prediction fraud_confirmed',
-      'double precision': 'amt lat long merch_lat merch_long score sampled',
+      'double precision': 'amt lat long merch_lat merch_long score sampled threshold',
     }
     for (const [type, names] of Object.entries(types)) expect(named((c) => c.type === type)).toEqual(names.split(' '))
     const others = COLUMNS.filter((column) => !Object.values(types).join(' ').split(' ').includes(column))
@@ -104,7 +104,7 @@ describe('the table', { timeout: 120_000 }, () => {
     const stores = Array.from({ length: 10 }, () => open(url))
     await Promise.all(stores.map((store, n) => store.insert(predictions(20, 1 + n * 10))))
     expect(await look(url, 'SELECT count(*) AS n FROM predictions')).toEqual([{ n: 110n }])
-    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 3n }])
+    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 4n }])
   })
 
   test('of version 1 keeps every verdict, and takes no other than 0, 1 or none from then on', async () => {
@@ -112,15 +112,15 @@ describe('the table', { timeout: 120_000 }, () => {
     await open(url).insert([prediction(1), prediction(2), prediction(3)])
     await look(
       url,
-      `ALTER TABLE predictions DROP CONSTRAINT predictions_fraud_confirmed_check, DROP COLUMN sampled;
+      `ALTER TABLE predictions DROP CONSTRAINT predictions_fraud_confirmed_check, DROP COLUMN sampled, DROP COLUMN threshold;
        DROP INDEX predictions_time, predictions_card, predictions_last_four, predictions_alarms, predictions_reviewed;
-       DROP TABLE reviews, exports; DROP FUNCTION reviews_stay();
+       DROP TABLE reviews, exports, baselines; DROP FUNCTION reviews_stay();
        UPDATE client_predict_schema SET version = 1 WHERE part = 'predictions';
        UPDATE predictions SET fraud_confirmed = 7 WHERE trans_num = 'trans-1';
        UPDATE predictions SET fraud_confirmed = 1 WHERE trans_num = 'trans-2'`,
     )
     const found = await look(url, 'SELECT * FROM predictions ORDER BY trans_num')
-    const before = found.map((row) => ({ ...row, sampled: null }))
+    const before = found.map((row) => ({ ...row, sampled: null, threshold: null }))
     await open(url).insert([])
     expect(await look(url, 'SELECT * FROM predictions ORDER BY trans_num')).toEqual(before)
     for (const verdict of ['0', '1', 'NULL'])
@@ -132,14 +132,14 @@ describe('the table', { timeout: 120_000 }, () => {
   test('of a newer program is refused, and left as it is', async () => {
     const url = await server.database()
     await open(url).insert([])
-    await look(url, 'UPDATE client_predict_schema SET version = 4')
+    await look(url, 'UPDATE client_predict_schema SET version = 5')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)
     expect(failure).not.toBeInstanceOf(Refusal)
     expect(reason(failure)).toBe(
-      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 4 and ` +
-        'this program knows version 3: update the program, or use another database',
+      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 5 and ` +
+        'this program knows version 4: update the program, or use another database',
     )
     expect(await look(url, 'SELECT * FROM predictions')).toEqual([])
   })
@@ -148,14 +148,14 @@ describe('the table', { timeout: 120_000 }, () => {
     const url = await server.database()
     const store = open(url)
     await store.insert([prediction(1)])
-    await look(url, 'UPDATE client_predict_schema SET version = 4')
+    await look(url, 'UPDATE client_predict_schema SET version = 5')
     await store.insert([prediction(2)])
     expect(await look(url, 'SELECT trans_num FROM predictions')).toHaveLength(2)
   })
 
   test('that cannot be made says nothing of the rows', async () => {
     const url = await server.database()
-    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 3))')
+    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 4))')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)

@@ -1,0 +1,103 @@
+import { html } from 'hono/html'
+import type { Board } from '../care/board.ts'
+import type { Care, Shown } from '../care/care.ts'
+import type { Curve } from '../care/curve.ts'
+import { BASE } from '../care/drift.ts'
+import { dayOf, dollars, figuresOf, nameOf } from '../care/words.ts'
+import { grouped, percent, plural } from '../io/text.ts'
+import { utc } from '../io/time.ts'
+import { say } from '../notify/shown.ts'
+import type { Person } from './access.ts'
+import { bars, steps } from './chart.ts'
+import type { Html, Parts } from './parts.ts'
+import type { App, Room } from './room.ts'
+
+/** days that a chart shows */
+const SHOWN = 60
+
+/** How good the models are: to look at alone. */
+export function modelRoutes(app: App, { parts, page }: Room, care: Care) {
+  app.get('/desk/models', async (c) => page(c, await modelsPage(parts, await care.shown(), c.get('person')!)))
+}
+
+function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift }: Shown, person: Person) {
+  const { layout, list, when, zone } = parts
+  const whose = truth === 'producer' ? "the producer's is_fraud, where no person has said otherwise" : 'verdicts alone'
+  const none = html`<p>No model has judged anything that is in the database.</p>`
+  return layout(
+    'Models',
+    html`<h1>Models</h1><p>What was fraud: ${whose}. Intervals hold 95 times in 100. Counted at ${when(at)} ${zone}.</p>
+${boards.length === 0 ? none : boards.map((board, i) => boardOf(board, i === 0 ? curve : undefined))}
+${drift.length > 0 ? driftOf(drift) : ''}
+${missed.length > 0 ? html`<h2>Missed frauds, the last ${String(missed.length)}</h2>${list(missed)}` : ''}`,
+    person,
+  )
+}
+
+const driftOf = (watched: Shown['drift']) =>
+  html`<h2>Drift</h2><dl>${watched.map(
+    ({ model, rows, windows, drifts, accuracy }) =>
+      html`<dt>${say(model || 'a model without a name', 80)}</dt><dd>${
+        rows < BASE
+          ? `its base has ${grouped(rows)} of ${grouped(BASE)} rows`
+          : drifts.length === 0
+            ? `none against its first ${grouped(BASE)} rows, in ${plural(windows, 'window')}`
+            : html`${drifts.map(({ text, since }) => html`${say(text, 300)}, since ${utc(since, 10)}<br>`)}${accuracy}`
+      }</dd>`,
+  )}</dl>`
+
+const boardOf = (board: Board, curve: Curve | undefined) => html`<section><h2>${say(nameOf(board), 80)}</h2>
+<dl>${figuresOf(board).map(([title, text]) => html`<dt>${title}</dt><dd>${text}</dd>`)}</dl>
+${board.caught + board.missed > 0 ? daysOf(board) : ''}${curve ? curveOf(board, curve) : ''}</section>`
+
+const daysOf = ({ days }: Board) =>
+  bars(
+    `Frauds by day, the last ${plural(Math.min(SHOWN, days.length), 'day')}`,
+    [
+      { name: 'caught', look: 'legit' },
+      { name: 'missed', look: 'fraud' },
+    ],
+    days.slice(-SHOWN).map(({ day, caught, missed }) => ({ label: dayOf(day), values: [caught, missed] })),
+  )
+
+function curveOf({ threshold }: Board, { costs, present, cheapest, histogram }: Curve): Html {
+  const rows = histogram.filter(({ legit, fraud, unknown }) => legit + fraud + unknown > 0)
+  const share = (part: number, all: number) => (all === 0 ? 0 : (100 * part) / all)
+  const [frauds, others] = [
+    rows.reduce((sum, { fraud }) => sum + fraud, 0),
+    rows.reduce((sum, { legit, unknown }) => sum + legit + unknown, 0),
+  ]
+  const marks = [
+    ...(threshold === null ? [] : [{ at: threshold, name: `now ${threshold}` }]),
+    ...(cheapest ? [{ at: cheapest.at, name: `cheapest ${cheapest.at}` }] : []),
+  ]
+  return html`${bars(
+    'Frauds by score, % of all that are known',
+    [{ name: 'frauds', look: 'fraud' }],
+    histogram.map(({ from, fraud }) => ({ label: from.toFixed(1), values: [Math.round(share(fraud, frauds))] })),
+  )}${bars(
+    'Other rows by score, % of them',
+    [{ name: 'not known as fraud', look: 'legit' }],
+    histogram.map(({ from, legit, unknown }) => ({
+      label: from.toFixed(1),
+      values: [Math.round(share(legit + unknown, others))],
+    })),
+  )}${steps(
+    'What each threshold would have cost: frauds below it, reviews above, in $',
+    costs.map(({ at, cost }) => ({ at, value: cost })),
+    marks,
+    {
+      names: ['threshold', '$'],
+      rows: costs.filter((_, i) => i % 5 === 4).map(({ at, cost }) => [String(at), dollars(cost)]),
+    },
+  )}<p>As it is: ${dollars(present)}. ${cheapest ? proposal(cheapest) : ''}</p>`
+}
+
+function proposal({ at, days, saving, interval }: NonNullable<Curve['cheapest']>): string {
+  const chosen = `The cheapest threshold on even days was ${percent(at, 2)}`
+  if (!interval)
+    return `${chosen}; what it saves is told from the odd days, from 14 of them on (there are ${grouped(days)}).`
+  const [low, high] = interval
+  const does = low > 0 ? 'saved' : high < 0 ? 'cost' : 'would have made no difference that is certain:'
+  return `${chosen}; on ${plural(days, 'odd day')} it would have ${does} ${dollars(Math.abs(saving))} (${dollars(low)} to ${dollars(high)}). FRAUD_THRESHOLD sets it.`
+}

@@ -1,0 +1,43 @@
+import { DAY } from '../io/time.ts'
+import type { Counted, Questions, Scored } from './reviews.ts'
+
+/** A statement for any engine, with its values: $1 is the first. */
+export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
+
+/** What the columns hold of what people said: 0, 1, 2 unsure, or nothing. */
+const VERDICT = 'CASE WHEN fraud_confirmed IS NOT NULL THEN fraud_confirmed WHEN reviewed_at IS NOT NULL THEN 2 END'
+const ALIKE = `prediction, is_fraud AS label, ${VERDICT} AS verdict, sampled`
+const TOTALS = 'count(*) AS rows, coalesce(sum(amt), 0) AS amount'
+const OF_MODEL = "coalesce(model, '') = $1 AND coalesce(threshold, -1) = $2"
+
+type Row = Record<string, unknown>
+type Figures = Pick<Questions, 'counted' | 'scored'>
+/** How it is counted: each reads the whole table once, so that whoever asks keeps the answer for a while. */
+export const FIGURES: {
+  [N in keyof Figures]: (
+    ...given: Parameters<Figures[N]>
+  ) => Generator<Statement, Awaited<ReturnType<Figures[N]>>, Row[]>
+} = {
+  *counted() {
+    const rows = yield [
+      `SELECT model, threshold, event_time / ${DAY} AS day, ${ALIKE}, ${TOTALS} FROM predictions GROUP BY 1, 2, 3, 4, 5, 6, 7`,
+    ]
+    return rows.map(numbers) as Counted[]
+  },
+  *scored({ model, threshold }, until, cut) {
+    const [day, step] =
+      cut === undefined
+        ? [`event_time / ${DAY} % 2`, 'CAST(floor(score * 100 + 1e-9) AS integer)']
+        : [`event_time / ${DAY}`, 'CASE WHEN score >= $4 - 1e-11 THEN 1 ELSE 0 END']
+    const rows = yield [
+      `SELECT ${day} AS day, ${step} AS step, ${ALIKE}, ${TOTALS} FROM predictions
+        WHERE ${OF_MODEL} AND event_time < $3 AND score IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6`,
+      [model ?? '', threshold ?? -1, until * DAY, ...(cut === undefined ? [] : [cut])],
+    ]
+    return rows.map(numbers) as Scored[]
+  },
+}
+const numbers = (row: Row) =>
+  Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [name, typeof value === 'bigint' ? Number(value) : value]),
+  )

@@ -1,0 +1,69 @@
+import { randomBytes } from 'node:crypto'
+import type { Rules } from './care/board.ts'
+import { isLoopback } from './config/dsn.ts'
+import type { Config } from './config/settings.ts'
+import type { Reviews } from './review/reviews.ts'
+import { sqliteReviews } from './review/sqlite.ts'
+import { retryUntilReady, type Stage } from './run/loop.ts'
+import type { Monitor } from './status/monitor.ts'
+import type { Topics } from './topic/topic.ts'
+
+// What people look at and say: the part of the wiring that opens it.
+
+export async function openReviews({ DATABASE_URL: place }: Config): Promise<Reviews> {
+  if (place.engine === 'sqlite') return sqliteReviews(place.path)
+  const { postgresReviews } = await import('./engines/postgres/reviews.ts')
+  return postgresReviews(place.url)
+}
+
+export const careRules = ({ TRUTH: truth, TRUTH_DELAY_DAYS: delayDays, REVIEW_COST: reviewCost }: Config): Rules => ({
+  ...{ truth, delayDays, reviewCost },
+})
+
+/** Mails in a folder of this machine lead to its own pages. */
+const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
+  DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
+
+/** The desk, what is asked for it, and what watches the models. */
+export async function deskOf(
+  config: Config,
+  start: Stage,
+  topics: Topics,
+  { opened, metrics }: { opened: AsyncDisposableStack; metrics: Monitor['metrics'] },
+) {
+  const { openDesk } = await import('./desk/desk.ts')
+  const { openCare } = await import('./care/care.ts')
+  const { qualityGauges } = await import('./status/quality.ts')
+  const { deskLinks } = await import('./desk/room.ts')
+  const { openKeys } = await import('./desk/keys.ts')
+  const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics)))
+  const url = deskUrl(config)
+  const reviews = opened.adopt(await openReviews(config), (r) => r.close())
+  // A thread of its own: what takes long holds up nobody who reviews.
+  const counting = opened.adopt(await openReviews(config), (r) => r.close())
+  const care = openCare({ reviews: counting, rules: careRules(config) })
+  qualityGauges(metrics.registry, care.latest)
+  const desk = openDesk({
+    reviews,
+    ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
+    care,
+    token: config.DESK_TOKEN,
+    reviewers: config.REVIEWERS ?? [],
+    userHeader: config.DESK_USER_HEADER,
+    proxies: config.DESK_PROXY ?? [],
+  })
+  return { desk, reviews, link: url && deskLinks(url, keys), drift: care.conditions }
+}
+
+/** Made once, and the same for every process with these topics. */
+async function keptSecret(start: Stage, topics: Topics): Promise<string> {
+  let kept: { secret?: string } | undefined
+  await retryUntilReady(start, async () => {
+    const found = async () => (await topics.state('desk')).get('desk') as typeof kept
+    kept = await found()
+    if (kept) return
+    await topics.note({ desk: { secret: randomBytes(32).toString('base64url') } })
+    kept = await found()
+  })
+  return kept?.secret ?? randomBytes(32).toString('base64url')
+}
