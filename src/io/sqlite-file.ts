@@ -133,7 +133,7 @@ export function guardFile(db: DatabaseSync, path: string, current: () => Mark, l
 /** Tells whether the header of an open file is not that of the database that it was. */
 function headerOf(fd: number): () => boolean {
   const header = Buffer.alloc(HEADER)
-  let [counter, short] = [0, 0]
+  let [counter, short, largest] = [0, 0, fstatSync(fd).size]
   return () => {
     const read = readSync(fd, header, 0, HEADER, 0)
     const changes = header.readUInt32BE(24)
@@ -141,7 +141,10 @@ function headerOf(fd: number): () => boolean {
     counter = changes
     const pages = header.readUInt32BE(28)
     const size = header.readUInt16BE(16)
-    const cut = fstatSync(fd).size < pages * (size === 1 ? 65_536 : size)
+    const length = fstatSync(fd).size
+    largest = Math.max(largest, length)
+    // One that never was longer is short of what a checkpoint could not write, on a full disk: its -wal has it.
+    const cut = length < largest && length < pages * (size === 1 ? 65_536 : size)
     short = cut ? short + 1 : 0 // another process may be in the middle of a checkpoint
     return short > 3
   }

@@ -1,15 +1,19 @@
 import {
+  closeSync,
   copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
+  openSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -142,6 +146,25 @@ describe('a file that is open', () => {
     truncateSync(path, 8192)
     vi.advanceTimersByTime(10_000)
     expect(lines[0]!.msg).toMatch(/was emptied, cut or overwritten/)
+  })
+
+  test('and shorter than its header says, as a full disk broke a checkpoint off: is whole, now and at the next start', async () => {
+    const { log, lines } = listeningLog()
+    const topics = await open({ log })
+    await fill(topics, 0, 500)
+    const file = openSync(path, 'r+')
+    const more = Buffer.alloc(4)
+    more.writeUInt32BE(statSync(path).size / 4096 + 1000)
+    writeSync(file, more, 0, 4, 28) // pages, of which it has fewer: the others are in its -wal
+    closeSync(file)
+    vi.advanceTimersByTime(10_000)
+    expect(await append(topics, 500)).toBe('done')
+    await topics.close()
+    const again = await open({ log })
+    vi.advanceTimersByTime(10_000)
+    expect(await append(again, 501)).toBe('done')
+    expect(lines).toEqual([])
+    expect(await numbers(path)).toEqual(some(0, 502))
   })
 
   test('and deleted: all that was committed is saved, and no new file takes its place until that is put back', async () => {
