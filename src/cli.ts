@@ -93,6 +93,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
   const { line: proxy, mistakes } = proxies({
     producer: config.PRODUCER_URL,
     model: config.MODEL_URL,
+    challenger: config.CHALLENGER_URL,
     webhook: config.ALERT_WEBHOOK_URL,
     heartbeat: config.HEARTBEAT_URL,
   })
@@ -170,6 +171,9 @@ function about({ MODEL_NAME, ALERT_WEBHOOK_URL, ...config }: Config) {
   return [
     ['producer', config.PRODUCER_URL?.host ?? 'simulated payments'],
     ['model', model ?? 'simulated'],
+    ...(config.CHALLENGER_URL
+      ? ([['challenger', `${config.CHALLENGER_URL.host}, ${config.CHALLENGER_NAME}`]] as const)
+      : []),
     ['mail', config.SMTP_URL ? `${config.SMTP_URL.host}:${config.SMTP_URL.port}` : 'files in outbox/'],
     ...(ALERT_WEBHOOK_URL ? ([['webhook', ALERT_WEBHOOK_URL.host]] as const) : []),
     ['topics', shownPlace(config.TOPICS_URL)],

@@ -5,8 +5,9 @@ import { ConfigError, environment, readConfig, unknownNames } from './config/rea
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
+import { openModel } from './models.ts'
 import type { Stopping } from './start.cjs'
-import { openModel, openStore, openTopics } from './wiring.ts'
+import { openStore, openTopics } from './wiring.ts'
 import { careRules, openReviews } from './wiring-desk.ts'
 
 /** What stands behind the name of a command: words, options by name, and which flags. */

@@ -3,14 +3,18 @@ import { alertStage } from './alert/deliver.ts'
 import type { Config, StageName } from './config/settings.ts'
 import type { Desk } from './desk/desk.ts'
 import { fetchStage } from './fetch/fetch.ts'
+import { isBug } from './io/errors.ts'
 import { checkLogin } from './notify/smtp.ts'
 import { drain } from './once.ts'
 import { recordStage } from './record/record.ts'
-import { type Stage, supervise } from './run/loop.ts'
+import { reportFailure, type Stage, supervise } from './run/loop.ts'
 import { scoreStage } from './score/score.ts'
+import { shadowStage } from './shadow/shadow.ts'
 import { conditions } from './status/conditions.ts'
 import { openMonitor } from './status/monitor.ts'
-import { wire } from './wiring.ts'
+import type { Reader, Topics } from './topic/topic.ts'
+import type { Prediction, Transaction } from './transaction.ts'
+import { type Outside, wire } from './wiring.ts'
 
 export type Pipeline = {
   desk: Desk
@@ -22,8 +26,9 @@ export type Pipeline = {
 }
 
 /**
- *  producer ──fetch──▶ [transactions] ──score──▶ [predictions] ─┬─ alert ──▶ e-mail, webhook
- *                                                               └─ record ─▶ database
+ *  producer ──fetch──▶ [transactions] ─┬─ score ─▶ [predictions] ─┬─ alert ──▶ e-mail, webhook
+ *                                      │                          └─ record ─▶ database
+ *                                      └─ shadow ─▶ what a challenger says, in the database too
  *
  * Topics on a server that cannot be reached are tried again until they can, or until stopped.
  */
@@ -39,6 +44,7 @@ export async function openPipeline(
     alert: topics.reader('predictions', 'alert'),
     webhook: outside.webhook && topics.reader('predictions', 'webhook'),
     record: topics.reader('predictions', 'record'),
+    shadow: config.STAGES.includes('shadow') ? topics.reader('transactions', 'shadow') : undefined,
   }
   const { STAGES, ALERT_BURST: burst, ALERT_BREAKER: impossible, ALERT_LAG_MINUTES: lagMinutes } = config
   const { health } = watch
@@ -57,8 +63,7 @@ export async function openPipeline(
     score: async (stage) =>
       scoreStage(stage, {
         reader: readers.score,
-        model: await outside.model(),
-        name: outside.modelName,
+        judge: (await outside.judges()).champion,
         batchSize: config.SCORE_BATCH_SIZE,
         features: config.MODEL_FEATURES,
       }),
@@ -80,20 +85,7 @@ export async function openPipeline(
               daily: outside.daily(topics, trouble),
             },
           ),
-        async (stop) => {
-          if (!readers.webhook) return outside.forgetWebhook({ ...stage, stop }, topics)
-          const posting = { log: stage.log.child({}, { msgPrefix: 'webhook: ' }), stop, health: health.webhook }
-          const pace = { burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
-          const notifier = outside.webhook!
-          await alertStage(posting, {
-            reader: readers.webhook,
-            topics,
-            name: 'webhook',
-            notifier,
-            ...pace,
-            start: 'latest',
-          })
-        },
+        (stop) => post({ ...stage, stop, health: health.webhook }, config, topics, outside, readers.webhook),
         async (stop) => {
           if (config.SMTP_URL) await checkLogin({ ...stage, stop }, config.SMTP_URL)
         },
@@ -101,6 +93,8 @@ export async function openPipeline(
 
     record: (stage) =>
       recordStage(stage, { reader: readers.record, store: outside.store!, batchSize: config.RECORD_BATCH_SIZE }),
+
+    shadow: (stage) => shadow(stage, config, topics, outside, readers.shadow!),
   }
 
   const run = (names: readonly StageName[], stop: AbortSignal) =>
@@ -123,4 +117,25 @@ export async function openPipeline(
     },
     [Symbol.asyncDispose]: close,
   }
+}
+
+async function post(stage: Stage, config: Config, topics: Topics, outside: Outside, reader?: Reader<Prediction>) {
+  if (!reader || !outside.webhook) return outside.forgetWebhook(stage, topics)
+  const own = { ...stage, log: stage.log.child({}, { msgPrefix: 'webhook: ' }) }
+  const { ALERT_BURST: burst, ALERT_BREAKER: impossible } = config
+  const pace = { burst, dailyLimit: Number.MAX_SAFE_INTEGER, impossible }
+  await alertStage(own, { reader, topics, name: 'webhook', notifier: outside.webhook, ...pace, start: 'latest' })
+}
+
+/** The champion's loop is all that it shares with the others. */
+async function shadow(stage: Stage, config: Config, topics: Topics, outside: Outside, reader: Reader<Transaction>) {
+  const own = { ...stage, log: stage.log.child({}, { msgPrefix: 'challenger: ' }) }
+  const { challenger: judge } = await outside.judges()
+  const judgements = await outside.judgements()
+  const { FRAUD_THRESHOLD: threshold, SCORE_BATCH_SIZE: batchSize } = config
+  await shadowStage(own, { reader, topics, judge, threshold, judgements, batchSize }).catch((error) => {
+    if (!isBug(error)) throw error
+    reportFailure(stage.health, error)
+    own.log.error({ err: error }, 'it is not asked any more until the next start; all the rest goes on')
+  })
 }

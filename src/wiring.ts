@@ -10,19 +10,19 @@ import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
 import { DAY } from './io/time.ts'
+import { type Judges, modelName, openJudges } from './models.ts'
 import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
 import type { Store } from './record/store.ts'
+import type { Judgements } from './review/reviews.ts'
 import { sampler, sampling } from './review/sample.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
-import { type Model, mlflow } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
 import { morning } from './status/morning.ts'
 import { sqliteTopics } from './topic/sqlite.ts'
 import type { Standby, Topics } from './topic/topic.ts'
-import { stamp } from './transaction.ts'
-import { deskOf } from './wiring-desk.ts'
+import { deskOf, openReviews } from './wiring-desk.ts'
 
 /** ms between two looks for what is old */
 const TRIM_EVERY = 600_000
@@ -33,9 +33,9 @@ const TRIM_EVERY = 600_000
  */
 export type Outside = {
   producer(stage: Stage, topics: Topics): Promise<Producer>
-  model(): Promise<Model>
-  /** which model judges, as rows say it */
-  modelName: string | null
+  judges(): Promise<Judges>
+  /** What the challenger says goes there, apart from what people do. */
+  judgements(): Promise<Judgements>
   mail(): Notifier
   webhook: Notifier | undefined
   /** A webhook that is set again one day begins anew. */
@@ -77,14 +77,23 @@ export async function wire(
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
   const { desk, link, reviews, drift } = await deskOf(config, start, topics, { opened, metrics })
+  let judges: Promise<Judges> | undefined // the stages ask the same two models
+  const timed = (system: string, judge: Judges['champion']) => async () => {
+    const { model, name } = await judge()
+    return { name, model: { judge: metrics.timed(system, model.judge) } }
+  }
   return {
     topics: watched(topics),
     outside: {
       producer: async (...given) => ({
         call: metrics.timed('producer', (await producer(config, opened, ...given)).call),
       }),
-      model: async () => ({ judge: metrics.timed('model', (await openModel(config, log, opened)).judge) }),
-      modelName: modelName(config),
+      judges: async () => {
+        judges ??= openJudges(config, log, opened, topics)
+        const { champion, challenger } = await judges
+        return { champion: timed('model', champion), challenger: timed('challenger', challenger) }
+      },
+      judgements: async () => opened.adopt(await openReviews(config), (r) => r.close()),
       mail: () =>
         metrics.notifier('mail', mails(channel(config, log, opened), { ...addresses(config), ...(link && { link }) })),
       webhook: url && metrics.notifier('webhook', webhook({ url, secret })),
@@ -125,10 +134,10 @@ async function reachTopics(config: Config, start: Stage, standby: Standby): Prom
   return reached
 }
 
-/** Removes what is older than RETENTION_DAYS, now and from time to time. A webhook that is not set needs nothing kept. */
+/** Removes what is older than RETENTION_DAYS, now and from time to time. A challenger, and a webhook that is not set, need nothing kept. */
 async function keepTrimmed({ RETENTION_DAYS: days, ALERT_WEBHOOK_URL: hook }: Config, { trim }: Topics) {
   // What fails here, as on a full disk, is not what to report: the next append says it, and it stops nothing else.
-  const now = () => trim(Date.now() - days * DAY, hook ? [] : ['webhook']).catch(() => {})
+  const now = () => trim(Date.now() - days * DAY, hook ? ['shadow'] : ['shadow', 'webhook']).catch(() => {})
   await now()
   const timer = setInterval(now, TRIM_EVERY).unref()
   return { [Symbol.dispose]: () => clearInterval(timer) }
@@ -204,32 +213,6 @@ async function producer(
   announce(log, 'PRODUCER_URL', 'the transactions are simulated')
   return producerApi({ url: new URL(`${url}/current-transactions`), headers })
 }
-
-/** The model of the settings. */
-export async function openModel(config: Config, log: Logger, opened: AsyncDisposableStack): Promise<Model> {
-  const options = {
-    headers: config.MODEL_HEADERS,
-    features: config.MODEL_FEATURES,
-    unixTimeUnit: config.UNIX_TIME_UNIT,
-    threshold: config.FRAUD_THRESHOLD,
-    fraudValue: config.MODEL_FRAUD_VALUE,
-  }
-  if (config.MODEL_URL && !config.MODEL_NAME)
-    log.warn('MODEL_NAME is not set: no row says which model has judged it, so two models cannot be told apart later')
-  if (config.MODEL_URL) return mlflow({ url: config.MODEL_URL, ...options })
-  const { simulatedModel } = await import('./simulate/model.ts')
-  const { url, auc, tested } = opened.use(await simulatedModel())
-  announce(
-    log,
-    'MODEL_URL',
-    `a simulated model judges, a fixed formula; ROC AUC ${auc.toFixed(4)} on ${tested} simulated rows`,
-  )
-  return mlflow({ url: new URL(url), ...options, fraudValue: undefined })
-}
-
-/** Rows that a stand-in had a hand in are marked. */
-const modelName = ({ MODEL_NAME, MODEL_URL, PRODUCER_URL, STAGES }: Config) =>
-  stamp(MODEL_NAME, { model: !MODEL_URL, payments: !PRODUCER_URL && STAGES.includes('fetch') })
 
 function channel({ SMTP_URL }: Config, log: Logger, opened: AsyncDisposableStack) {
   if (SMTP_URL) return opened.adopt(smtp(SMTP_URL), (c) => c.close())

@@ -20,6 +20,7 @@ const AROUND: Record<string, readonly string[]> = {
   notify: [],
   review: [],
   care: ['src/review/', 'src/simulate/random.ts'],
+  shadow: ['src/review/'],
   desk: ['src/review/', 'src/notify/', 'src/care/'],
   status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
@@ -36,6 +37,7 @@ const WIRING = [
   'beside.ts',
   'pipeline.ts',
   'once.ts',
+  'models.ts',
   'wiring.ts',
 ].map((name) => `src/${name}`)
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */

@@ -94,7 +94,7 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
       ended,
     )
     next = reader.next
-    await scoreStage(stage, { reader, model: options.model, name: options.name, batchSize })
+    await scoreStage(stage, { reader, judge: async () => ({ model: options.model, name: options.name }), batchSize })
   }
 
   const stopped = !end.signal.aborted

@@ -23,6 +23,7 @@ export class ConfigError extends Error {
 const REQUIRED: Record<StageName, readonly Name[]> = {
   fetch: ['PRODUCER_URL'],
   score: ['MODEL_URL'],
+  shadow: [],
   alert: ['SMTP_URL', 'ALERT_FROM', 'ALERT_TO'],
   record: [],
 }
@@ -88,7 +89,8 @@ export function readConfig(env: Environment, { working = true } = {}): Config {
   if (onDyno && unset.has('TOPICS_URL') && read.DATABASE_URL?.engine === 'postgres')
     config.TOPICS_URL = read.DATABASE_URL
   if (read.TOPICS_URL?.engine === 'kafka') config.TOPICS_URL = secured(read.TOPICS_URL, read, env)
-  mistakes.push(...contradictions(read, unset))
+  if (unset.has('STAGES') && read.CHALLENGER_URL) read.STAGES = [...(read.STAGES ?? []), 'shadow']
+  mistakes.push(...contradictions(read, unset), ...challenged(read, unset))
   if (working) mistakes.push(...(onDyno ? lostOnDyno(read) : []), ...missing(read, unset))
   if (read.NODE_ENV === 'production') mistakes.push(...unknownNames(env))
   if (mistakes.length > 0) throw new ConfigError(mistakes)
@@ -122,6 +124,20 @@ function* contradictions(config: Partial<Config>, unset: ReadonlySet<Name>): Gen
   const loopback = topics.brokers.every((broker) => isLoopback(broker.replace(/:\d+$/, '')))
   if (config.KAFKA_USERNAME && config.KAFKA_MECHANISM === 'PLAIN' && !topics.tls && !loopback)
     yield 'KAFKA_MECHANISM: got "PLAIN", which shows the password to the network; wants kafka+ssl://… with it'
+}
+
+/** Two models are told apart by their names. */
+function* challenged(config: Partial<Config>, unset: ReadonlySet<Name>): Generator<string> {
+  const { CHALLENGER_URL: challenger, CHALLENGER_NAME: name = '', MODEL_NAME } = config
+  const got = `CHALLENGER_URL: got ${shown(challenger?.href ?? '')}`
+  if (unset.has('CHALLENGER_URL') && config.STAGES?.includes('shadow'))
+    yield 'STAGES: got "shadow", wants CHALLENGER_URL beside it'
+  if (unset.has('CHALLENGER_URL') && name) yield `CHALLENGER_NAME: got ${shown(name)}, wants CHALLENGER_URL beside it`
+  if (!challenger) return
+  if (!name) yield `${got}, wants CHALLENGER_NAME beside it`
+  else if (name === MODEL_NAME) yield `CHALLENGER_NAME: got ${shown(name)}, which is MODEL_NAME; wants another one`
+  if (config.MODEL_URL && !MODEL_NAME)
+    yield `${got}, wants MODEL_NAME beside it: or nobody can tell the two models apart`
 }
 
 /** SQLite files on a dyno. */

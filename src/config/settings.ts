@@ -1,24 +1,23 @@
 import { z } from 'zod'
 import { CARE } from './care.ts'
 import { databases, list, placeOf, topics } from './dsn.ts'
+import { MODELS } from './models.ts'
 import {
   address,
   addresses,
   count,
-  features,
   headers,
   listOf,
   oneOf,
   pem,
   reviewers,
-  share,
   smtp,
   timeZone,
   url,
   whole,
 } from './schemas.ts'
 
-export const STAGES = ['fetch', 'score', 'alert', 'record'] as const
+export const STAGES = ['fetch', 'score', 'alert', 'record', 'shadow'] as const
 export type StageName = (typeof STAGES)[number]
 
 const ADDRESSES = 'IP addresses, a comma list'
@@ -47,35 +46,7 @@ export const SETTINGS = {
     default: '5',
     meaning: 'speed 1: most calls in any 60 s, kept across restarts (60 when the producer is simulated)',
   },
-  MODEL_URL: {
-    schema: url('http:', 'https:'),
-    meaning:
-      'the base URL of the MLflow model server; the worker posts to $MODEL_URL/invocations; unset: a simulated one',
-  },
-  MODEL_HEADERS: { schema: headers, secret: true, default: '{}', meaning: 'extra request headers, a JSON object' },
-  MODEL_FEATURES: {
-    schema: features,
-    default: 'all',
-    meaning:
-      'columns sent to the model: all (the 21 features), numeric (the nine numeric ones), or a comma list, in that order',
-  },
-  MODEL_NAME: { schema: z.string(), meaning: 'stamped on every prediction, e.g. fraud-rf/7' },
-  FRAUD_THRESHOLD: {
-    schema: share,
-    default: '0.5',
-    meaning:
-      'fraud from this probability on, where the model answers one and no verdict; with classes it has no effect',
-  },
-  MODEL_FRAUD_VALUE: {
-    schema: z.string(),
-    meaning:
-      'the class or label that means fraud, where that is not 1 or a known label: e.g. -1 (an outlier detector), 2, suspicious; every other one is honest',
-  },
-  UNIX_TIME_UNIT: {
-    schema: oneOf('s', 'ms'),
-    default: 's',
-    meaning: 'unit of unix_time as the model was trained: s (the training file) or ms (the first clients)',
-  },
+  ...MODELS,
   SCORE_BATCH_SIZE: {
     schema: count('rows', 100_000),
     default: '500',
@@ -193,7 +164,11 @@ export const SETTINGS = {
     default: 'SCRAM-SHA-512',
     meaning: 'how the user logs in: PLAIN (over TLS only), SCRAM-SHA-256 or SCRAM-SHA-512',
   },
-  STAGES: { schema: listOf(STAGES), default: STAGES.join(','), meaning: 'which stages this process runs' },
+  STAGES: {
+    schema: listOf(STAGES),
+    default: 'fetch,score,alert,record',
+    meaning: 'which stages this process runs; unset, and CHALLENGER_URL set: shadow too',
+  },
   ONCE_SECONDS: {
     schema: count('seconds', 86_400),
     default: '50',

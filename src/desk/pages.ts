@@ -35,7 +35,7 @@ export function queuePage(parts: Parts, { tab, found, counts, fields, notice }: 
   const box = (p: Queued) =>
     html`<input type="checkbox" name="of" value="${idOf(p)}~${seenBy(p, p.said)}" aria-label="choose ${dollars(p.amt)}">`
   const rows = html`<form method="post" action="/desk/bulk">${hidden({ ...fields, tab })}
-<ul>${found.map((p) => item(p, link(p), tab === 'alarms' || tab === 'audit' ? box(p) : ''))}</ul>
+<ul>${found.map((p) => item(p, link(p), tab !== 'unsure' && tab !== 'done' ? box(p) : ''))}</ul>
 ${rest > 0 ? html`<p class="soft">${grouped(rest)} more come when these are done.</p>` : ''}
 ${found.length > 0 && fields.key ? html`<div class="say"><small>Those that are chosen are</small>${buttons(false)}</div>` : ''}</form>`
   const first = found[0]
@@ -92,7 +92,9 @@ function state(
       html`${judged(payment)}, says ${say(payment.reviewed_by ?? 'somebody', 80)}`,
       mine ? undo(found, fields) : '',
     )
-  return isBlind(payment) ? told('Drawn at random, for the audit: what does it look like to you?') : ''
+  if (!isBlind(payment)) return ''
+  const why = payment.sampled === 1 ? 'One of two models takes it for fraud' : 'Drawn at random, for the audit'
+  return told(`${why}: what does it look like to you?`)
 }
 
 function factsOf({ when, score, isBlind, zone }: Parts, p: Payment): (readonly [string, Html | string])[] {

@@ -41,6 +41,7 @@ export function topicsTarget(config: Config, opening: Promise<Topics>): Target {
     const { lag } = await (await opening).snapshot()
     const waiting = TOPICS.flatMap((topic) => READERS[topic])
       .filter((name) => lag[name].records > 0 && (config.ALERT_WEBHOOK_URL || name !== 'webhook'))
+      .filter((name) => config.CHALLENGER_URL || name !== 'shadow')
       .map((name) => `${plural(lag[name].records, 'record')} for ${name}`)
     return waiting.length > 0 ? `; waiting: ${waiting.join(', ')}` : '; nothing waits'
   }

@@ -33,6 +33,16 @@ export const careSchema = (table: string, type: { integer: string; text: string;
     cells ${type.text} NOT NULL, counts ${type.text} NOT NULL, PRIMARY KEY (model, name, first)
   );`
 
+/** What a challenger says of the same rows; each model says it once. */
+export const judgementSchema = (type: { integer: string; real: string; text: string }) => `
+  CREATE TABLE IF NOT EXISTS judgements (
+    trans_num ${type.text} NOT NULL, event_time ${type.integer} NOT NULL, model ${type.text} NOT NULL,
+    prediction ${type.integer} NOT NULL, score ${type.real}, threshold ${type.real} NOT NULL,
+    predicted_at ${type.integer} NOT NULL,
+    PRIMARY KEY (event_time, trans_num, model)
+  );
+  CREATE INDEX IF NOT EXISTS judgements_flagged ON judgements (predicted_at) WHERE prediction = 1`
+
 /** Nobody has said anything of the row, here or by SQL alone; somebody has. */
 export const OPEN = 'reviewed_at IS NULL AND fraud_confirmed IS NULL'
 export const REVIEWED = '(reviewed_at IS NOT NULL OR fraud_confirmed IS NOT NULL)'

@@ -7,7 +7,7 @@ import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
-import { careSchema, reviewSchema } from './schema.ts'
+import { careSchema, judgementSchema, reviewSchema } from './schema.ts'
 import type { Store } from './store.ts'
 
 /** Primary result codes that speak of the row: TOOBIG, CONSTRAINT, MISMATCH (https://sqlite.org/rescode.html). */
@@ -40,6 +40,7 @@ const steps = (log?: Logger): readonly Step[] => [
         .join('\n')}`)
   },
   careSchema('predictions', { integer: 'INTEGER', text: 'TEXT', real: 'REAL' }),
+  judgementSchema({ integer: 'INTEGER', real: 'REAL', text: 'TEXT' }),
 ]
 /** of which the indexes are made, on a slow machine */
 const ROWS_A_SECOND = 50_000

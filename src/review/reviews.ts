@@ -32,7 +32,7 @@ export type Case = { payment: Payment; trail: readonly Review[] }
 export type Queued = Payment & { said: number }
 export type History = { last: readonly Payment[]; before: readonly Payment[] }
 
-export const TABS = ['alarms', 'audit', 'unsure', 'done'] as const
+export const TABS = ['alarms', 'disagreements', 'audit', 'unsure', 'done'] as const
 export type Tab = (typeof TABS)[number]
 export type Counts = Record<Tab, number> & { sum: number }
 /** Which rows are exported: from and to in ms, `review`: only what was said after that one. */
@@ -85,7 +85,7 @@ export type Noted = Measured & { base: boolean }
 /** `hour`: number of hours since 1970. */
 export type Hour = { hour: number; rows: number; flagged: number }
 
-/** What people ask of the payments, and say of them. Nothing but `say`, `noteExport` and `noteBaselines` changes anything. */
+/** What people ask of the payments, and say of them. Nothing changes anything but what WRITES of work.ts names. */
 export type Questions = {
   /** Of a tab the first, in the order in which they are to be looked at: alarms by amount, the largest first. */
   queue(tab: Tab, limit: number): Promise<Queued[]>
@@ -127,6 +127,19 @@ export type Questions = {
   lastExport(): Promise<Exported | undefined>
   lastReview(): Promise<number>
   noteExport(exported: Exported): Promise<void>
+} & Judgements
+
+/** What a model that is no champion says of a row. */
+export type Judged = Which &
+  Pick<Prediction, 'prediction' | 'score' | 'predicted_at'> & { model: string; threshold: number }
+/** What challengers say, beside what champions said of the same rows. */
+export type Judgements = {
+  /** Resolves once they are there; one that is there stays as it is. */
+  keep(judged: readonly Judged[]): Promise<void>
+  /** Rows that a challenger flags, judged since then, and nobody else: they are not yet drawn for a person. The newest, 500 at most. */
+  undrawn(since: number): Promise<Which[]>
+  /** A person gets to see these for certain. */
+  draw(which: readonly Which[]): Promise<void>
 }
 export type Reviews = Questions & { close(): Promise<void> }
 

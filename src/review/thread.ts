@@ -13,9 +13,10 @@ const path = workerData as string
 function answer(name: keyof Questions, given: unknown[]) {
   if (!existsSync(path)) throw new Error(`there is no ${path} yet`)
   const writes = WRITES.includes(name)
+  const synchronous = name === 'keep' ? 'NORMAL' : 'FULL' // a judgement that a power cut takes is no loss, and nobody waits for a disk
   const db = new DatabaseSync(path, { timeout: BUSY_TIMEOUT, readOnly: !writes })
   try {
-    db.exec(writes ? 'PRAGMA synchronous = FULL; BEGIN IMMEDIATE' : 'BEGIN')
+    db.exec(writes ? `PRAGMA synchronous = ${synchronous}; BEGIN IMMEDIATE` : 'BEGIN')
     const work = (WORK[name] as (...given: unknown[]) => Generator<Statement, unknown, unknown[]>)(...given)
     let step = work.next()
     while (!step.done) step = work.next(rows(db, step.value))

@@ -3,6 +3,7 @@ import { DAY, utc } from '../io/time.ts'
 import { OPEN, REVIEWED } from '../record/schema.ts'
 import { DAILY } from './daily.ts'
 import { FIGURES, type Statement } from './figures.ts'
+import { JUDGEMENTS, ONLY_CHALLENGED } from './judgements.ts'
 import {
   type Case,
   type Counts,
@@ -40,7 +41,7 @@ export const WORK: {
   },
   *counts() {
     const counted = Object.entries(WHERE).map(
-      ([tab, where]) => `(SELECT count(*) FROM predictions WHERE ${where}) AS ${tab}`,
+      ([tab, where]) => `(SELECT count(*) FROM predictions AS p WHERE ${where}) AS ${tab}`,
     )
     const [row] = yield [
       `SELECT ${counted}, (SELECT coalesce(sum(amt), 0) FROM predictions WHERE ${WHERE.alarms}) AS sum`,
@@ -132,9 +133,10 @@ export const WORK: {
   *noteExport({ at, kind, exported, review }) {
     yield ['INSERT INTO exports (at, kind, exported, review) VALUES ($1, $2, $3, $4)', [at, kind, exported, review]]
   },
+  ...JUDGEMENTS,
 }
 /** Those that change something. */
-export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport', 'noteBaselines']
+export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport', 'noteBaselines', 'keep', 'draw']
 
 /** rows among which a merchant's name is searched for */
 const MOST_SEARCHED = 100_000
@@ -145,7 +147,8 @@ const SELECTED = COLUMNS.filter((c) => c !== 'trans_date_trans_time')
 const SELECT = `SELECT ${SELECTED} FROM predictions`
 const WHERE: Record<Tab, string> = {
   alarms: `prediction = 1 AND ${OPEN}`,
-  audit: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN}`,
+  disagreements: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN} AND sampled = 1 AND ${ONLY_CHALLENGED}`,
+  audit: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN} AND NOT (sampled = 1 AND ${ONLY_CHALLENGED})`,
   unsure: `${REVIEWED} AND fraud_confirmed IS NULL`,
   done: `${REVIEWED} AND fraud_confirmed IS NOT NULL`,
 }
@@ -154,6 +157,7 @@ const OF_P = 'r.trans_num = p.trans_num AND r.event_time = p.event_time'
 const LATEST = 'coalesce(reviewed_at, 0) DESC'
 const ORDER: Record<Tab, string> = {
   alarms: 'amt DESC, event_time DESC',
+  disagreements: 'amt DESC, event_time DESC',
   audit: 'event_time DESC',
   unsure: LATEST,
   done: LATEST,

@@ -34,6 +34,8 @@ export type MlflowOptions = {
   /** the answer that means fraud, where that is not 1, a label that is known, or a probability */
   fraudValue?: string | undefined
   deadlines?: { first: number; later: number }
+  /** bytes */
+  maxAnswer?: number
 }
 
 /** What is asked: the scoring protocol. */
@@ -56,6 +58,7 @@ export function mlflow({
   threshold,
   fraudValue,
   deadlines,
+  maxAnswer = MAX_ANSWER,
 }: MlflowOptions): Model {
   const { first = FIRST_DEADLINE, later = DEADLINE } = deadlines ?? {}
   const invocations = below(url, 'invocations')
@@ -72,15 +75,13 @@ export function mlflow({
   async function ask(transactions: readonly Transaction[], signal: AbortSignal): Promise<string> {
     const body = bodyOf(transactions, features, unixTimeUnit)
     const deadline = known ? later : first
-    const answer = await request({ url: invocations, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch(
-      (cause) => {
-        signal.throwIfAborted()
-        if (cause instanceof HttpFailure && cause.kind === 'timeout')
-          throw new HttpFailure(`the model is too slow${through(url)}`, { kind: 'timeout', cause })
-        gone()
-        throw new Error(`cannot reach the model${through(url)}`, { cause })
-      },
-    )
+    const answer = await request({ url: invocations, headers, body, deadline, maxAnswer, signal }).catch((cause) => {
+      signal.throwIfAborted()
+      if (cause instanceof HttpFailure && cause.kind === 'timeout')
+        throw new HttpFailure(`the model is too slow${through(url)}`, { kind: 'timeout', cause })
+      gone()
+      throw new Error(`cannot reach the model${through(url)}`, { cause })
+    })
     if (answer.status === 502 || answer.status === 503) gone() // a gateway without its server
     if (answer.status !== 200 && answer.status !== 201) throw refusalOrOutage(answer, features, orProxy(url))
     known = true

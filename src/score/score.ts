@@ -10,10 +10,12 @@ import type { Prediction, Transaction } from '../transaction.ts'
 import type { Judgement } from './answer.ts'
 import type { Model } from './mlflow.ts'
 
+/** A model, and the name by which rows say that it has judged them. */
+export type Judge = { model: Model; name: string | null }
 export type ScoreOptions = {
   reader: Reader<Transaction>
-  model: Model
-  name: string | null
+  /** Who judges: asked before each batch, which then keeps it. */
+  judge(): Promise<Judge>
   batchSize: number
   features?: readonly Feature[]
 }
@@ -23,28 +25,31 @@ export type ScoreOptions = {
  * position. While they are handed over the model has the next ones already: two requests in flight, whose answers are used in
  * order. A model that does not finish in time gets half as many rows, down to one, until it does.
  */
-export function scoreStage(
-  stage: Stage,
-  { reader, model, name, batchSize, features = [] }: ScoreOptions,
-): Promise<void> {
+export function scoreStage(stage: Stage, { reader, judge, batchSize, features = [] }: ScoreOptions): Promise<void> {
   const { log, stop } = stage
   let limit = batchSize
-  let early: { of: readonly Transaction[]; judged: Promise<Judgement[] | undefined> } | undefined
+  type Judged = { name: string | null; judgements: Judgement[] }
+  type Asked = { of: readonly Transaction[]; judged: Promise<Judged | undefined> } | undefined
+  let early: Asked // about the next batch
+  let inHand: { judge: Judge; early: Asked }
   const empty = watchEmpty(log, features)
 
+  const ask = async ({ model, name }: Judge, of: readonly Transaction[], cancelled = stop): Promise<Judged> => {
+    return { name, judgements: await model.judge(of, cancelled) }
+  }
   /** Anything but an answer says nothing yet: in their turn they are asked about again. */
   function ahead(of: readonly Transaction[], cancelled: AbortSignal) {
-    early = { of, judged: model.judge(of, cancelled).catch(() => undefined) }
+    const judged = judge().then((by) => ask(by, of, cancelled))
+    early = { of, judged: judged.catch(() => undefined) }
   }
   function askedBefore(transactions: readonly Transaction[]) {
-    if (early?.of[0] !== transactions[0] || early?.of.length !== transactions.length) return undefined
-    const { judged } = early
-    early = undefined
-    return judged
+    const { early } = inHand
+    inHand.early = undefined
+    return early?.of[0] === transactions[0] && early?.of.length === transactions.length ? early?.judged : undefined
   }
   async function attempt(transactions: readonly Transaction[]) {
     try {
-      const judgements = (await askedBefore(transactions)) ?? (await model.judge(transactions, stop))
+      const { name, judgements } = (await askedBefore(transactions)) ?? (await ask(inHand.judge, transactions))
       limit = Math.min(batchSize, limit * 2)
       const predicted_at = Date.now()
       return {
@@ -65,7 +70,13 @@ export function scoreStage(
     log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
   const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted })
-  return consume(stage, reader, () => limit, work, ahead)
+  const begin: typeof work = async (batch, answered) => {
+    const before = early // at once: while it is waited for, the next batch is asked about
+    early = undefined
+    inHand = { judge: await judge(), early: before }
+    await work(batch, answered)
+  }
+  return consume(stage, reader, () => limit, begin, ahead)
 }
 
 /** rows without any value in a column: then it is none of theirs */

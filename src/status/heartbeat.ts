@@ -72,5 +72,6 @@ function call(url: URL, wrong: readonly string[]) {
 
 const failing = ({ rows, at }: Report, patience: number) =>
   rows
+    .filter(({ stage }) => stage !== 'shadow') // nothing hangs on it
     .filter(({ state, since }) => (state === 'failing' || state === 'starting') && at - since >= patience)
     .map(({ stage, state, since, why }) => `${stage} is ${state} since ${utc(since, 16)} UTC${why ? `: ${why}` : ''}`)

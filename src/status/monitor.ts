@@ -21,7 +21,7 @@ export type Row = {
   oldest?: number
   frauds?: number
 }
-/** `ready`: no stage of this process is starting or failing. */
+/** `ready`: no stage of this process is starting or failing, but for the challenger's. */
 export type Report = { ready: boolean; at: number; rows: Row[] }
 export type Monitor = ReturnType<typeof openMonitor>
 
@@ -38,6 +38,9 @@ const HELD: Record<string, string> = {
   storm: 'more than ALERT_BURST in 60 s: alarms are collected',
   broken: 'the model looks broken: alarms are collected',
 }
+
+/** Are there only where they are asked for. */
+const OPTIONAL: readonly Monitored[] = ['webhook', 'shadow']
 
 /** Keeps an eye on the stages of this process, and on what waits for those of others. */
 export function openMonitor(mine: readonly StageName[], now = Date.now) {
@@ -101,9 +104,11 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
       }
     },
     async report(): Promise<Report> {
-      const names: Monitored[] = readers.has('webhook') ? [...STAGES, 'webhook'] : [...STAGES]
+      const names = [...STAGES, 'webhook' as const].filter((name) => !OPTIONAL.includes(name) || readers.has(name))
       const rows = await Promise.all(names.map(row))
-      const ready = rows.every(({ state }) => state !== 'starting' && state !== 'failing')
+      const ready = rows.every(
+        ({ stage, state }) => stage === 'shadow' || (state !== 'starting' && state !== 'failing'),
+      )
       return { ready, at: now(), rows }
     },
   }

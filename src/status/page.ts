@@ -14,6 +14,7 @@ const NAMES: Record<Row['stage'], string> = {
   alert: 'alert → mail',
   webhook: 'alert → webhook',
   record: 'record → database',
+  shadow: 'shadow → challenger',
 }
 const COLOURS: Record<State, string> = {
   starting: 'wait',
@@ -96,6 +97,7 @@ function line({ stage, state, since, why, last, waiting, oldest, frauds }: Row, 
     alert: `${grouped(totals.mailed)} mailed`,
     webhook: '',
     record: `${grouped(totals.recorded)} recorded`,
+    shadow: '',
   }
   const records = waiting === undefined ? (stage === 'fetch' ? '' : '?') : grouped(waiting)
   const alarms = stage === 'alert' || stage === 'webhook'

@@ -64,7 +64,6 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   )
   const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
-  const getNotes = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
   const arrivals = openArrivals()
   const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
 
@@ -171,10 +170,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       }
     },
     note: (notes) => write({}, notes),
-    async state(prefix) {
-      const rows = getNotes.all(prefix, prefix) as { key: string; value: string }[]
-      return new Map(rows.map(({ key, value }) => [key, parse(value)]))
-    },
+    ...notesOf(db),
     async snapshot() {
       type Found = { records: number | null; oldest: number | null; offset: number }
       db.exec('BEGIN') // one moment
@@ -201,6 +197,21 @@ async function trim(db: DatabaseSync, writer: Writer, before: number, unused: re
     while (db.isOpen && (await writer.write([bite]))[0]!.changes === BITE) await setImmediate()
   }
   if (db.isOpen) await writer.write([[REMOVE_CROSSED_OUT, [[before]]]])
+}
+
+function notesOf(db: DatabaseSync): Pick<Topics, 'state' | 'latest'> {
+  const all = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
+  const one = db.prepare('SELECT value FROM note WHERE key = ?')
+  return {
+    async state(prefix) {
+      const rows = all.all(prefix, prefix) as { key: string; value: string }[]
+      return new Map(rows.map(({ key, value }) => [key, parse(value)]))
+    },
+    async latest(key) {
+      const row = one.get(key) as { value: string } | undefined
+      return row && parse(row.value)
+    },
+  }
 }
 
 const each = <V>(make: (topic: TopicName) => V) =>

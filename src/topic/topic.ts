@@ -22,15 +22,15 @@ export type Notes = { readonly [key: string]: unknown }
  * Who reads what. A record is kept until every reader of its topic has passed it; without readers, for ever.
  */
 export const READERS = {
-  transactions: ['score'],
+  transactions: ['score', 'shadow'],
   predictions: ['alert', 'webhook', 'record'],
   'dead-letters': [],
 } as const satisfies { [T in TopicName]: readonly string[] }
 export type ReaderName = (typeof READERS)[TopicName][number]
 export const TOPICS = Object.keys(READERS) as TopicName[]
 
-/** Work outside the topics that one process does at a time: calling the producer at its rate, telling people. */
-export type LeaseName = 'fetch' | 'alert' | 'webhook'
+/** Work outside the topics that one process does at a time: calling the producer at its rate, telling people, trying a challenger. */
+export type LeaseName = 'fetch' | 'alert' | 'webhook' | 'shadow'
 
 /**
  * The durable, ordered logs of one worker, or of several processes that share its settings. Every named reader sees
@@ -53,6 +53,8 @@ export type Topics = {
   note(notes: Notes): Promise<void>
   /** The last of what was noted under each key that begins so, as it was at one moment. */
   state(prefix: string): Promise<Map<string, unknown>>
+  /** The last of what was noted under one key, undefined for nothing. Costs little, however often it is asked for. */
+  latest(key: string): Promise<unknown>
   /** Where every reader is, of whichever process: at one moment, as far as the engine knows one. */
   snapshot(): Promise<Snapshot>
   /**

@@ -36,7 +36,14 @@ const PRODUCTION = {
   ALERT_TO: 'desk@example.com',
 }
 const PEM = '-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----'
-const ANYTHING = ['MODEL_NAME', 'MODEL_FRAUD_VALUE', 'ALERT_WEBHOOK_SECRET', 'KAFKA_USERNAME', 'KAFKA_PASSWORD'] // may be any text
+const ANYTHING = [
+  'MODEL_NAME',
+  'CHALLENGER_NAME',
+  'MODEL_FRAUD_VALUE',
+  'ALERT_WEBHOOK_SECRET',
+  'KAFKA_USERNAME',
+  'KAFKA_PASSWORD',
+] // may be any text
 const MAIL = { ALERT_FROM: 'fraud@example.com', ALERT_TO: 'desk@example.com' }
 
 describe('what is set', () => {
@@ -46,6 +53,7 @@ describe('what is set', () => {
       PRODUCER_RATE_PER_MIN: 60, // the simulated producer has no limit
       MODEL_HEADERS: {},
       MODEL_FEATURES: FEATURES,
+      CHALLENGER_HEADERS: {},
       FRAUD_THRESHOLD: 0.5,
       UNIX_TIME_UNIT: 's',
       SCORE_BATCH_SIZE: 500,
@@ -81,6 +89,10 @@ describe('what is set', () => {
       MODEL_HEADERS: ' {\n"x-api-key": "" } ',
       MODEL_FEATURES: 'amt, lat',
       MODEL_NAME: 'fraud-rf/7',
+      CHALLENGER_URL: 'http://next:5001',
+      CHALLENGER_NAME: 'fraud-rf/8',
+      CHALLENGER_HEADERS: '{"x-api-key":"k"}',
+      CHALLENGER_FEATURES: 'numeric',
       FRAUD_THRESHOLD: '0.25',
       MODEL_FRAUD_VALUE: '-1',
       UNIX_TIME_UNIT: 'ms',
@@ -139,6 +151,10 @@ describe('what is set', () => {
       MODEL_HEADERS: { 'x-api-key': '' },
       MODEL_FEATURES: ['amt', 'lat'],
       MODEL_NAME: 'fraud-rf/7',
+      CHALLENGER_URL: new URL('http://next:5001'),
+      CHALLENGER_NAME: 'fraud-rf/8',
+      CHALLENGER_HEADERS: { 'x-api-key': 'k' },
+      CHALLENGER_FEATURES: NUMERIC_FEATURES,
       FRAUD_THRESHOLD: 0.25,
       MODEL_FRAUD_VALUE: '-1',
       UNIX_TIME_UNIT: 'ms',
@@ -250,7 +266,7 @@ describe('a mistake', () => {
   const ADDRESS = 'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>'
   const COLUMNS = `all, numeric, or a comma list, each once, of ${FEATURES.join(', ')}`
   const FRACTION = 'a number from 0 to 1'
-  const STAGE_LIST = 'a comma list of fetch, score, alert, record, each at most once'
+  const STAGE_LIST = 'a comma list of fetch, score, alert, record, shadow, each at most once'
   const LEVELS = 'trace, debug, info, warn, error, fatal or silent'
   const count = (things: string, most: number) => `a whole number of ${things}, 1 to ${most}`
   const notCounts = ['0', '-1', '1.5', '1e3', '5/min', 'ten', '9'.repeat(400)]
@@ -475,6 +491,21 @@ describe('a mistake', () => {
     expect(mistakes({ TOPICS_URL: `${url}=verify-ca` })).toEqual([
       `TOPICS_URL: ${shown}, wants with sslmode=verify-ca an sslrootcert, a file`,
     ])
+  })
+
+  test('is a challenger without a name of its own, and one that nobody asks', () => {
+    const url = { CHALLENGER_URL: 'http://next:5001' }
+    const named = { ...url, CHALLENGER_NAME: 'fraud/8' }
+    expect(mistakes(url)).toEqual(['CHALLENGER_URL: got "http://next:5001", wants CHALLENGER_NAME beside it'])
+    expect(mistakes({ ...named, MODEL_URL: 'http://model:5000' })).toEqual([
+      'CHALLENGER_URL: got "http://next:5001", wants MODEL_NAME beside it: or nobody can tell the two models apart',
+    ])
+    expect(mistakes({ ...named, MODEL_NAME: 'fraud/8' })).toEqual([
+      'CHALLENGER_NAME: got "***", which is MODEL_NAME; wants another one',
+    ])
+    expect(mistakes({ STAGES: 'fetch,shadow' })).toEqual(['STAGES: got "shadow", wants CHALLENGER_URL beside it'])
+    expect(readConfig(named).STAGES).toEqual(['fetch', 'score', 'alert', 'record', 'shadow'])
+    expect(readConfig({ ...named, STAGES: 'score' }).STAGES).toEqual(['score'])
   })
 
   test('is to record into the file of the topics', () => {

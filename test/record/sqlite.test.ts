@@ -47,14 +47,14 @@ test('the table is strict, its types and its key are those of the design', async
     { name: 'event_time', pk: 2n },
   ])
   expect(sql(file, "SELECT strict FROM pragma_table_list('predictions')")).toEqual([{ strict: 1n }])
-  expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 4n }])
+  expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 5n }])
 })
 
 test('a database of a newer program is refused, and left as it is', async () => {
   await using dir = await tempDir()
   const file = dir.file('fraud.db')
   await sqliteStore(file).close()
-  sql(file, 'PRAGMA user_version = 5')
+  sql(file, 'PRAGMA user_version = 6')
   let refusal = ''
   try {
     sqliteStore(file)
@@ -62,9 +62,9 @@ test('a database of a newer program is refused, and left as it is', async () => 
     refusal = reason(error)
   }
   expect(refusal).toBe(
-    `cannot open ${file}: it has schema version 5 and this program knows version 4: update the program, or move the file away`,
+    `cannot open ${file}: it has schema version 6 and this program knows version 5: update the program, or move the file away`,
   )
-  expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 5n }])
+  expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 6n }])
 })
 
 test('a failure names the file, a refusal the column and never the value', async () => {
@@ -145,7 +145,7 @@ describe('a file of version 1', () => {
     await store.close()
     const unsampled = rows.map((row) => ({ ...row, sampled: null, threshold: null }))
     expect(sql(file, "SELECT * FROM predictions WHERE trans_num <> 'trans-9' ORDER BY rowid")).toEqual(unsampled)
-    expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 4n }])
+    expect(sql(file, 'PRAGMA user_version')).toEqual([{ user_version: 5n }])
     expect(sql(file, 'PRAGMA integrity_check')).toEqual([{ integrity_check: 'ok' }])
     expect(sql(file, "SELECT count(*) AS n FROM sqlite_schema WHERE name = 'mine'")).toEqual([{ n: 1n }])
     for (const verdict of ['0', '1', 'NULL']) sql(file, `UPDATE predictions SET fraud_confirmed = ${verdict}`)
@@ -175,7 +175,7 @@ describe('a file of version 1', () => {
     await old(file)
     const { exec } = DatabaseSync.prototype
     DatabaseSync.prototype.exec = function (text) {
-      if (text.includes('user_version = 4'))
+      if (text.includes('user_version = 5'))
         for (const part of ['', '-wal']) copyFileSync(`${file}${part}`, dir.file(`killed.db${part}`))
       exec.call(this, text)
     }
@@ -187,6 +187,6 @@ describe('a file of version 1', () => {
     copyFileSync(dir.file('killed.db'), dir.file('again.db'))
     expect(sql(dir.file('killed.db'), 'PRAGMA user_version')).toEqual([{ user_version: 1n }])
     await sqliteStore(dir.file('again.db')).close()
-    expect(sql(dir.file('again.db'), 'PRAGMA user_version')).toEqual([{ user_version: 4n }])
+    expect(sql(dir.file('again.db'), 'PRAGMA user_version')).toEqual([{ user_version: 5n }])
   })
 })

@@ -39,6 +39,37 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
   }
 
   describe(`reviews in ${database}`, () => {
+    test('a challenger says of each row once what it says; what it alone flags comes before a person for certain', async () => {
+      const rows = [fraud(1), prediction(2), prediction(3, { sampled: 0.01 }), prediction(4)]
+      const { store, reviews, sql } = await start(rows)
+      const judged = (p: Prediction, is: 0 | 1, changes = {}) => ({
+        ...{ ...p, prediction: is, score: null, model: 'fraud/8', threshold: 0.5, predicted_at: 1000 },
+        ...changes,
+      })
+      const late = prediction(5)
+      const all = [...rows, late].map((p, i) => judged(p, i === 3 ? 0 : 1))
+      await reviews.keep(all)
+      await reviews.keep(all.map((one) => ({ ...one, prediction: 0, predicted_at: 2000 })))
+      await reviews.keep([judged(rows[3]!, 0, { model: 'fraud/9', score: 0.25 })])
+      const kept = await sql('SELECT trans_num, model, prediction, score FROM judgements ORDER BY model, trans_num')
+      expect(kept.map((row) => Object.values(row))).toEqual([
+        ...[1, 2, 3, 4, 5].map((n) => [`trans-${n}`, 'fraud/8', n === 4 ? 0n : 1n, null]),
+        ['trans-4', 'fraud/9', 0n, 0.25],
+      ])
+      const names = async (tab: 'alarms' | 'disagreements' | 'audit') =>
+        (await reviews.queue(tab, 10)).map(({ trans_num }) => trans_num).sort()
+      const draw = async () => reviews.draw(await reviews.undrawn(0))
+      expect([await names('disagreements'), await names('audit')]).toEqual([[], ['trans-3']])
+      await draw()
+      expect([await names('disagreements'), await names('audit')]).toEqual([['trans-2', 'trans-3'], []])
+      await store.insert([late]) // which the challenger was faster with
+      await draw()
+      expect(await names('disagreements')).toEqual(['trans-2', 'trans-3', 'trans-5'])
+      expect(await reviews.undrawn(0)).toEqual([])
+      await reviews.say([saying(late)])
+      expect(await reviews.counts()).toEqual({ alarms: 1, disagreements: 2, audit: 0, unsure: 0, done: 1, sum: 11 })
+    })
+
     test('the queue has the open alarms, the largest first; the tabs have what was said, and the sample', async () => {
       const rows = [fraud(1), fraud(2, { amt: 900 }), fraud(3), prediction(4), prediction(5, { sampled: 0.01 })]
       const { reviews } = await start(rows)
@@ -47,7 +78,14 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(await names('alarms')).toEqual(['trans-2', 'trans-3', 'trans-1'])
       expect(await names('audit')).toEqual(['trans-5'])
       expect(await reviews.queue('alarms', 1)).toHaveLength(1)
-      expect(await reviews.counts()).toEqual({ alarms: 3, audit: 1, unsure: 0, done: 0, sum: 11 + 900 + 13 })
+      expect(await reviews.counts()).toEqual({
+        alarms: 3,
+        disagreements: 0,
+        audit: 1,
+        unsure: 0,
+        done: 0,
+        sum: 11 + 900 + 13,
+      })
       await reviews.say([
         saying(rows[0]!, { verdict: 'legit' }),
         saying(rows[1]!, { verdict: 'unsure', at: 7 }),
@@ -56,7 +94,7 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(await names('alarms')).toEqual(['trans-3'])
       expect(await names('unsure')).toEqual(['trans-2'])
       expect(await names('done')).toEqual(['trans-1', 'trans-5'])
-      expect(await reviews.counts()).toEqual({ alarms: 1, audit: 0, unsure: 1, done: 2, sum: 13 })
+      expect(await reviews.counts()).toEqual({ alarms: 1, disagreements: 0, audit: 0, unsure: 1, done: 2, sum: 13 })
     })
 
     test('days and growth are counted: what was judged and said then, what was missed, what is open by age and money', async () => {

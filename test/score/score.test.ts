@@ -40,7 +40,12 @@ async function world(say: (rows: Row[], before: number) => Saying | Promise<Sayi
       const read = topics.reader('transactions', 'score')
       const ended = scoreStage(
         { log, stop: asking.signal },
-        { reader: over?.(read) ?? read, model, name, batchSize, features: ['amt', 'city_pop', 'long'] },
+        {
+          reader: over?.(read) ?? read,
+          judge: async () => ({ model, name }),
+          batchSize,
+          features: ['amt', 'city_pop', 'long'],
+        },
       )
       const stop = async () => {
         const since = performance.now()
@@ -55,7 +60,7 @@ async function world(say: (rows: Row[], before: number) => Saying | Promise<Sayi
     startWith: (model: Model) =>
       scoreStage(
         { log, stop: new AbortController().signal },
-        { reader: topics.reader('transactions', 'score'), model, name: null, batchSize: 1 },
+        { reader: topics.reader('transactions', 'score'), judge: async () => ({ model, name: null }), batchSize: 1 },
       ),
     async reopened() {
       await topics.close()

@@ -484,6 +484,19 @@ export function topicSuite(
         expect(numbers((await take(again.reader('predictions', 'alert'), 1)).records)).toEqual([2])
       })
 
+      test('are told one at a time too, as they are now, whoever has noted them', async () => {
+        const { topics: one, reopen } = await start()
+        expect(await one.latest('it')).toBeUndefined()
+        for (const n of range(0, 3)) {
+          await one.note({ it: { n }, 'it:more': 'other', more: n })
+          expect(await one.latest('it')).toEqual({ n })
+        }
+        await one.note({ it: null })
+        expect([await one.latest('it'), await one.latest('more')]).toEqual([undefined, 2])
+        await one.note({ it: 'again' })
+        expect(await (await reopen()).latest('it')).toBe('again')
+      })
+
       test('are told all at once by how their keys begin, the last of each, without those that are forgotten', async () => {
         const { topics, reopen } = await start()
         await topics.note({ 'it:b': 1, 'it:a': { n: 1n << 60n }, 'it%': 2, 'ít:c': 3, it: 4 })
@@ -644,10 +657,10 @@ export function topicSuite(
 
       test('removes what is old and every reader has passed, nothing else', async () => {
         const { topics, reopen } = await passed()
-        await topics.trim(Date.now() - 86_400_000, ['webhook'])
+        await topics.trim(Date.now() - 86_400_000, ['webhook', 'shadow'])
         expect(await kept(topics, 'transactions')).toEqual([0, 1, 2])
-        await trims(topics, 'transactions', [2], LATER, ['webhook'])
-        await trims(topics, 'predictions', [1, 2], LATER, ['webhook'])
+        await trims(topics, 'transactions', [2], LATER, ['webhook', 'shadow'])
+        await trims(topics, 'predictions', [1, 2], LATER, ['webhook', 'shadow'])
         expect(await all(topics, 'dead-letters')).toHaveLength(1)
         const again = await reopen()
         expect(numbers((await take(again.reader('predictions', 'record'), 2)).records)).toEqual([1, 2])
@@ -656,13 +669,13 @@ export function topicSuite(
 
       test('keeps what a reader has not passed, if somebody has a use for it', async () => {
         const { topics } = await passed()
-        await trims(topics, 'transactions', [2], LATER)
+        await trims(topics, 'transactions', [2], LATER, ['shadow'])
         expect(await kept(topics, 'predictions')).toEqual([0, 1, 2])
       })
 
       test('does not count what is gone as waiting for a reader that nothing was kept for', async () => {
         const { topics } = await passed()
-        await trims(topics, 'predictions', [1, 2], LATER, ['webhook'])
+        await trims(topics, 'predictions', [1, 2], LATER, ['webhook', 'shadow'])
         const webhook = topics.reader('predictions', 'webhook')
         expect(await webhook.lag()).toBe(2)
         await topics.append({ predictions: [prediction(3)] })
@@ -671,7 +684,7 @@ export function topicSuite(
           const left = await reader.lag()
           await (await take(reader, left)).commit(left)
         }
-        await trims(topics, 'predictions', [], LATER, ['webhook'])
+        await trims(topics, 'predictions', [], LATER, ['webhook', 'shadow'])
         expect([await webhook.lag(), await webhook.oldest()]).toEqual([0, undefined])
         await topics.append({ predictions: [prediction(4)] })
         expect(await webhook.lag()).toBe(1)
@@ -684,7 +697,7 @@ export function topicSuite(
         await sleep(20)
         await topics.append({ transactions: [transaction(3)] })
         await (await take(topics.reader('transactions', 'score'), 2)).commit(2)
-        await trims(topics, 'transactions', [3], between, ['webhook'])
+        await trims(topics, 'transactions', [3], between, ['webhook', 'shadow'])
       })
 
       test('removes many at once, and no reader skips a record then', async () => {
@@ -692,7 +705,7 @@ export function topicSuite(
         await topics.append({ transactions: transactions(0, 2500) })
         await (await take(topics.reader('transactions', 'score'), 2500)).commit(2500)
         const last = (await all(topics, 'transactions')).at(-1)!.id
-        await trims(topics, 'transactions', [], LATER)
+        await trims(topics, 'transactions', [], LATER, ['shadow'])
         const again = await reopen()
         await again.append({ transactions: [transaction(9)] })
         expect(numbers((await take(again.reader('transactions', 'score'), 1)).records)).toEqual([9])

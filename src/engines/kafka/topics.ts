@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { ConfigResourceTypes, ConfigSources, IncrementalAlterConfigOperationTypes } from '@platformatic/kafka'
 import type { Logger } from 'pino'
-import { parse } from '../../io/json.ts'
 import { DAY } from '../../io/time.ts'
 import {
   type Lease,
@@ -22,10 +21,11 @@ import { saysBroker, within } from './errors.ts'
 import { kafkaFetcher } from './fetcher.ts'
 import { snapshotOf } from './lag.ts'
 import { type Owned, openMember } from './member.ts'
+import { openNotes } from './notes.ts'
 import { type KafkaReader, kafkaReader, type Shared } from './reader.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
-const ALONE = ['alert', 'webhook', 'fetch']
+const ALONE = ['alert', 'webhook', 'fetch', 'shadow']
 /** ms without a record while there are some, after which a reader starts over */
 const STUCK = 60_000
 /** bytes of a record that our topics take: of a body of 64 MiB, compressed, and less than the 100 MiB of a request */
@@ -122,20 +122,6 @@ export async function kafkaTopics({
       name === 'fetch' ? beginFetching(stop) : (readers.get(name) ?? reader('predictions', name)).begin(stop),
     )
 
-  async function state(prefix: string): Promise<Map<string, unknown>> {
-    const found = new Map<string, Buffer>()
-    const extents = await kafka.named(kafka.extents(named('notes'), { whole: true }))
-    for await (const { record } of kafka.scan(named('notes'), extents)) {
-      const key = record.key?.toString() ?? ''
-      if (!key.startsWith(prefix)) continue
-      if (record.value) found.set(key, record.value)
-      else found.delete(key)
-    }
-    return new Map(
-      [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [key, parse(value.toString())]),
-    )
-  }
-
   return {
     append: (writes) => append(writes),
     reader,
@@ -149,7 +135,7 @@ export async function kafkaTopics({
       }
     },
     note: (notes) => append({}, notes),
-    state,
+    ...openNotes(kafka, named('notes')),
     snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
     trim: (before, unused = []) => within(trim(kafka, shared, before, unused)),
     async close() {

@@ -3,7 +3,7 @@ import { type Column, type ColumnName, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } 
 import { shownServer } from '../../config/dsn.ts'
 import { Refusal } from '../../io/errors.ts'
 import { stringify } from '../../io/json.ts'
-import { careSchema, reviewSchema } from '../../record/schema.ts'
+import { careSchema, judgementSchema, reviewSchema } from '../../record/schema.ts'
 import type { Store } from '../../record/store.ts'
 import { identity, type Prediction } from '../../transaction.ts'
 import { migrate, openPostgres, type Rows } from './client.ts'
@@ -26,6 +26,7 @@ export const migrations = (table: string) => [
   `ALTER TABLE ${table} ADD CHECK (fraud_confirmed IN (0, 1)) NOT VALID`,
   `ALTER TABLE ${table} ADD COLUMN sampled double precision; ${table === 'predictions' ? REVIEWS : ''}`,
   careSchema(table, { integer: 'bigint', text: 'text', real: 'double precision' }),
+  table === 'predictions' ? judgementSchema({ integer: 'bigint', real: 'double precision', text: 'text' }) : '',
 ]
 /** An index of a large table takes longer than a statement may. */
 const REVIEWS = `SET LOCAL statement_timeout = '1h';

@@ -48,6 +48,7 @@ const MIGRATIONS = [
    INSERT INTO topics.position VALUES ${TOPICS.flatMap((t) => READERS[t].map((r) => `('${t}', '${r}', 0)`))};
    CREATE TABLE topics.note (key text PRIMARY KEY, value json NOT NULL)`,
   `INSERT INTO topics.position VALUES ('predictions', 'webhook', 0) ON CONFLICT DO NOTHING`,
+  `INSERT INTO topics.position VALUES ('transactions', 'shadow', 0) ON CONFLICT DO NOTHING`,
 ]
 
 export type PostgresTopicsOptions = {
@@ -209,12 +210,7 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
       }
     },
     note: (notes) => write({}, notes),
-    async state(prefix) {
-      const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [
-        prefix,
-      ])
-      return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
-    },
+    ...notesOf(ask),
     async snapshot() {
       const rows = (await ask(SNAPSHOT)) as {
         reader: ReaderName
@@ -252,6 +248,17 @@ const REMOVE_CROSSED_OUT = `WITH crossing AS MATERIALIZED (
       SELECT "offset", record FROM topics."dead-letters" WHERE at < $1 AND pg_column_size(record) < 200 OFFSET 0) AS short
     WHERE record ->> 'retried' ~ '^[0-9]{1,18}$')
   DELETE FROM topics."dead-letters" WHERE "offset" IN (SELECT "offset" FROM crossing UNION ALL SELECT letter FROM crossing)`
+
+const notesOf = (ask: Query): Pick<Topics, 'state' | 'latest'> => ({
+  async state(prefix) {
+    const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [prefix])
+    return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
+  },
+  async latest(key) {
+    const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
+    return row && parse(row.value as string)
+  },
+})
 
 const lastOf = async (query: Query, topic: TopicName) =>
   (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint

@@ -104,7 +104,7 @@ describe('the table', { timeout: 120_000 }, () => {
     const stores = Array.from({ length: 10 }, () => open(url))
     await Promise.all(stores.map((store, n) => store.insert(predictions(20, 1 + n * 10))))
     expect(await look(url, 'SELECT count(*) AS n FROM predictions')).toEqual([{ n: 110n }])
-    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 4n }])
+    expect(await look(url, 'SELECT * FROM client_predict_schema')).toEqual([{ part: 'predictions', version: 5n }])
   })
 
   test('of version 1 keeps every verdict, and takes no other than 0, 1 or none from then on', async () => {
@@ -132,14 +132,14 @@ describe('the table', { timeout: 120_000 }, () => {
   test('of a newer program is refused, and left as it is', async () => {
     const url = await server.database()
     await open(url).insert([])
-    await look(url, 'UPDATE client_predict_schema SET version = 5')
+    await look(url, 'UPDATE client_predict_schema SET version = 6')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)
     expect(failure).not.toBeInstanceOf(Refusal)
     expect(reason(failure)).toBe(
-      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 5 and ` +
-        'this program knows version 4: update the program, or use another database',
+      `cannot record in PostgreSQL at 127.0.0.1:${server.port}${url.pathname}: predictions has schema version 6 and ` +
+        'this program knows version 5: update the program, or use another database',
     )
     expect(await look(url, 'SELECT * FROM predictions')).toEqual([])
   })
@@ -148,14 +148,14 @@ describe('the table', { timeout: 120_000 }, () => {
     const url = await server.database()
     const store = open(url)
     await store.insert([prediction(1)])
-    await look(url, 'UPDATE client_predict_schema SET version = 5')
+    await look(url, 'UPDATE client_predict_schema SET version = 6')
     await store.insert([prediction(2)])
     expect(await look(url, 'SELECT trans_num FROM predictions')).toHaveLength(2)
   })
 
   test('that cannot be made says nothing of the rows', async () => {
     const url = await server.database()
-    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 4))')
+    await look(url, 'CREATE TABLE client_predict_schema (part text PRIMARY KEY, version integer CHECK (version > 5))')
     const failure = await open(url)
       .insert([prediction(1)])
       .catch((error) => error)
