@@ -223,10 +223,7 @@ async function exportCommand({ options: { from, to, into }, flags }: Given): Pro
     to: end,
     ...(since && { since }),
   } as const
-  const { write, done } = await openExport(into)
-  const lines = await exportRows(open.reviews, wanted, into, write)
-  await done()
-  console.error(lines.join('\n'))
+  console.error((await exportRows(open.reviews, wanted, into, await openExport(into))).join('\n'))
   return 0
 }
 

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Rules } from './care/board.ts'
 import { isLoopback } from './config/dsn.ts'
 import type { Config } from './config/settings.ts'
@@ -36,7 +37,8 @@ export async function deskOf(
   const { qualityGauges } = await import('./status/quality.ts')
   const { deskLinks } = await import('./desk/room.ts')
   const { openKeys } = await import('./desk/keys.ts')
-  const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics)))
+  const alone = config.TOPICS_URL.engine === 'sqlite'
+  const keys = openKeys(config.DESK_SECRET ?? (await keptSecret(start, topics, alone)))
   const url = deskUrl(config)
   const reviews = opened.adopt(await openReviews(config), (r) => r.close())
   // A thread of its own: what takes long holds up nobody who reviews.
@@ -55,15 +57,22 @@ export async function deskOf(
   return { desk, reviews, link: url && deskLinks(url, keys), drift: care.conditions }
 }
 
-/** Made once, and the same for every process with these topics. */
-async function keptSecret(start: Stage, topics: Topics): Promise<string> {
-  let kept: { secret?: string } | undefined
-  await retryUntilReady(start, async () => {
-    const found = async () => (await topics.state('desk')).get('desk') as typeof kept
-    kept = await found()
-    if (kept) return
-    await topics.note({ desk: { secret: randomBytes(32).toString('base64url') } })
-    kept = await found()
+/** ms within which what one process notes is seen by the others */
+const SETTLED = 2000
+
+/**
+ * Made once, and the same for every process with these topics. Several that start for the first time at once each make
+ * one: the first of them is everybody's, and nobody uses any before all are there to be seen.
+ */
+async function keptSecret(start: Stage, topics: Topics, alone: boolean): Promise<string> {
+  const read = async () => [...(await topics.state('desk')).values()] as { secret: string; at?: number }[]
+  const kept = await retryUntilReady(start, async () => {
+    const found = await read()
+    const made = { secret: randomBytes(32).toString('base64url'), at: Date.now() }
+    if (found.length === 0) await topics.note({ [`desk/${randomBytes(8).toString('hex')}`]: made })
+    if (found.length > 0 && (alone || found.some(({ at = 0 }) => Date.now() - at > SETTLED))) return found
+    if (!alone) await sleep(SETTLED)
+    return read()
   })
-  return kept?.secret ?? randomBytes(32).toString('base64url')
+  return kept?.[0]?.secret ?? randomBytes(32).toString('base64url')
 }

@@ -19,7 +19,7 @@ export async function exportRows(
   reviews: Reviews,
   wanted: Wanted,
   into: string,
-  write: (text: string) => Promise<void>,
+  { write, done }: Output,
 ): Promise<string[]> {
   const count = { rows: 0, frauds: 0, audited: 0, incomplete: 0, first: Number.POSITIVE_INFINITY }
   const review = await reviews.lastReview()
@@ -39,7 +39,9 @@ export async function exportRows(
     after = page.at(-1)
     if (page.length < PAGE) break
   }
-  await reviews.noteExport({ at, kind: wanted.kind, exported: count.rows, review })
+  await done()
+  const whole = wanted.from === 0 && wanted.to === Number.MAX_SAFE_INTEGER
+  await reviews.noteExport({ at, kind: whole ? wanted.kind : 'part', exported: count.rows, review })
   return said(count, into)
 }
 
@@ -73,8 +75,9 @@ function said({ rows, frauds, audited, incomplete, first }: Count, into: string)
   return lines
 }
 
+type Output = { write(text: string): Promise<void>; done(): Promise<void> }
 /** A file for its owner alone, there as a whole or not at all; `-` is the standard output. */
-export async function openExport(into: string) {
+export async function openExport(into: string): Promise<Output> {
   if (into === '-') {
     const write = (text: string) =>
       new Promise<void>((resolve, reject) => process.stdout.write(text, (error) => (error ? reject(error) : resolve())))

@@ -38,7 +38,7 @@ export function openParts(zone: string) {
   const score = (p: Payment) =>
     p.score === null
       ? ''
-      : html`<meter min="0" max="1" low="0.3" high="0.7" optimum="0" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
+      : html`<meter aria-hidden="true" min="0" max="1" low="0.3" high="0.7" optimum="0" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
   const judged = (p: Payment) => {
     const said = verdictOf(p)
     return said ? html`<b class="${said}">${WORDS[said]}</b>` : ''

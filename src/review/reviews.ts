@@ -37,7 +37,8 @@ export type Tab = (typeof TABS)[number]
 export type Counts = Record<Tab, number> & { sum: number }
 /** Which rows are exported: from and to in ms, `review`: only what was said after that one. */
 export type Wanted = { kind: 'validated' | 'truth'; from: number; to: number; since?: { review: number; at: number } }
-export type Exported = { at: number; kind: Wanted['kind']; exported: number; review: number }
+/** `part`: of a time, so that more may have been said before. */
+export type Exported = { at: number; kind: Wanted['kind'] | 'part'; exported: number; review: number }
 
 export type Sum = { count: number; amount: number }
 /**
@@ -124,6 +125,7 @@ export type Questions = {
   /** What was noted, of each model the base, and what began later than `since`. What is noted stays. */
   baselines(since: number): Promise<Noted[]>
   noteBaselines(measured: readonly Noted[]): Promise<void>
+  /** The last that was whole. */
   lastExport(): Promise<Exported | undefined>
   lastReview(): Promise<number>
   noteExport(exported: Exported): Promise<void>

@@ -24,7 +24,7 @@ import {
 import { WATCHED } from './watched.ts'
 
 type Row = Record<string, unknown>
-/** Asks one statement after the other, and is answered with the rows; all of it is one transaction. */
+/** Asks one statement after the other, and is answered with the rows; what changes something is one transaction. */
 type Work<T> = Generator<Statement, T, Row[]>
 
 /** How each question is answered, whichever engine is asked. */
@@ -121,7 +121,7 @@ export const WORK: {
     return payments(yield [`${SELECT} WHERE prediction = 0 AND ${known} ORDER BY event_time DESC LIMIT $1`, [limit]])
   },
   *lastExport() {
-    const [row] = yield ['SELECT * FROM exports ORDER BY id DESC LIMIT 1']
+    const [row] = yield ["SELECT * FROM exports WHERE kind <> 'part' ORDER BY id DESC LIMIT 1"]
     return (
       row && ({ ...row, at: Number(row.at), exported: Number(row.exported), review: Number(row.review) } as Exported)
     )

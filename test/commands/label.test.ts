@@ -18,8 +18,11 @@ const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
 const ALL = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
 async function exported(reviews: Reviews, wanted: Parameters<typeof exportRows>[1] = ALL) {
   let text = ''
-  const lines = await exportRows(reviews, wanted, 'it', async (part) => {
-    text += part
+  const lines = await exportRows(reviews, wanted, 'it', {
+    async write(part) {
+      text += part
+    },
+    done: async () => {},
   })
   return { text, lines, rows: csvRows(text) }
 }
@@ -62,6 +65,9 @@ describe('export', () => {
     expect(await numbers({ ...ALL, kind: 'truth' })).toEqual(['trans-1 0', 'trans-2 0', 'trans-3 1'])
     await exported(reviews)
     await reviews.say([saying(rows[1]!), saying(rows[2]!, { verdict: 'unsure' })])
+    await numbers({ ...ALL, to: rows[1]!.event_time }) // which has not all of it, and is not the last one
+    const broken = { write: async () => {}, done: () => Promise.reject(new Error('the disk is full')) }
+    await expect(exportRows(reviews, ALL, 'it', broken)).rejects.toThrow('full')
     expect(await numbers({ ...ALL, since: (await reviews.lastExport())! })).toEqual(['trans-2 1'])
   })
 })
