@@ -25,7 +25,7 @@ export function openRows(prefix: string, found: ReadonlyMap<string, unknown>) {
       const text = JSON.stringify(row)
       if (text === (texts.has(key) ? texts.get(key) : JSON.stringify(get(key)))) return
       texts.set(key, text)
-      set(key, row ?? null)
+      set(key, text === undefined ? null : JSON.parse(text)) // as it is now: it goes on changing while it is written
     },
     /** What is to be noted, and what to call once it is. */
     changes(): { notes: Notes; kept(): void } {

@@ -32,3 +32,16 @@ test('a notification of which a fraud is gone is sent with the others, one of wh
   )
   expect(gone.map(([key]) => key).sort()).toEqual(['none', 'part', 'said', 'whole'].map((key) => `alert/letter/${key}`))
 })
+
+test('what is noted is as it was then: a fraud that comes while that is written is counted with the next', () => {
+  const rows = openRows('alert/', new Map())
+  const { take, settle } = openOutbox(rows)
+  take([fraud(1)], () => {})
+  settle()
+  const { notes, kept } = rows.changes()
+  take([fraud(2)], () => {})
+  settle()
+  expect(notes).toEqual({ 'alert/total': { frauds: 1, mailed: 0 }, [outboxRow(fraud(1))[0]]: fraud(1) })
+  kept()
+  expect(rows.changes().notes).toEqual({ 'alert/total': { frauds: 2, mailed: 0 }, [outboxRow(fraud(2))[0]]: fraud(2) })
+})
