@@ -1,0 +1,288 @@
+import { execFileSync } from 'node:child_process'
+import { once } from 'node:events'
+import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { seeded } from '../../src/simulate/random.ts'
+import { type EngineName, openEngine } from '../accept/engines.ts'
+import { client, formOf } from '../desk/place.ts'
+import { tempDir } from '../rows.ts'
+import { startWorker } from '../worker.ts'
+import { alarmsHeld, type Check, cardsHidden, recordsHeld, unsaid, verdictsHeld } from './oracle.ts'
+import { idOf } from './rows.ts'
+import { MOMENTS, openWorld, SYSTEMS } from './world.ts'
+
+const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
+const FATES = [...MOMENTS, 'at any time', 'at its start', 'asked to stop', 'before a commit', 'after a commit'] as const
+/** ms that a worker lives at most: one that takes over waits until the server has given up the one that was killed */
+const LONGEST: Record<EngineName, number> = { sqlite: 8000, postgres: 15_000, kafka: 45_000 }
+/** ms without any progress after which it is over */
+const PATIENCE = 120_000
+const HOUR = 3_600_000
+const isRoot = process.platform === 'linux' && process.getuid?.() === 0
+
+type Options = { engine: EngineName; seconds: number; seed: number }
+
+/** One campaign on one engine. Resolves with what held, and what did not. */
+export async function campaign({ engine: name, seconds, seed }: Options): Promise<Check[]> {
+  const random = seeded(seed)
+  await using dir = await tempDir()
+  using disk = name === 'sqlite' && isRoot ? smallDisk(dir.path) : undefined
+  await using engine = await openEngine(name, dir.path)
+  await using world = await openWorld(random, seed)
+  writeFileSync(dir.file('clock'), '0')
+  const env = { ...world.env, ...engine.env, DISK_RESERVE_MB: '0', CAMPAIGN_CLOCK: dir.file('clock') }
+  const count = name === 'sqlite' ? 1 : 2 // a file has one worker, a server has one that takes over
+  const met: Record<string, number> = {}
+  const meet = (what: string) => {
+    met[what] = (met[what] ?? 0) + 1
+  }
+  const [exits, shown, answered]: [string[], string[], string[]] = [[], [], []]
+  let began = 0
+  const fates = FATES.filter((fate) => name !== 'kafka' || !fate.endsWith('a commit')) // nobody sees a broker's from inside
+  const expected = fates.map((fate) => `killed: ${fate}`)
+  /** As long as it was asked to, and on a busy machine until it has met everything, three times as long at most. */
+  const going = () => {
+    const share = (Date.now() - began) / seconds / 1000
+    return share < 1 || (share < 3 && expected.some((what) => !met[what]))
+  }
+
+  const start = (more: Record<string, string> = {}) =>
+    startWorker(dir.path, {
+      ...env,
+      NODE_OPTIONS: `--import=${INSIDE}`,
+      SCORE_BATCH_SIZE: random.pick(['1', '7', '500']),
+      RECORD_BATCH_SIZE: random.pick(['1', '20', '500']),
+      ALERT_BURST: random.uniform() < 0.1 ? '2' : '1000000', // a minute without a mail has none of its moments
+      ...more,
+    })
+  type Worker = ReturnType<typeof start>
+  const workers = new Set<Worker>()
+  const isUp = (worker: Worker) => worker.text().includes('status page: ')
+
+  /** One life after the other, each to its own end. */
+  async function lives(first: number) {
+    for (let life = first; going(); life++) {
+      const fate = fates[life % fates.length]!
+      const [, side] = /^(before|after) a commit$/.exec(fate) ?? []
+      const worker = start(side ? { CAMPAIGN_DIES: `${side}:${random.integer(1, 200)}` } : {})
+      workers.add(worker)
+      const done = new AbortController()
+      const { signal } = done
+      const alone = worker.end.then(() => 'ended')
+      const early = fate === 'at its start'
+      for (const born = Date.now(); !early && worker.running() && !isUp(worker) && Date.now() - born < 20_000; )
+        await sleep(50)
+      const late = sleep(LONGEST[name], 'late', { signal })
+      const soon = () => sleep(early ? random.integer(50, 900) : random.integer(500, LONGEST[name]), 'now', { signal })
+      const moment = side ? late : MOMENTS.includes(fate as never) ? happening(fate) : soon()
+      const what = await Promise.race([late, alone, moment])
+      const asked = Date.now()
+      if (worker.running()) worker.kill(fate === 'asked to stop' ? 'SIGTERM' : 'SIGKILL')
+      const { code, signal: by } = await worker.end
+      done.abort()
+      workers.delete(worker)
+      world.killed()
+      shown.push(worker.text())
+      if (fate === 'asked to stop') {
+        if (what === 'ended' || code !== 0 || Date.now() - asked > 10_000)
+          exits.push(`stopped with ${code ?? by} after ${Date.now() - asked} ms`)
+      } else if (by !== 'SIGKILL') exits.push(`ended by itself with ${code ?? by}: ${lastLine(worker.text())}`)
+      if (what === 'late' && !side) continue
+      if (!side || what === 'ended') meet(`killed: ${fate}`)
+      async function happening(of: string) {
+        for (let passing = random.integer(0, 8); passing >= 0; passing--)
+          await once(world.moments, of, { signal }).catch(() => {})
+        await sleep(random.pick([0, 0, 1, 3]))
+        return 'now'
+      }
+    }
+  }
+
+  /** Something breaks, for a while; then it works again. */
+  async function troubles() {
+    const all: Record<string, () => Promise<unknown> | unknown> = {
+      ...Object.fromEntries(
+        SYSTEMS.map((system) => [
+          `${system} is out`,
+          async () => {
+            const mend = world.break(system)
+            await sleep(random.integer(300, 4500))
+            mend()
+          },
+        ]),
+      ),
+      'a storm of frauds': async () => {
+        world.storm(random.pick([0.3, 0.8]))
+        await sleep(1500)
+        world.storm(0.05)
+      },
+      'the clock jumps': () => {
+        const wrong = random.pick([-24 * HOUR, -HOUR, 0, HOUR, 24 * HOUR])
+        writeFileSync(dir.file('clock'), `${wrong}`)
+        for (const worker of workers) if (isUp(worker)) worker.kill('SIGUSR2')
+      },
+      'people look': async () => {
+        for (const path of ['/', '/readyz', '/metrics', '/desk']) shown.push((await ask(path)) ?? '')
+      },
+      ...(disk && {
+        'the disk is full': async () => {
+          disk.fill()
+          await sleep(random.integer(500, 3000))
+          disk.empty()
+        },
+      }),
+      ...Object.fromEntries(
+        Object.entries(engine.outages).map(([what, happen]) => [what, () => happen(random.integer(300, 3000))]),
+      ),
+    }
+    const names = Object.keys(all)
+    expected.push(...names)
+    for (let turn = 0; going(); turn++) {
+      await sleep(random.integer(300, 2500))
+      const what = turn < names.length ? names[turn]! : random.pick(names)
+      await all[what]!()
+      meet(what)
+    }
+  }
+
+  const url = () => {
+    const [worker] = [...workers].filter((one) => one.running())
+    return worker && /status page: (http:\S+?)\/?(?=["\s])/.exec(worker.text())?.[1]
+  }
+  const ask = async (path: string) => {
+    const at = url()
+    return at
+      ? await fetch(`${at}${path}`).then(
+          (answer) => answer.text(),
+          () => undefined,
+        )
+      : undefined
+  }
+  async function verdicts() {
+    for (let given = 0; going(); await sleep(200)) {
+      const at = url()
+      if (!at) continue
+      const c = client(at)
+      try {
+        const ids = [...(await c.get('/desk')).text.matchAll(/name="of" value="([^~"]+)~/g)].map(([, id]) => id)
+        if (ids.length === 0) continue
+        const path = `/desk/${random.pick(ids)}`
+        const note = `verdict ${++given}`
+        const fields = formOf((await c.get(path)).text, path)
+        const { status } = await c.post(path, { ...fields, verdict: random.pick(['fraud', 'legit', 'unsure']), note })
+        if (status === 303) answered.push(note)
+      } catch {} // it was not answered
+    }
+  }
+  /** A webhook gets what comes after it was set on, so no fraud comes before everything has begun. */
+  async function firstStart() {
+    world.storm(0)
+    await using first = start()
+    workers.add(first)
+    const ready = () => ask('/readyz').then((said) => said !== undefined && /"ready": ?true/.test(said))
+    for (const since = Date.now(); !(await ready()) && Date.now() - since < PATIENCE; ) await sleep(200)
+    workers.delete(first)
+    first.kill('SIGTERM')
+    await first.end
+    world.killed()
+    shown.push(first.text())
+    world.storm(0.05)
+    began = Date.now()
+  }
+  await firstStart()
+  const report = setInterval(() => {
+    const kills = Object.entries(met)
+      .filter(([what]) => what.startsWith('killed'))
+      .reduce((sum, [, n]) => sum + n, 0)
+    console.log(
+      `  ${kills} ends, ${world.sent.size} rows handed out, ${world.mails().length} mails, ${answered.length} verdicts`,
+    )
+  }, 30_000).unref()
+
+  await Promise.all([troubles(), verdicts(), ...Array.from({ length: count }, (_, i) => lives(i * 3))])
+  clearInterval(report)
+  world.heal()
+  writeFileSync(dir.file('clock'), '0')
+  const worker = start({ SCORE_BATCH_SIZE: '500', RECORD_BATCH_SIZE: '500' })
+  workers.add(worker)
+  for (let moved = Date.now(), seen = ''; worker.running() && Date.now() - moved < PATIENCE; await sleep(500)) {
+    const there = new Set((await engine.rows()).map((one) => `${one.trans_num}@${one.event_time}`))
+    const left = world.owed().filter((one) => !there.has(idOf(one))).length
+    const unheard = left === 0 ? (await unsaid(world)).length : -1
+    if (left === 0 && unheard === 0) break
+    if (seen !== `${left} ${unheard}`) moved = Date.now()
+    seen = `${left} ${unheard}`
+  }
+  await sleep(1500) // for what would be too much
+  const audit = await command('audit')
+  await command('dead-letters')
+  const asked = Date.now()
+  worker.kill('SIGTERM')
+  const { code } = await worker.end
+  shown.push(worker.text())
+  if (code !== 0 || Date.now() - asked > 10_000)
+    exits.push(`the last one stopped with ${code} after ${Date.now() - asked} ms`)
+  async function command(...args: string[]) {
+    await using ran = startWorker(dir.path, env, ...args)
+    const ended = await ran.end
+    shown.push(ran.text())
+    return { code: ended.code, text: ran.text().trim() }
+  }
+
+  const texts = [
+    ...shown,
+    ...world.posts.map(({ body }) => body),
+    ...world.mails().map(({ raw }) => raw.toString('latin1')),
+  ]
+  return [
+    ...recordsHeld(world, await engine.rows()),
+    ...(await alarmsHeld(world)),
+    ...verdictsHeld(
+      answered,
+      (await engine.ask("SELECT note FROM reviews WHERE note LIKE 'verdict %'")).map(({ note }) => note),
+      await engine.ask(UNLIKE),
+    ),
+    cardsHidden(world, texts.join('\n')),
+    ['audit', audit.code === 0 ? 'the account holds' : audit.text, audit.code === 0],
+    ['ends that nobody asked for', exits.slice(0, 3).join(' · ') || '0', exits.length === 0],
+    [
+      'what it did not meet',
+      expected.filter((what) => !met[what]).join(', ') || 'nothing',
+      expected.every((what) => met[what]),
+    ],
+    ['what it met', JSON.stringify({ ...met, ...world.counts }), true],
+  ]
+}
+
+/** The last verdict that is no `withdrawn` one has the columns; `unsure` says that somebody looked. */
+const UNLIKE = `SELECT p.trans_num FROM predictions p JOIN reviews r ON r.trans_num = p.trans_num AND r.event_time = p.event_time
+  WHERE r.id = (SELECT max(id) FROM reviews l WHERE l.trans_num = p.trans_num AND l.event_time = p.event_time)
+  AND (p.reviewed_at IS NULL OR p.reviewed_at <> r.at
+    OR coalesce(p.fraud_confirmed, -1) <> CASE r.verdict WHEN 'fraud' THEN 1 WHEN 'legit' THEN 0 ELSE -1 END)`
+
+const lastLine = (text: string) => text.trim().split('\n').at(-1)?.slice(0, 300) ?? ''
+
+/** The folder is a disk of its own from now on, in memory, which can be filled to the last byte. */
+function smallDisk(path: string) {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2g', 'tmpfs', path])
+  const filler = `${path}/filler`
+  const empty = () => rmSync(filler, { force: true })
+  return {
+    fill() {
+      const piece = Buffer.alloc(8 * 2 ** 20)
+      for (const size of [piece.length, 4096, 1])
+        for (;;)
+          try {
+            appendFileSync(filler, piece.subarray(0, size))
+          } catch {
+            break
+          }
+    },
+    empty,
+    [Symbol.dispose]() {
+      empty()
+      execFileSync('umount', ['-l', path])
+    },
+  }
+}
