@@ -14,6 +14,8 @@ import { openRests } from './rest.ts'
 import type { Rows } from './rows.ts'
 import type { Schedule } from './schedule.ts'
 
+/** No DOMException is made with it, which takes longer than all the rest of it. */
+const WOKEN = new Error('woken')
 /** sessions at once: one that is stuck does not hold up the next alarm */
 const SESSIONS = 5
 /** first pauses that a recipient is left alone who was put off: greylisting takes minutes */
@@ -71,7 +73,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
   /** Resolves after `ms` (an hour at most), or earlier when there may be something to do. */
   function woken(ms: number): Promise<void> {
     const end = new AbortController()
-    wake = () => end.abort()
+    wake = () => end.abort(WOKEN)
     return clock.sleep(Math.min(ms, HOUR), end.signal)
   }
 
@@ -92,7 +94,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     const noted = open.noted ? undefined : settle()
     if (noted) {
       const enough = new AbortController()
-      await Promise.race([noted, clock.sleep(notedWithin, enough.signal)]).finally(() => enough.abort())
+      await Promise.race([noted, clock.sleep(notedWithin, enough.signal)]).finally(() => enough.abort(WOKEN))
     }
     await proven(noted)
     if (stop.aborted && !open.noted) return
@@ -123,6 +125,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     paced.sent(size, clock.now(), open.doubtful)
     outbox.sent(open, clock.now())
     if (deferred.length > 0) rests.add(notification, deferred)
+    wake() // the next one is decided meanwhile; it is not sent before this one is noted
     await settle()
   }
 

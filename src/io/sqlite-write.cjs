@@ -7,11 +7,27 @@ const { parentPort, workerData } = require('node:worker_threads')
 
 /**
  * A statement, and the values for each time that it runs; `changes`: once, with how many rows the steps before it have changed.
- * @typedef {readonly [sql: string, values: readonly (readonly import('node:sqlite').SQLInputValue[])[] | 'changes']} Step
+ * Values may be the `fields` of objects as JSON: one long text goes to a thread in a tenth of the time of its values.
+ * @typedef {import('node:sqlite').SQLInputValue} Value
+ * @typedef {{ fields: readonly string[], of: readonly string[] }} Texts
+ * @typedef {readonly [sql: string, values: readonly (readonly Value[])[] | 'changes' | Texts]} Step
  * How many rows a step has changed, and the last rowid that it has made.
  * @typedef {{ changes: number, last: number }} Done
  * @typedef {{ done: Done[] } | { failure: { message: string, code?: string, errcode?: number } }} Outcome
  */
+
+/** @param {Texts} texts */
+function* valuesOf({ fields, of }) {
+  for (const text of of) {
+    const object = JSON.parse(text)
+    yield fields.map((field) => {
+      const value = object[field] ?? null
+      if (typeof value !== 'number' || Math.abs(value) < 2 ** 53) return value
+      const digits = new RegExp(`"${field}":(-?\\d+)[,}]`).exec(text)?.[1] // of a card number the engine loses some
+      return digits === undefined ? value : BigInt(digits)
+    })
+  }
+}
 
 /**
  * Runs jobs of steps as one transaction: all or nothing, durable when it returns.
@@ -32,7 +48,7 @@ function writing(db) {
     return steps.map(([sql, values]) => {
       const statement = prepared(sql)
       let [changes, last] = [0, 0]
-      for (const each of values === 'changes' ? [[total]] : values) {
+      for (const each of values === 'changes' ? [[total]] : 'of' in values ? valuesOf(values) : values) {
         const result = statement.run(...each)
         changes += Number(result.changes)
         last = Number(result.lastInsertRowid)

@@ -28,7 +28,10 @@ export function threadWriter(path: string, more = ''): Writer {
 
   function start() {
     const writes = { path, pragmas: `${PRAGMAS}; ${more}`, timeout: BUSY_TIMEOUT }
-    const started = new Worker(new URL('./sqlite-write.cjs', import.meta.url), { workerData: { writes } })
+    const started = new Worker(new URL('./sqlite-write.cjs', import.meta.url), {
+      workerData: { writes },
+      resourceLimits: { maxYoungGenerationSizeMb: 8 }, // what it is sent lives for a moment
+    })
     const over = (error: Error) => {
       if (thread !== started) return
       thread = undefined

@@ -6,6 +6,7 @@ import { ask, failure, isBusy, openSqlite, type Step } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
+import { textOf } from '../topic/text.ts'
 import type { Prediction } from '../transaction.ts'
 import { careSchema, judgementSchema, reviewSchema } from './schema.ts'
 import type { Store } from './store.ts'
@@ -115,20 +116,19 @@ function connect(path: string, worker?: { log: Logger }) {
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
   find.setReadBigInts(true)
   const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
-  const values = (row: Prediction) => RECORDED_COLUMNS.map((column) => row[column] ?? null)
   const writer = threadWriter(path, INDEXED)
   return {
     check: guard.check,
     insert: (rows: readonly Prediction[]) =>
       writer.write([
-        [INSERT, rows.map(values)],
+        [INSERT, { fields: RECORDED_COLUMNS, of: rows.map(textOf) }],
         ['UPDATE written SET rows = rows + ?', 'changes'],
       ]),
     misses: (row: Prediction) => get(row) === undefined,
     probe(row: Prediction) {
       db.exec('BEGIN IMMEDIATE')
       try {
-        db.prepare(INSERT).run(...values(row))
+        db.prepare(INSERT).run(...RECORDED_COLUMNS.map((column) => row[column] ?? null))
         return get(row)!
       } finally {
         if (db.isTransaction) db.exec('ROLLBACK')

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import type { Store } from '../record/store.ts'
+import { extended } from '../topic/text.ts'
 import { identity, type Prediction } from '../transaction.ts'
 
 /**
@@ -18,5 +19,5 @@ export function sampler({ perDay, rowsPerDay, secret }: { perDay: number; rowsPe
 /** The store, into which each row goes with its probability. */
 export const sampling = (store: Store, sample: ReturnType<typeof sampler>): Store => ({
   ...store,
-  insert: (rows) => store.insert(rows.map((row) => ({ ...row, sampled: sample(row) }))),
+  insert: (rows) => store.insert(rows.map((row) => extended(row, { sampled: sample(row) }))),
 })

@@ -40,14 +40,23 @@ export function openTail<T extends object>() {
   }
 }
 
+/** What this program has printed itself: of its numbers the engine cannot read a card's alone. */
+function own<T extends TopicName>(text: string): Records[T] {
+  try {
+    const record = JSON.parse(text)
+    if (typeof record.cc_num !== 'number') return decode<T>(text)
+    return Object.assign(record, { cc_num: BigInt(/"cc_num":(\d+)/.exec(text)![1]!) })
+  } catch {
+    return decode<T>(text)
+  }
+}
+
 /** The first of these rows, as far as they go into a batch. */
 export function inOneBatch<T extends TopicName>(rows: Iterable<Placed<string>>): Placed<Records[T]>[] {
   const read: Placed<Records[T]>[] = []
   let bytes = 0
   for (const { offset, record } of rows) {
-    const found = decode<T>(record)
-    known(found, record)
-    read.push({ offset, record: found })
+    read.push({ offset, record: known(own<T>(record), record) })
     bytes += record.length
     if (bytes >= BATCH_BYTES) break
   }

@@ -5,12 +5,15 @@ const TEXT = Symbol('text')
 
 export const known = <T extends object>(record: T, value: string): T =>
   Object.defineProperty(record, TEXT, { value, configurable: true })
-export const textOf = (record: { [TEXT]?: string }) => record[TEXT] ?? stringify(record)
+export const textOf = (record: object & { [TEXT]?: string }): string => record[TEXT] ?? stringify(record)
 
 /** A record with more fields. Its text is that of the record, and the fields. */
-export function extended<T extends object, M extends object>(record: T & { [TEXT]?: string }, more: M): T & M {
+export function extended<T extends object, M extends { [field: string]: number | string | null }>(
+  record: T & { [TEXT]?: string },
+  more: M,
+): T & M {
   const whole = { ...record, ...more }
   const text = record[TEXT]
-  if (text === undefined || Object.keys(more).some((key) => key in record)) return whole
-  return known(whole, `${text.slice(0, -1)},${stringify(more).slice(1)}`)
+  for (const field in more) if (text === undefined || field in record) return whole
+  return known(whole, `${text!.slice(0, -1)},${JSON.stringify(more).slice(1)}`)
 }
