@@ -633,6 +633,28 @@ describe('consume', () => {
     expect(numbers((await world.reader.read(10, AbortSignal.timeout(5000))).records)).toEqual([2, 3, 4])
   })
 
+  test('reads on while it works, and cancels what was begun of that when the work fails', async () => {
+    await using world = await consuming()
+    const begun: { of: number[]; cancelled: AbortSignal }[] = []
+    const worked: number[][] = []
+    await consume(
+      world.stage,
+      world.reader,
+      () => 1,
+      async (batch) => {
+        worked.push(numbers(batch.records))
+        await vi.waitFor(() => expect(begun.length).toBe(Math.min(worked.length - 1, 2)))
+        if (worked.length === 3) throw down()
+        await batch.commit(1)
+        if (worked.length > 3) world.stop()
+      },
+      (records, cancelled) => begun.push({ of: numbers(records), cancelled }),
+    )
+    expect(worked).toEqual([[0], [1], [2], [2]])
+    expect(begun.map(({ of }) => of)).toEqual([[2], [3]])
+    expect(begun[1]!.cancelled.aborted).toBe(true)
+  })
+
   test('throws a bug in the work', async () => {
     await using world = await consuming()
     const consuming_ = consume(
