@@ -6,6 +6,7 @@ import type { Config } from './config/settings.ts'
 import type { Reviews } from './review/reviews.ts'
 import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
+import type { Model } from './score/mlflow.ts'
 import type { Monitor } from './status/monitor.ts'
 import type { Topics } from './topic/topic.ts'
 
@@ -25,15 +26,21 @@ export const careRules = ({ TRUTH: truth, TRUTH_DELAY_DAYS: delayDays, REVIEW_CO
 const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
   DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
 
+/** The model that judges now, by its name. */
+type Judging = { champion(): Promise<{ name: string | null; model: Model }> }
+
 /** The desk, what is asked for it, and what watches the models. */
 export async function deskOf(
   config: Config,
   start: Stage,
   topics: Topics,
-  { opened, metrics }: { opened: AsyncDisposableStack; metrics: Monitor['metrics'] },
+  { opened, metrics, ...judging }: { opened: AsyncDisposableStack; metrics: Monitor['metrics'] } & Judging,
 ) {
   const { openDesk } = await import('./desk/desk.ts')
   const { openCare } = await import('./care/care.ts')
+  const { watchModel } = await import('./care/fingerprint.ts')
+  const { liveMetrics } = await import('./care/live.ts')
+  const { openWhy } = await import('./care/why.ts')
   const { qualityGauges } = await import('./status/quality.ts')
   const { deskLinks } = await import('./desk/room.ts')
   const { openKeys } = await import('./desk/keys.ts')
@@ -43,10 +50,15 @@ export async function deskOf(
   const reviews = opened.adopt(await openReviews(config), (r) => r.close())
   // A thread of its own: what takes long holds up nobody who reviews.
   const counting = opened.adopt(await openReviews(config), (r) => r.close())
-  const care = openCare({ reviews: counting, rules: careRules(config) })
+  const { MLFLOW_TRACKING_URI: mlflow } = config
+  const publish = mlflow && liveMetrics(mlflow)
+  const care = openCare({ reviews: counting, rules: careRules(config), publish, log: start.log })
   qualityGauges(metrics.registry, care.latest)
+  if (config.MODEL_URL && config.STAGES.includes('score'))
+    opened.use(watchModel({ ...judging, reviews: counting, log: start.log }))
   const desk = openDesk({
     reviews,
+    why: openWhy({ reviews, ...judging }),
     ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
     care,
     token: config.DESK_TOKEN,

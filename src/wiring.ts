@@ -76,8 +76,11 @@ export async function wire(
   )
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
-  const { desk, link, reviews, drift } = await deskOf(config, start, topics, { opened, metrics })
-  let judges: Promise<Judges> | undefined // the stages ask the same two models
+  let judging: Promise<Judges> | undefined // who judges and who asks why ask the same two models
+  const judges = () => (judging ??= openJudges(config, log, opened, topics))
+  const { desk, link, reviews, drift } = await deskOf(config, start, topics, {
+    ...{ opened, metrics, champion: async () => (await judges()).champion() },
+  })
   const timed = (system: string, judge: Judges['champion']) => async () => {
     const { model, name } = await judge()
     return { name, model: { judge: metrics.timed(system, model.judge) } }
@@ -89,8 +92,7 @@ export async function wire(
         call: metrics.timed('producer', (await producer(config, opened, ...given)).call),
       }),
       judges: async () => {
-        judges ??= openJudges(config, log, opened, topics)
-        const { champion, challenger } = await judges
+        const { champion, challenger } = await judges()
         return { champion: timed('model', champion), challenger: timed('challenger', challenger) }
       },
       judgements: async () => opened.adopt(await openReviews(config), (r) => r.close()),

@@ -1,4 +1,6 @@
+import type { Logger } from 'pino'
 import type { Condition } from '../alert/trouble.ts'
+import { reason } from '../io/errors.ts'
 import { HOUR } from '../io/time.ts'
 import type { Payment, Reviews } from '../review/reviews.ts'
 import { seeded } from '../simulate/random.ts'
@@ -21,11 +23,14 @@ export type Care = ReturnType<typeof openCare>
 export type CareOptions = {
   reviews: Source & Pick<Reviews, 'scored' | 'missed' | 'noteBaselines'>
   rules: Rules
+  /** Takes the figures wherever else they are wanted, whenever it is looked for drift. */
+  publish?: ((quality: Quality) => Promise<void>) | undefined
+  log?: Logger
   now?: () => number
 }
 
 /** Looks after the models. What needs all rows is counted by the database, off the loop, now and then. */
-export function openCare({ reviews, rules, now = Date.now }: CareOptions) {
+export function openCare({ reviews, rules, publish, log, now = Date.now }: CareOptions) {
   const random = () => seeded(1).uniform // the same figures for the same rows
   const quality = kept(async (): Promise<Quality> => {
     const [at, counted] = [now(), await reviews.counted()]
@@ -48,12 +53,20 @@ export function openCare({ reviews, rules, now = Date.now }: CareOptions) {
     return { ...counted, missed, drift, ...(found && { curve: found }) }
   })
   let watched: Watched[] = []
-  let due = 0
+  let [due, unpublished] = [0, false]
   async function look() {
-    watched = await lookForDrift({
-      ...{ reviews, note: reviews.noteBaselines, now: now() },
-      boards: (await quality.ask()).boards,
-    })
+    const found = await quality.ask()
+    await publish?.(found).then(
+      () => {
+        unpublished = false
+      },
+      (error) => {
+        if (!unpublished)
+          log?.warn(`the figures of the models were not written to MLflow: ${reason(error)}; again each hour`)
+        unpublished = true
+      },
+    )
+    watched = await lookForDrift({ reviews, note: reviews.noteBaselines, boards: found.boards, now: now() })
   }
   return {
     /** What is known to have drifted, and what is as it was; it is looked at anew every hour, by whoever asks. */

@@ -4,6 +4,7 @@ import { DAY, HOUR, utc } from '../io/time.ts'
 import type { Counted, Measured, Noted, Reviews } from '../review/reviews.ts'
 import { type Board, FEW } from './board.ts'
 import { BASE, columnDrifts, type Drift, shareDrift, WINDOW } from './drift.ts'
+import { otherModel, otherModelCondition } from './fingerprint.ts'
 import { jeffreys } from './statistics.ts'
 import { shareOf } from './words.ts'
 
@@ -11,7 +12,14 @@ import { shareOf } from './words.ts'
 const [BACK, LATE, ACTIVE] = [40 * DAY, 2 * HOUR, 7 * DAY]
 
 /** Of a model: how many rows its base has of those that it takes, and what has drifted since. */
-export type Watched = { model: string; rows: number; windows: number; drifts: readonly Drift[]; accuracy?: string }
+export type Watched = {
+  model: string
+  rows: number
+  windows: number
+  drifts: readonly Drift[]
+  accuracy?: string
+  other?: number
+}
 export type Source = Pick<Reviews, 'counted' | 'firstRows' | 'measured' | 'hours' | 'baselines'>
 type Looking = { reviews: Source; note?: Reviews['noteBaselines']; boards: readonly Board[]; now: number }
 
@@ -30,14 +38,16 @@ export async function lookForDrift({ reviews, note = async () => {}, boards, now
     for (const threshold of thresholds) shares.push(...(await share({ model, threshold }, looking)))
     const all = [...drifts, ...shares]
     const accuracy = all.length > 0 ? moved(boards, model, Math.min(...all.map(({ since }) => since))) : undefined
-    found.push({ model: name, rows: rowsOf(mine), windows, drifts: all, ...(accuracy && { accuracy }) })
+    const other = otherModel(noted, name)
+    const known = { ...(accuracy && { accuracy }), ...(other !== undefined && { other }) }
+    found.push({ model: name, rows: rowsOf(mine), windows, drifts: all, ...known })
   }
   return found
 }
 
 type One = { reviews: Source; note: Reviews['noteBaselines']; noted: readonly Noted[]; now: number }
 async function columns(model: string, counted: readonly Counted[], { reviews, note, noted, now }: One) {
-  let base: Measured[] = noted.filter((one) => one.base && !one.name.startsWith(FLAGGED))
+  let base: Measured[] = noted.filter((one) => one.base && isColumn(one))
   if (base.length === 0) {
     if (rowsOf(counted) < BASE) return { windows: 0, drifts: [] }
     const { first, last } = await reviews.firstRows(model, BASE)
@@ -73,6 +83,7 @@ function windowsAfter(after: number, counted: readonly Counted[], now: number): 
 }
 
 const FLAGGED = 'flagged'
+const isColumn = ({ counts }: Noted) => counts.length > 2
 async function share(of: Pick<Board, 'model' | 'threshold'>, { reviews, note, noted, now }: One): Promise<Drift[]> {
   const name = `${FLAGGED} ${of.threshold ?? ''}`
   const known = noted.find((one) => one.base && one.name === name)
@@ -118,9 +129,9 @@ function moved(boards: readonly Board[], model: string | null, since: number): s
 
 /** For the mails about trouble: one when it begins, one when it is over. */
 export const driftConditions = (watched: readonly Watched[]): Condition[] =>
-  watched.map(({ model, drifts, accuracy }) => {
+  watched.flatMap(({ model, drifts, accuracy, other }) => {
     const name = model || 'the model'
-    return {
+    const drift: Condition = {
       name: `the drift of ${name}`,
       wrong:
         drifts.length > 0
@@ -130,4 +141,5 @@ export const driftConditions = (watched: readonly Watched[]): Condition[] =>
       cure: 'Look at /desk/models: has the producer changed, or what people buy? A model that is trained anew learns it.',
       subjects: [`${name} judges other payments than at first`, `what ${name} judges is as at first again`],
     }
+    return [drift, otherModelCondition(name, other)]
   })

@@ -36,7 +36,9 @@ export function figuresOf(board: Board): (readonly [title: string, text: string]
     ['Missed', missedOf(board)],
     [
       'Precision',
-      precision ? `${shareOf(precision)} of the alarms with a verdict were fraud${worst}` : 'no alarm has a verdict',
+      precision
+        ? `${shareOf(precision)} of the alarms${board.audit ? ' with a verdict' : ''} were fraud${worst}`
+        : 'no alarm has a verdict',
     ],
     [
       'Money',

@@ -1,4 +1,4 @@
-import { amount, count, oneOf } from './schemas.ts'
+import { amount, count, oneOf, url } from './schemas.ts'
 
 /** The settings of model care, as they stand in SETTINGS. */
 export const CARE = {
@@ -16,5 +16,11 @@ export const CARE = {
     schema: amount,
     default: '2',
     meaning: 'what it costs to look at one alarm, in $',
+  },
+  MLFLOW_TRACKING_URI: {
+    schema: url('http:', 'https:'),
+    secret: true as const,
+    meaning:
+      'the MLflow server that gets the figures of each model once a day, e.g. http://mlflow.example:5000 (user:password@ goes before its host)',
   },
 }

@@ -4,7 +4,7 @@ import type { Html } from './parts.ts'
 
 // Drawn by the server, without a script; the numbers stand in a table under each.
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM] = [640, 180, 46, 20]
+const [WIDTH, HEIGHT, LEFT, BOTTOM] = [400, 160, 56, 20]
 const top = (values: readonly number[]) => {
   const most = Math.max(1, ...values)
   const unit = 10 ** Math.floor(Math.log10(most))
@@ -69,7 +69,7 @@ export function steps(
   )
   const lines = marks.map(
     ({ at, name }, i) =>
-      html`<path class="mark" d="M${x(at)} 8V${HEIGHT - BOTTOM}"/><text class="axis" x="${Math.min(x(at) + 4, WIDTH - 120)}" y="${18 + 14 * i}">${name}</text>`,
+      html`<path class="mark" d="M${x(at)} 8V${HEIGHT - BOTTOM}"/><text class="axis" x="${Math.min(x(at) + 4, WIDTH - 100)}" y="${18 + 14 * i}">${name}</text>`,
   )
   return html`<figure><figcaption>${title}</figcaption>${frame(title, most, ['0', '1'], html`<path class="line" d="${raw(path.join(''))}"/>${lines}`)}${table(numbers)}</figure>`
 }

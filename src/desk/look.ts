@@ -39,8 +39,9 @@ export function lookRoutes(app: App, room: Room) {
     const found = await reviews.find(id)
     if (!found) return refuse(c, 404, 'Not there', 'No payment has this address, or it is not in the database yet.')
     const { last, before } = await reviews.card(found.payment)
+    const why = parts.isBlind(found.payment) ? undefined : await room.why(found.payment)
     if (person.via === 'link') {
-      const shown = { ...found, last: last.slice(0, MOST_BY_LINK), before, fields: { key } }
+      const shown = { ...found, why, last: last.slice(0, MOST_BY_LINK), before, fields: { key } }
       return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) ?? '' }, person))
     }
     const tab = tabOf(c.req.query('tab'))
@@ -48,7 +49,7 @@ export function lookRoutes(app: App, room: Room) {
     const at = ids.indexOf(id)
     const notice = await noticeOf(person, c.req.query('done'), tab)
     const way = { next: ids[at + 1] ?? '', previous: ids[at - 1] ?? '' }
-    const shown = { ...found, last, before, fields: fields(person, id, tab), notice, ...way }
+    const shown = { ...found, why, last, before, fields: fields(person, id, tab), notice, ...way }
     return page(c, await paymentPage(parts, shown, person))
   })
 }

@@ -4,7 +4,7 @@ import type { Care, Shown } from '../care/care.ts'
 import type { Curve } from '../care/curve.ts'
 import { BASE } from '../care/drift.ts'
 import { dayOf, dollars, figuresOf, nameOf } from '../care/words.ts'
-import { grouped, percent, plural } from '../io/text.ts'
+import { grouped, plural } from '../io/text.ts'
 import { utc } from '../io/time.ts'
 import { say } from '../notify/shown.ts'
 import type { Person } from './access.ts'
@@ -36,14 +36,14 @@ ${missed.length > 0 ? html`<h2>Missed frauds, the last ${String(missed.length)}<
 
 const driftOf = (watched: Shown['drift']) =>
   html`<h2>Drift</h2><dl>${watched.map(
-    ({ model, rows, windows, drifts, accuracy }) =>
+    ({ model, rows, windows, drifts, accuracy, other }) =>
       html`<dt>${say(model || 'a model without a name', 80)}</dt><dd>${
         rows < BASE
           ? `its base has ${grouped(rows)} of ${grouped(BASE)} rows`
           : drifts.length === 0
             ? `none against its first ${grouped(BASE)} rows, in ${plural(windows, 'window')}`
             : html`${drifts.map(({ text, since }) => html`${say(text, 300)}, since ${utc(since, 10)}<br>`)}${accuracy}`
-      }</dd>`,
+      }${other === undefined ? '' : html`<br>Another model answers under this name since ${utc(other, 16)} UTC.`}</dd>`,
   )}</dl>`
 
 const boardOf = (board: Board, curve: Curve | undefined) => html`<section><h2>${say(nameOf(board), 80)}</h2>
@@ -94,10 +94,10 @@ function curveOf({ threshold }: Board, { costs, present, cheapest, histogram }: 
 }
 
 function proposal({ at, days, saving, interval }: NonNullable<Curve['cheapest']>): string {
-  const chosen = `The cheapest threshold on even days was ${percent(at, 2)}`
+  const chosen = `The cheapest threshold on even days was ${at}`
   if (!interval)
     return `${chosen}; what it saves is told from the odd days, from 14 of them on (there are ${grouped(days)}).`
   const [low, high] = interval
-  const does = low > 0 ? 'saved' : high < 0 ? 'cost' : 'would have made no difference that is certain:'
+  const does = low > 0 ? 'saved' : high < 0 ? 'cost' : 'made no difference that is certain:'
   return `${chosen}; on ${plural(days, 'odd day')} it would have ${does} ${dollars(Math.abs(saving))} (${dollars(low)} to ${dollars(high)}). FRAUD_THRESHOLD sets it.`
 }

@@ -1,8 +1,9 @@
 import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
+import type { Why } from '../care/why.ts'
 import { grouped, plural } from '../io/text.ts'
 import { DAY, HOUR, span } from '../io/time.ts'
-import { dollars, holderOf, kilometres, say, sumOf } from '../notify/shown.ts'
+import { dollars, holderOf, kilometres, probability, say, sumOf } from '../notify/shown.ts'
 import {
   type Case,
   type Counts,
@@ -57,7 +58,14 @@ ${of.map((one) => hidden({ of: one }))}<div class="row"><a class="button" href="
 }
 
 type Shown = Case &
-  History & { fields: Fields; notice?: Html | string; next?: string; previous?: string; name?: string }
+  History & {
+    why?: Why | undefined
+    fields: Fields
+    notice?: Html | string
+    next?: string
+    previous?: string
+    name?: string
+  }
 export function paymentPage(parts: Parts, shown: Shown, person: Person) {
   const { layout, merchant, hidden, buttons } = parts
   const { payment: p, fields, notice = '', next, previous, name = '', before } = shown
@@ -68,7 +76,7 @@ export function paymentPage(parts: Parts, shown: Shown, person: Person) {
     html`${notice}<h1>${dollars(p.amt)}</h1><p class="big">${merchant(p, 200)}</p>
 ${state(parts, shown, person)}
 <dl>${factsOf(parts, p).map(([title, value]) => html`<dt>${title}</dt><dd>${value}</dd>`)}</dl>
-<h2>Usual for this card</h2><p>${usual(p, before)}</p>
+${shown.why ? whyOf(shown.why, p) : ''}<h2>Usual for this card</h2><p>${usual(p, before)}</p>
 <form method="post" action="/desk/${idOf(p)}" class="say">${hidden({ ...fields, seen: seenOf(shown) })}
 ${person.via === 'link' ? html`<label>Your name<input name="name" required maxlength="60" autocomplete="name" value="${name}"></label>` : ''}
 <label>Note<textarea name="note" maxlength="1000" rows="1" data-key="n"></textarea></label>
@@ -112,6 +120,16 @@ function factsOf({ when, score, isBlind, zone }: Parts, p: Payment): (readonly [
     ['Transaction', say(p.trans_num)],
   ] as const
   return facts.filter(([, value]) => value !== '')
+}
+
+/** By how much each part of the payment raises the answer, or lowers it. */
+function whyOf({ base, score, parts }: Why, p: Payment) {
+  const points = (value: number) => `${value < 0 ? '−' : '+'}${Math.abs(100 * value).toFixed(1)}`
+  return html`<h2>Why</h2><dl>${parts.map(
+    ({ group, value }) =>
+      html`<dt>${group}</dt><dd><b class="${value > 0 ? 'fraud' : 'legit'}">${points(value)}</b></dd>`,
+  )}</dl><p class="soft">How the answer of ${say(p.model ?? 'the model', 60)} changes, in points of 100, from ${probability(base)} for other
+payments to ${probability(score)} for this one; not the cause.</p>`
 }
 
 function past({ when, merchant, under, item }: Parts, { last, ...found }: Case & History, person: Person) {

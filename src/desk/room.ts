@@ -1,15 +1,20 @@
 import type { Context, Hono } from 'hono'
-import { addressOf, idOf, type Reviews, TABS, type Tab, type Which } from '../review/reviews.ts'
+import type { Why } from '../care/why.ts'
+import { addressOf, idOf, type Payment, type Reviews, TABS, type Tab, type Which } from '../review/reviews.ts'
 import { type AccessOptions, type Asked, openAccess, type Person } from './access.ts'
 import { type Keys, LINK, SESSION } from './keys.ts'
 import { message } from './pages.ts'
 import { type Fields, type Html, openParts } from './parts.ts'
 
-export type RoomOptions = AccessOptions & { reviews: Reviews; zone: string }
+export type RoomOptions = AccessOptions & {
+  reviews: Reviews
+  zone: string
+  why: (payment: Payment) => Promise<Why | undefined>
+}
 export type App = Hono<Asked extends Context<infer E> ? E : never>
 /** What the routes share. */
 export type Room = ReturnType<typeof openRoom>
-export function openRoom({ reviews, zone, ...options }: RoomOptions) {
+export function openRoom({ reviews, zone, why, ...options }: RoomOptions) {
   const { keys, now = Date.now } = options
   const access = openAccess(options)
   const parts = openParts(zone)
@@ -23,7 +28,7 @@ export function openRoom({ reviews, zone, ...options }: RoomOptions) {
       : refuse(c, 403, 'Not you', 'The desk is for who has a link, or for this machine: set DESK_TOKEN or REVIEWERS.')
   const formKey = ({ name }: Person, what: string) => `form\n${name}\n${what}`
   return {
-    ...{ reviews, access, parts, page, refuse, stranger, now },
+    ...{ reviews, why, access, parts, page, refuse, stranger, now },
     tabOf: (text: unknown): Tab => TABS.find((name) => name === text) ?? 'alarms',
     /** What a form about this carries. */
     fields: (person: Person, what: string, tab: Tab): Fields => ({

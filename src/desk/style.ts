@@ -27,7 +27,7 @@ textarea,input:not([type=checkbox]){font:inherit;width:100%;padding:11px;border:
 label{display:block;margin:0 0 8px}
 .told{background:var(--soft);border-left:5px solid;padding:8px 12px;margin:12px 0;display:flex;gap:8px;align-items:center;justify-content:space-between;flex-wrap:wrap}
 :focus-visible{outline:3px solid var(--link);outline-offset:2px}
-figure{margin:16px 0}figcaption{font-weight:600}svg{width:100%;height:auto;display:block}
+figure{margin:16px 0}figcaption{font-weight:600}svg{width:100%;max-width:600px;height:auto;display:block}
 .axis,text.axis{fill:currentColor;stroke:none;font-size:12px;opacity:.8}.axis path{stroke:currentColor;opacity:.3}
 rect.fraud{fill:var(--bad)}rect.legit{fill:var(--good)}.line,.mark{fill:none;stroke:var(--link);stroke-width:2}.mark{stroke:currentColor;stroke-dasharray:4 3}
 table{border-collapse:collapse;font-size:14px}th,td{text-align:right;padding:2px 12px 2px 0;font-weight:400}

@@ -5,7 +5,7 @@ import { openCare } from '../../src/care/care.ts'
 import type { AccessOptions } from '../../src/desk/access.ts'
 import { openDesk } from '../../src/desk/desk.ts'
 import { openKeys } from '../../src/desk/keys.ts'
-import { deskLinks } from '../../src/desk/room.ts'
+import { deskLinks, type RoomOptions } from '../../src/desk/room.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import { sqliteReviews } from '../../src/review/sqlite.ts'
 import { openMonitor } from '../../src/status/monitor.ts'
@@ -39,12 +39,27 @@ export async function openRows(rows: readonly Prediction[]) {
 }
 
 /** A real server with the desk, over a real file with these rows. */
-export async function startDesk(rows: readonly Prediction[], options: Partial<AccessOptions> = {}) {
+export async function startDesk(
+  rows: readonly Prediction[],
+  options: Partial<AccessOptions & Pick<RoomOptions, 'why'>> = {},
+) {
   const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()
   const keys = openKeys(SECRET)
   const care = openCare({ reviews, rules: { reviewCost: 2 } })
-  const desk = openDesk({ care, keys, reviewers: [], proxies: [], local: true, zone: 'UTC', log, reviews, ...options })
+  const why = async () => undefined
+  const desk = openDesk({
+    care,
+    why,
+    keys,
+    reviewers: [],
+    proxies: [],
+    local: true,
+    zone: 'UTC',
+    log,
+    reviews,
+    ...options,
+  })
   const watch = openMonitor(['record'])
   stack.use(statusServer({ host: '127.0.0.1', port: 0, log, watch, about: [], desk: () => desk }))
   const [, url = ''] = (await waitFor('the server', () => /status page: (http:\S+)\//.exec(text()))) as string[]

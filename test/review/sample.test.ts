@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { sampler } from '../../src/review/sample.ts'
 import { prediction } from '../rows.ts'
@@ -25,4 +26,24 @@ test('the same rows are drawn again, with more asked for more; another secret dr
   expect(drawn(20, 'another secret')).not.toEqual(some)
   expect(drawn(0)).toEqual([])
   expect(drawn(1_000_000)).toHaveLength(rows.length)
+})
+
+test('another process draws the same, rows that come in another order or again too', () => {
+  const code = `import { sampler } from './src/review/sample.ts'
+import { prediction } from './test/rows.ts'
+const sample = sampler({ perDay: 20, rowsPerDay: 7200, secret: ${JSON.stringify(secret)} })
+const rows = Array.from({ length: 50_000 }, (_, n) => prediction(49_999 - n))
+const drawn = [...rows, ...rows].filter((row) => sample(row) !== null).map(({ trans_num }) => trans_num)
+console.log(JSON.stringify([...new Set(drawn)].sort()))`
+  const there = execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' })
+  expect(JSON.parse(there)).toEqual(drawn(20).sort())
+})
+
+test('the weights of those that are drawn add up to all there are, within three standard deviations', () => {
+  for (const perDay of [20, 72, 720]) {
+    const sample = sampler({ perDay, rowsPerDay: 7200, secret })
+    const weights = rows.map(sample).flatMap((share) => (share === null ? [] : 1 / share))
+    const deviation = Math.sqrt(rows.length * (7200 / perDay - 1))
+    expect(Math.abs(weights.reduce((sum, one) => sum + one, 0) - rows.length)).toBeLessThan(3 * deviation)
+  }
 })
