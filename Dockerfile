@@ -9,7 +9,7 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 FROM ${NODE_IMAGE}
 # Of package.json; a test compares them.
 LABEL org.opencontainers.image.title="client-predict" \
-      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.version="1.0.0" \
       org.opencontainers.image.description="Guards card payments: fetches transactions, asks an MLflow model, mails every fraud, keeps every row, loses nothing"
 ENV NODE_ENV=production
 WORKDIR /app

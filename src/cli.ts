@@ -6,6 +6,7 @@ import { maskCards } from './card.ts'
 import { COMMANDS, type Command, type Given, UsageError } from './commands.ts'
 import { shownPlace } from './config/dsn.ts'
 import { ConfigError, environment, readConfig, unknownNames } from './config/read.ts'
+import { rereading } from './config/reread.ts'
 import type { Config } from './config/settings.ts'
 import type { Desk } from './desk/desk.ts'
 import { isBug, reason } from './io/errors.ts'
@@ -87,7 +88,7 @@ function given(
 }
 
 /** The worker. Never returns half alive: whatever nobody expected ends the process with its cause. */
-async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): Promise<number> {
+async function work(command: 'run' | 'once', { signal: stop, tell, reread }: Stopping): Promise<number> {
   const env = environment()
   const config = readConfig(env)
   const { line: proxy, mistakes } = proxies({
@@ -119,6 +120,8 @@ async function work(command: 'run' | 'once', { signal: stop, tell }: Stopping): 
     const elsewhere = settingsElsewhere()
     if (elsewhere) log.warn(elsewhere)
     tell((text) => log.info(text))
+    using again = rereading(config, env, log)
+    reread(again.now)
     stop.throwIfAborted()
     const { openPipeline, openMonitor, statusServer, summarize, heartbeat } = await loaded()
     const watch = openMonitor(config.STAGES)

@@ -1,7 +1,7 @@
 'use strict'
 // Runs before all else, by `node -r`: plain JavaScript that Node.js reads from 12 on.
 
-/** SIGHUP comes when the terminal is closed. */
+/** SIGHUP comes when the terminal is closed. A service has none: there it asks for the settings to be read again. */
 const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT', 'SIGHUP'])
 // First of all: who is asked to stop while the rest is still loading (a third of a second) stops as well.
 for (const signal of SIGNALS) process.on(signal, ask)
@@ -33,8 +33,12 @@ let asked
 /** @param {string} _text */
 let say = (_text) => {}
 
+/** @type {(() => void) | undefined} */
+let again
+
 /** @param {NodeJS.Signals} signal */
 function ask(signal) {
+  if (signal === 'SIGHUP' && again && !asked && !terminal) return again()
   if (asked) end(signal)
   asked = signal
   say(`${signal}: stopping`)
@@ -45,10 +49,24 @@ function ask(signal) {
   }, STOP_WITHIN).unref()
 }
 
+/** Is there one that can be closed, whatever the streams lead to? To be asked before it is. */
+const terminal = process.platform === 'win32' || canOpen('/dev/tty')
+
+/** @param {string} path */
+function canOpen(path) {
+  const { closeSync, openSync } = require('node:fs')
+  try {
+    closeSync(openSync(path, 'r'))
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** @type {(signal: NodeJS.Signals) => never} */
 const end = (signal) => process.exit(128 + require('node:os').constants.signals[signal])
 
-/** `signal` is aborted by the first SIGTERM, SIGHUP or Ctrl-C; the second one ends the process at once. */
+/** `signal` is aborted by the first SIGTERM, Ctrl-C, or SIGHUP from a terminal; the second one ends the process at once. */
 exports.stopping = {
   signal: stop.signal,
   /**
@@ -58,6 +76,13 @@ exports.stopping = {
   tell(how) {
     say = how
     if (asked) say(`${asked}: stopping`)
+  },
+  /**
+   * What SIGHUP asks for where there is no terminal.
+   * @param {() => void} how
+   */
+  reread(how) {
+    again = how
   },
   /** For what a signal may end in the middle, as it ends any program. */
   release() {

@@ -112,16 +112,6 @@ describe('the process', () => {
     },
   )
 
-  test('SIGHUP stops it as SIGTERM does', async () => {
-    await using dir = await tempDir()
-    await using world = await outside(someRows(5), dir.path)
-    await using worker = startWorker(dir.path, world.env)
-    await waitFor('rows', () => world.recorded().length === 5)
-    worker.kill('SIGHUP')
-    expect(await worker.end).toEqual({ code: 0, signal: null })
-    expect(worker.text()).toMatch(/SIGHUP: stopping[\s\S]*"stopped"/)
-  })
-
   test('says first what it is and works with, and no secret', async () => {
     await using dir = await tempDir()
     await using world = await outside([], dir.path)

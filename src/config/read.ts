@@ -30,13 +30,16 @@ const REQUIRED: Record<StageName, readonly Name[]> = {
 
 /** The names that stand in `.env`, beside what is set. */
 const WRITTEN = Symbol('written in .env')
-export type Environment = NodeJS.ProcessEnv & { [WRITTEN]?: ReadonlySet<string> }
+/** What was set beside `.env`. */
+const OWN = Symbol('set beside .env')
+export type Environment = NodeJS.ProcessEnv & { [WRITTEN]?: ReadonlySet<string>; [OWN]?: NodeJS.ProcessEnv }
 
 /**
  * The process's environment, with `.env` of the working folder behind it. Throws ConfigError when that is there and
- * cannot be read: what is set in it would be missing without a word.
+ * cannot be read: what is set in it would be missing without a word. `before`: what it was, to read `.env` again.
  */
-export function environment(): Environment {
+export function environment(before?: Environment): Environment {
+  const own = before?.[OWN] ?? { ...process.env }
   let text = Buffer.alloc(0)
   try {
     text = readFileSync('.env')
@@ -47,12 +50,12 @@ export function environment(): Environment {
   }
   if (text.includes(0)) throw new ConfigError(['.env: is not UTF-8 text, wants to be saved as UTF-8'])
   const written = parse(text)
-  populate(process.env as Record<string, string>, written)
+  if (!before) populate(process.env as Record<string, string>, written)
   const forgotten = Object.keys(SETTINGS).filter((name) =>
     new RegExp(`^\\s*(export\\s+)?${name}(_FILE)?\\s+[^\\s=:]`, 'm').test(text.toString()),
   )
   if (forgotten.length > 0) throw new ConfigError(forgotten.map((name) => `${name}: has no = behind it in .env`))
-  return { ...process.env, [WRITTEN]: new Set(Object.keys(written)) }
+  return { ...written, ...own, [WRITTEN]: new Set(Object.keys(written)), [OWN]: own }
 }
 
 /** Names that were probably meant for a setting and are none, one line each: in production a mistake, else a warning. */

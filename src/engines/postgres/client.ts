@@ -67,6 +67,9 @@ const begin = (slot: string, mark: string) => `BEGIN; ${limits(true)}
 const LAST = `INSERT INTO client_predict_commits VALUES ($1, $1, now())
   ON CONFLICT (slot) DO UPDATE SET at = excluded.at RETURNING last`
 
+/** ms that a connection is kept which nobody uses */
+const KEPT = { idleTimeoutMillis: 60_000 }
+
 export type PostgresOptions = {
   connections: number
   /** Each connection is to be a session of the server: see assertSessions. */
@@ -132,10 +135,8 @@ export function openPostgres(url: URL, { connections, session = false, log }: Po
   const ignore = () => {}
   const borrow = () =>
     reach(() => {
-      pool ??= new pg.Pool({ ...options(), max: connections, idleTimeoutMillis: 60_000, onConnect: prepare }).on(
-        'error',
-        ignore,
-      )
+      pool ??= new pg.Pool({ ...options(), ...KEPT, max: connections, onConnect: prepare }).on('error', ignore)
+      Object.assign(pool.options, options()) // the password may be another one by now
       return pool.connect()
     })
 
