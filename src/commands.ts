@@ -88,6 +88,12 @@ export const COMMANDS: Record<string, Command> = {
       action === 'password' && /^[\w.@+-]{1,60}$/.test(name) && rest.length === 0,
     run: deskCommand,
   },
+  model: {
+    usage: 'model status | model promote NAME | model rollback',
+    meaning: 'say which model judges and how the challenger compares; make the challenger the champion; take that back',
+    words: (words) => /^(status|rollback|promote \S+)$/.test(words.join(' ')),
+    run: async ({ words: [action, name] }) => (await import('./model-command.ts')).modelCommand(action!, name),
+  },
   quality: {
     usage: 'quality [--json]',
     meaning: 'say how good each model is: frauds caught and missed, false alarms, money',

@@ -37,6 +37,10 @@ const payments = ({ PRODUCER_URL, STAGES }: Config) => !PRODUCER_URL && STAGES.i
 /** How rows name the model at MODEL_URL: those that a stand-in had a hand in are marked. */
 export const modelName = (config: Config) =>
   stamp(config.MODEL_NAME, { model: !config.MODEL_URL, payments: payments(config) })
+/** How rows say one of the names of `namesOf`. */
+export const stampOf = (config: Config, name: string) =>
+  (name === config.CHALLENGER_NAME ? stamp(name, { model: false, payments: payments(config) }) : modelName(config)) ??
+  ''
 
 /** The names of the two models, as people call them; undefined where there is one alone. */
 export const namesOf = ({ MODEL_NAME, CHALLENGER_NAME }: Config): Names | undefined =>
@@ -56,7 +60,7 @@ export async function openJudges(
   opened: AsyncDisposableStack,
   topics: Pick<Topics, 'latest' | 'note'>,
 ): Promise<Judges> {
-  const { CHALLENGER_URL: url, CHALLENGER_NAME } = config
+  const { CHALLENGER_URL: url } = config
   const make = await openMaker(config, log, opened)
   const name = modelName(config)
   const names = namesOf(config)
@@ -70,7 +74,7 @@ export async function openJudges(
     model: { model: make(beside), name },
     challenger: {
       model: mlflow({ ...own, ...beside }),
-      name: stamp(CHALLENGER_NAME, { model: false, payments: payments(config) }),
+      name: stampOf(config, names.challenger),
     },
   })
   const stranger = (name: string) =>

@@ -25,7 +25,7 @@ const AROUND: Record<string, readonly string[]> = {
   status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
   doctor: ['src/notify/', 'src/simulate/', 'src/review/reviews.ts'],
-  commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/'],
+  commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/', 'src/shadow/champion.ts'],
 }
 /** Start and wiring: they know the rooms. */
 const WIRING = [
@@ -38,6 +38,7 @@ const WIRING = [
   'pipeline.ts',
   'once.ts',
   'models.ts',
+  'model-command.ts',
   'wiring.ts',
 ].map((name) => `src/${name}`)
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */

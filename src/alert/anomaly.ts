@@ -22,6 +22,8 @@ export type AnomalyState = {
   usual: Counts
   /** while it is broken: what has left `recent` (10,000 at most), and for how many rows on end `recent` is plausible */
   broken?: { since: Counts; calm: number }
+  /** which model has said it */
+  model?: string | null
 }
 
 /**
@@ -36,7 +38,7 @@ export type AnomalyState = {
  */
 export function anomalyDetector(impossible: number, state: AnomalyState = { recent: '', usual: [0, 0] }) {
   const recent = Array.from(state.recent, Number)
-  let { usual, broken } = structuredClone(state)
+  let { usual, broken, model } = structuredClone(state)
   let flaggedNow = recent.reduce((sum, one) => sum + one, 0)
 
   const chance = (share: number, flagged = flaggedNow) => tail(flagged, recent.length, share)
@@ -48,32 +50,48 @@ export function anomalyDetector(impossible: number, state: AnomalyState = { rece
     return 1 - chance(share, flaggedNow + 1) > PLAUSIBLE // not too few either
   }
 
+  /** Another model: what was usual says nothing of it. True if the one before it looked broken. */
+  function beginAnew(): boolean {
+    const was = broken !== undefined
+    recent.length = flaggedNow = 0
+    usual = [0, 0]
+    broken = undefined
+    return was
+  }
+
+  function counted(flagged: boolean): 'broken' | 'sound' | undefined {
+    recent.push(Number(flagged))
+    flaggedNow += Number(flagged)
+    if (recent.length > RECENT) {
+      const left = recent.shift()!
+      flaggedNow -= left
+      count(broken?.since ?? usual, left)
+    }
+    if (!broken) {
+      if (!flagged || recent.length < LEAST || chance(shareOf(usual)) >= impossible) return undefined
+      broken = { since: [0, 0], calm: 0 }
+      return 'broken'
+    }
+    broken.calm = chance(shareOf(usual)) > PLAUSIBLE ? broken.calm + 1 : 0
+    if (broken.calm < RECENT) {
+      if (broken.since[1] < SETTLED) return undefined
+      if (!isNormal(broken.since)) {
+        broken.since = [0, 0]
+        return undefined
+      }
+      usual = broken.since
+    }
+    broken = undefined
+    return 'sound'
+  }
+
   return {
-    /** Counts one more prediction; what this one has changed, if anything. */
-    saw(flagged: boolean): 'broken' | 'sound' | undefined {
-      recent.push(Number(flagged))
-      flaggedNow += Number(flagged)
-      if (recent.length > RECENT) {
-        const left = recent.shift()!
-        flaggedNow -= left
-        count(broken?.since ?? usual, left)
-      }
-      if (!broken) {
-        if (!flagged || recent.length < LEAST || chance(shareOf(usual)) >= impossible) return undefined
-        broken = { since: [0, 0], calm: 0 }
-        return 'broken'
-      }
-      broken.calm = chance(shareOf(usual)) > PLAUSIBLE ? broken.calm + 1 : 0
-      if (broken.calm < RECENT) {
-        if (broken.since[1] < SETTLED) return undefined
-        if (!isNormal(broken.since)) {
-          broken.since = [0, 0]
-          return undefined
-        }
-        usual = broken.since
-      }
-      broken = undefined
-      return 'sound'
+    /** Counts one more prediction, of that model; what this one has changed, if anything. */
+    saw(flagged: boolean, by: string | null | undefined = model): 'broken' | 'sound' | 'another' | undefined {
+      const another = model !== undefined && by !== model && beginAnew()
+      model = by
+      const change = counted(flagged)
+      return another ? 'another' : change
     },
     broken: () => broken !== undefined,
     /** `flagged` among the last `of`; at the `usual` share (0 to 1) so many or more have this `chance` (0 to 1). */
@@ -83,7 +101,13 @@ export function anomalyDetector(impossible: number, state: AnomalyState = { rece
       usual: shareOf(usual),
       chance: chance(shareOf(usual)),
     }),
-    state: (): AnomalyState => structuredClone({ recent: recent.join(''), usual, ...(broken && { broken }) }),
+    state: (): AnomalyState =>
+      structuredClone({
+        recent: recent.join(''),
+        usual,
+        ...(broken && { broken }),
+        ...(model !== undefined && { model }),
+      }),
   }
 }
 

@@ -131,7 +131,7 @@ async function alarms(
     })
   /** Is what the model says still credible? */
   function judge(prediction: Prediction) {
-    const change = watched?.saw(deservesMail(prediction))
+    const change = watched?.saw(deservesMail(prediction), prediction.model)
     if (!change) return
     const notice = verdict(change, watched!.figures(), prediction.model)
     log.warn(notice.subject)

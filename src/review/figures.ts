@@ -5,9 +5,10 @@ import type { Counted, Questions, Scored } from './reviews.ts'
 export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
 
 /** What the columns hold of what people said: 0, 1, 2 unsure, or nothing. */
-const VERDICT = 'CASE WHEN fraud_confirmed IS NOT NULL THEN fraud_confirmed WHEN reviewed_at IS NOT NULL THEN 2 END'
+export const VERDICT =
+  'CASE WHEN fraud_confirmed IS NOT NULL THEN fraud_confirmed WHEN reviewed_at IS NOT NULL THEN 2 END'
 const ALIKE = `prediction, is_fraud AS label, ${VERDICT} AS verdict, sampled`
-const TOTALS = 'count(*) AS rows, coalesce(sum(amt), 0) AS amount'
+export const TOTALS = 'count(*) AS rows, coalesce(sum(amt), 0) AS amount'
 const OF_MODEL = "coalesce(model, '') = $1 AND coalesce(threshold, -1) = $2"
 
 type Row = Record<string, unknown>
@@ -37,7 +38,7 @@ export const FIGURES: {
     return rows.map(numbers) as Scored[]
   },
 }
-const numbers = (row: Row) =>
+export const numbers = (row: Row) =>
   Object.fromEntries(
     Object.entries(row).map(([name, value]) => [name, typeof value === 'bigint' ? Number(value) : value]),
   )

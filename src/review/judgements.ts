@@ -1,5 +1,6 @@
-import type { Statement } from './figures.ts'
-import type { Judged, Judgements, Which } from './reviews.ts'
+import { DAY } from '../io/time.ts'
+import { numbers, type Statement, TOTALS, VERDICT } from './figures.ts'
+import type { Judged, Judgements, Paired, Which } from './reviews.ts'
 
 type Row = Record<string, unknown>
 type Work<T> = Generator<Statement, T, Row[]>
@@ -30,6 +31,17 @@ export const JUDGEMENTS = {
       [since],
     ]
     return rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
+  },
+  *paired(champion: string, challenger: string): Work<Paired[]> {
+    const said = (model: string) => `CASE WHEN p.model = ${model} THEN p.prediction ELSE j.prediction END`
+    const rows = yield [
+      `SELECT p.event_time / ${DAY} AS day, ${said('$1')} AS champion, ${said('$2')} AS challenger, is_fraud AS label,
+         ${VERDICT} AS verdict, ${TOTALS}
+       FROM judgements AS j JOIN predictions AS p ON p.trans_num = j.trans_num AND p.event_time = j.event_time
+       WHERE (p.model = $1 AND j.model = $2) OR (p.model = $2 AND j.model = $1) GROUP BY 1, 2, 3, 4, 5`,
+      [champion, challenger],
+    ]
+    return rows.map(numbers) as Paired[]
   },
   *draw(which: readonly Which[]): Work<void> {
     for (const { trans_num, event_time } of which)

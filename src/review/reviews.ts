@@ -134,6 +134,8 @@ export type Questions = {
 /** What a model that is no champion says of a row. */
 export type Judged = Which &
   Pick<Prediction, 'prediction' | 'score' | 'predicted_at'> & { model: string; threshold: number }
+export type Paired = Pick<Counted, 'day' | 'label' | 'verdict' | 'rows' | 'amount'> &
+  Record<'champion' | 'challenger', 0 | 1>
 /** What challengers say, beside what champions said of the same rows. */
 export type Judgements = {
   /** Resolves once they are there; one that is there stays as it is. */
@@ -142,6 +144,8 @@ export type Judgements = {
   undrawn(since: number): Promise<Which[]>
   /** A person gets to see these for certain. */
   draw(which: readonly Which[]): Promise<void>
+  /** Rows that both models have judged, whichever of them was the champion then, counted by what is alike. */
+  paired(champion: string, challenger: string): Promise<Paired[]>
 }
 export type Reviews = Questions & { close(): Promise<void> }
 

@@ -11,7 +11,7 @@ function model(seed: number, b: Breaker = anomalyDetector(IMPOSSIBLE)) {
   return {
     b,
     flags(share: number, rows: number) {
-      const changes: [change: 'broken' | 'sound', row: number][] = []
+      const changes: [change: 'broken' | 'sound' | 'another', row: number][] = []
       for (let row = 1; row <= rows; row++) {
         const change = b.saw(random.uniform() < share)
         if (change) changes.push([change, row])
@@ -295,4 +295,20 @@ test('the state is whole numbers and a short text', () => {
   const { recent, usual, broken } = b.state()
   expect(recent).toMatch(/^[01]{200}$/)
   expect([...usual, ...broken!.since, broken!.calm].every(Number.isInteger)).toBe(true)
+})
+
+test('another model begins anew: what was usual of the one before says nothing of it, and that one is broken no longer', () => {
+  const b = anomalyDetector(1e-12)
+  for (let i = 0; i < 300; i++) b.saw(i % 100 === 0, 'rf/7')
+  const before = b.state()
+  expect(before.model).toBe('rf/7')
+  for (let i = 0; i < 15; i++) expect(b.saw(true, 'rf/8')).toBeUndefined() // of rf/7 that would be impossible
+  expect(b.state()).toMatchObject({ recent: '1'.repeat(15), usual: [0, 0], model: 'rf/8' })
+  while (b.saw(true, 'rf/8') !== 'broken');
+  expect(anomalyDetector(1e-12, b.state()).saw(false, 'rf/7')).toBe('another')
+  expect(b.saw(false, 'rf/7')).toBe('another')
+  expect(b.broken()).toBe(false)
+  const old = anomalyDetector(1e-12, { recent: '0'.repeat(200), usual: [9, 900] }) // noted before models were
+  expect(old.saw(false, 'rf/7')).toBeUndefined()
+  expect(old.state().recent).toHaveLength(200)
 })
