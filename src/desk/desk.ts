@@ -38,7 +38,16 @@ export function openDesk({ log, care, ...options }: RoomOptions & { log: Logger;
     c.header('cache-control', 'no-store')
   })
   app.use(
-    bodyLimit({ maxSize: BODY_BYTES, onError: (c) => refuse(c, 413, 'Too long', 'A note has 1,000 characters.') }),
+    bodyLimit({
+      maxSize: BODY_BYTES,
+      onError: (c) =>
+        refuse(
+          c,
+          413,
+          'Too long',
+          'A form has 64 kB: a note 1,000 characters; longer lists of verdicts go in by npm run label.',
+        ),
+    }),
   )
   app.use(csrf({ origin: (_, c) => access.isOwn(c) }))
   app.get('/desk/login', async (c) => page(c, await loginPage(parts, '', passwords)))

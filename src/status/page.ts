@@ -25,7 +25,7 @@ const COLOURS: Record<State, string> = {
   elsewhere: 'idle',
 }
 
-const STYLE = `:root{color-scheme:light dark;--bad:#c62828;--good:#2e7d32;--wait:#b26a00;--idle:#757575}
+const STYLE = `:root{color-scheme:light dark;--bad:#c62828;--good:#2e7d32;--wait:#8f5600;--idle:#757575}
 @media (prefers-color-scheme:dark){:root{--bad:#ff6659;--good:#66bb6a;--wait:#ffb300;--idle:#9e9e9e}}
 body{font:16px/1.45 system-ui,sans-serif;max-width:1080px;margin:0 auto;padding:16px}
 h1::first-letter{text-transform:uppercase}

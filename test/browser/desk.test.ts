@@ -3,7 +3,9 @@ import { join } from 'node:path'
 import { simpleParser } from 'mailparser'
 import { type Browser, chromium, type Page } from 'playwright-core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { compose } from '../../src/notify/mail.ts'
 import { idOf } from '../../src/review/reviews.ts'
+import type { Prediction } from '../../src/transaction.ts'
 import { fraud, startDesk } from '../desk/place.ts'
 import { recorded } from '../outside.ts'
 import { freePort, LONG_CARD, prediction, tempDir, waitFor } from '../rows.ts'
@@ -122,6 +124,49 @@ describe('the desk', { timeout: 240_000 }, () => {
     expect(d.sql('SELECT sum(fraud_confirmed = 0) AS n FROM predictions')).toEqual([{ n: 20 }])
   })
 
+  test('is gone through by Tab from top to bottom, each stop with a name and a frame', async () => {
+    const d = await startDesk(some())
+    await using b = await open()
+    const ids = some().slice(0, 20).map(idOf)
+    const pages = {
+      '/desk': [
+        ...[
+          'link "Begin with the first"',
+          'checkbox "choose $21,671.40"',
+          /^link "\$21,671\.40 /,
+          /^checkbox/,
+          /^link/,
+        ],
+      ],
+      [`/desk/${ids[18]}`]: [
+        ...[
+          'textbox "Note"',
+          'button "Fraud"',
+          'button "Legitimate"',
+          'button "Unsure"',
+          'link "Previous"',
+          'link "Next"',
+        ],
+      ],
+      '/desk/search': [/^textbox "last four digits/, 'button "Search"'],
+    }
+    for (const [path, stops] of Object.entries(pages)) {
+      await b.page.goto(new URL(path, d.url).href)
+      const tabs = await b.page.locator('nav a').allInnerTexts()
+      for (const stop of [...tabs.map((text) => `link "${text}"`), ...stops]) {
+        await b.page.keyboard.press('Tab')
+        const at = b.page.locator(':focus')
+        const [said] = (await at.ariaSnapshot()).split('\n')
+        expect({ path, said: said!.replace(/^- '?|'?:?$/g, '').replace(/: .*| \[.*/, '') }).toEqual({
+          path,
+          said: typeof stop === 'string' ? stop : expect.stringMatching(stop),
+        })
+        expect(await b.page.evaluate('getComputedStyle(document.activeElement).outlineWidth')).toBe('3px')
+      }
+      expect({ path, nameless: await b.page.evaluate(NAMELESS) }).toEqual({ path, nameless: [] })
+    }
+  })
+
   test.for([
     [360, 'light'],
     [360, 'dark'],
@@ -149,11 +194,31 @@ describe('the desk', { timeout: 240_000 }, () => {
       await b.page.goto(new URL(path, d.url).href)
       expect({ name, width: await widthOf(b.page) }).toEqual({ name, width })
       if (PICTURES) await b.page.screenshot({ path: join(PICTURES, `${name}-${width}-${colorScheme}.png`) })
-      if (name !== 'front') expect({ name, faint: await b.page.evaluate(FAINT) }).toEqual({ name, faint: [] })
+      expect({ name, nameless: await b.page.evaluate(NAMELESS) }).toEqual({ name, nameless: [] })
+      expect({ name, faint: await b.page.evaluate(FAINT) }).toEqual({ name, faint: [] })
+    }
+    const mails = {
+      mail: [some()[19]!],
+      digest: some()
+        .slice(0, 20)
+        .filter((_, n) => n % 3),
+    }
+    for (const [name, frauds] of Object.entries(mails)) {
+      const link = (of: Prediction, at: number) => token.link(of, at)
+      const { raw } = await compose({ at: Date.now(), frauds }, { from: 'a@b', to: ['c@d'], operators: [], link })
+      await b.page.goto('about:blank') // whose policy lets a mail have its styles
+      await b.page.setContent(String((await simpleParser(raw)).html))
+      expect({ name, width: await widthOf(b.page) }).toEqual({ name, width })
+      if (PICTURES) await b.page.screenshot({ path: join(PICTURES, `${name}-${width}-${colorScheme}.png`) })
     }
     expect(b.complaints).toEqual([])
   })
 })
+
+/** What can be pressed or filled in, and has no name. */
+const NAMELESS = `[...document.querySelectorAll('a,button,summary,textarea,input:not([type=hidden])')]
+  .filter((el) => !(el.labels?.[0] ?? el).textContent.trim() && !el.getAttribute('aria-label'))
+  .map((el) => el.outerHTML)`
 
 /** Texts whose contrast with what is behind them is below 4.5; what is hidden or has no text is left out. */
 const FAINT = `(() => {

@@ -157,11 +157,13 @@ test('a thousand GETs and HEADs over every path and link change nothing', async 
   const id = idOf(rows[0]!)
   const { key = '', seen = '' } = formOf((await c.get(`/desk/${id}`)).text, `/desk/${id}`)
   const say = new URLSearchParams({ key, seen, verdict: 'fraud', say: 'fraud', sure: 'yes', of: `${id}~${seen}` })
-  const paths = ['/desk', '/desk/', '/desk/login', '/desk/bulk', '/desk/search', `/desk/${id}`, '/', '/desk/x']
+  const pages = 'login bulk search labels models x'.split(' ').map((name) => `/desk/${name}`)
+  const paths = ['/', '/healthz', '/readyz', '/metrics', '/desk', '/desk/', `/desk/${id}`, ...pages]
   const all = [
     ...paths.flatMap((path) => [path, `${path}?${say}`]),
     ...rows.map((row) => d.link(row, NOW)),
     `${d.link(rows[0]!, NOW)}&${say}`,
+    ...['?tab=audit', '?tab=unsure', '?tab=done', '/search?q=4184'].map((end) => `/desk${end}`),
   ]
   for (let n = 0; n < 1000; n++) await c.ask(all[n % all.length]!, { method: n % 3 ? 'GET' : 'HEAD' })
   expect(d.dump()).toBe(before)

@@ -70,8 +70,9 @@ export async function startDesk(
     /** All that is in the database, as text. */
     dump() {
       using db = new DatabaseSync(file)
-      const all = ['predictions', 'reviews', 'exports', 'written'].map((table) => {
-        const select = db.prepare(`SELECT * FROM ${table}`)
+      const tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").all()
+      const all = tables.map(({ name }) => {
+        const select = db.prepare(`SELECT * FROM ${name}`)
         select.setReadBigInts(true)
         return select.all()
       })
