@@ -202,6 +202,48 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect([await missed(false), await missed(true)]).toEqual([['trans-5'], ['trans-5', 'trans-3']])
     })
 
+    test('columns are counted in the cells of a base; what is noted stays as it was', async () => {
+      const at = (n: number) => 1_767_400_000_000 + n * 60_000
+      const rows = Array.from({ length: 40 }, (_, n) =>
+        prediction(n, {
+          ...{ event_time: at(n), amt: n + 1, category: n % 4 ? 'food' : 'net', job: n === 3 ? null : `job ${n}` },
+          ...{ dob: n === 5 ? null : '1980-02-29', score: n === 7 ? null : n / 40, threshold: 0.5, city_pop: n },
+          prediction: n % 10 ? 0 : 1,
+        }),
+      )
+      const { reviews } = await start([...rows, prediction(99, { model: null })])
+      const found = await reviews.firstRows('rf/7', 20)
+      expect(found).toEqual({ first: at(0), last: at(19), rows: 20 })
+      const base = await reviews.measured('rf/7', found.first, found.last)
+      const of = (measured: typeof base, name: string) => measured.find((one) => one.name === name)!
+      expect(base.map(({ name }) => name).sort()).toEqual(
+        'age amt category city_pop distance gender job lat long merch_lat merch_long score state'.split(' '),
+      )
+      for (const { counts } of base) expect(counts.reduce((sum, one) => sum + one, 0)).toBe(20)
+      expect(of(base, 'amt')).toMatchObject({
+        cells: [2, 4, 6, 8, 10, 12, 14, 16, 18],
+        counts: [...Array(10).fill(2), 0],
+      })
+      expect(of(base, 'category')).toMatchObject({ cells: ['food', 'net'], counts: [15, 5, 0, 0] })
+      expect(of(base, 'gender')).toMatchObject({ cells: ['F'], counts: [20, 0, 0] })
+      expect(of(base, 'age')).toMatchObject({ cells: [46], counts: [19, 0, 1] })
+      expect(of(base, 'job').counts.at(-1)).toBe(1)
+      expect(of(base, 'score').counts.at(-1)).toBe(1)
+      const now = await reviews.measured('rf/7', at(20), at(39), base)
+      expect(of(now, 'amt').counts).toEqual([...Array(9).fill(0), 20, 0])
+      expect(of(now, 'job').counts).toEqual([...Array(19).fill(0), 20, 0])
+      const hours = await reviews.hours({ model: 'rf/7', threshold: 0.5 }, 0)
+      expect(hours.reduce((sum, { rows }) => sum + rows, 0)).toBe(40)
+      expect(hours.reduce((sum, { flagged }) => sum + flagged, 0)).toBe(4)
+      const notes = [...base.map((one) => ({ ...one, base: true })), ...now.map((one) => ({ ...one, base: false }))]
+      await reviews.noteBaselines(notes)
+      await reviews.noteBaselines(notes.map((one) => ({ ...one, counts: [1] })))
+      const noted = await reviews.baselines(0)
+      const inOrder = (all: typeof noted) => all.toSorted((a, b) => a.first - b.first || (a.name < b.name ? -1 : 1))
+      expect(inOrder(noted)).toEqual(inOrder(notes.map((one) => (one.base ? one : { ...one, cells: [] }))))
+      expect(await reviews.baselines(at(60))).toHaveLength(13)
+    })
+
     test('what is said is there, in a row of its own and in the three columns', async () => {
       const rows = [fraud(1), fraud(2)]
       const { reviews, see, sql, open } = await start(rows)
