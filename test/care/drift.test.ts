@@ -186,6 +186,39 @@ test('amounts that double for three rows in ten are told within two days by one 
   expect(sql("SELECT count(*) AS n FROM baselines WHERE cells <> ''")).toEqual([{ n: 14 }])
 })
 
+test('a model that is swapped for a bad one under its name is told once by its alarms, and once when the first is back; the board of another name is another one', async () => {
+  const random = seeded(33)
+  const { store, reviews } = await openRows([])
+  const rules = troubleRules()
+  const mails: string[] = []
+  async function passes(n: number, rows: number, change: (p: Prediction) => Partial<Prediction>) {
+    await store.insert(day(n, rows, random, change))
+    const now = START + (n + 1) * DAY + 3 * HOUR
+    const care = openCare({ reviews, rules: { reviewCost: 2 }, now: () => now })
+    await care.look()
+    for (const at of [now, now + HOUR])
+      mails.push(...rules.saw(care.conditions(), at).map((mail) => `${n}: ${mail.subject} ${mail.lines[0]}`))
+    return care.quality()
+  }
+  const good = ({ is_fraud }: Prediction): Partial<Prediction> => ({ prediction: is_fraud! })
+  const bad = ({ amt }: Prediction): Partial<Prediction> => ({ prediction: amt > 100 ? 1 : 0 })
+  for (let n = 0; n < 3; n++) await passes(n, 7000, good)
+  await passes(3, 1500, good)
+  expect(mails).toEqual([])
+  for (let n = 4; n < 7; n++) await passes(n, 1500, bad)
+  expect(mails).toHaveLength(1)
+  expect(mails[0]).toMatch(
+    /^4: .* rf\/7 judges other payments .* more payments are alarms: [\d.]+ % before, [\d.]+ % now/,
+  )
+  for (let n = 7; n < 11; n++) await passes(n, 1500, good)
+  expect(mails).toHaveLength(2)
+  expect(mails[1]).toMatch(/what rf\/7 judges is as at first again/)
+  const { boards } = await passes(11, 500, (p) => ({ ...bad(p), model: 'rf/8' }))
+  expect(boards.map(({ model }) => model)).toEqual(['rf/8', 'rf/7'])
+  expect(boards[0]!.falseNegativeRate ?? boards[0]!.missed).toBeDefined()
+  expect(boards[1]!.falseNegativeRate!.value).toBeLessThan(0.5)
+})
+
 test('looking at the page notes nothing, and a base that is not complete says how far it is', async () => {
   const { reviews, sql } = await openRows(day(0, 300, seeded(1)))
   const care = openCare({ reviews, rules: { reviewCost: 2 }, now: () => START + DAY })
