@@ -17,7 +17,7 @@ const isFields = (value: Json | undefined): value is Fields =>
 export function tableOf(text: string, rows: number): Json[] {
   let value = parsed(text)
   for (let depth = 0; depth < DEEPEST; depth++) {
-    const table = read(value, rows)
+    const table = depth === 0 && !isBox(value) ? undefined : read(value, rows) // a bare 1 is nobody's answer
     if (table) {
       if (table.length === rows) return table
       throw new Unreadable(`with ${table.length} predictions, not ${rows}`, 'let it answer one for each row, in order')

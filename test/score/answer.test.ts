@@ -275,6 +275,13 @@ test.for<[what: string, text: string, message: RegExp]>([
   expect(read).toThrow(message)
 })
 
+test.for(['1', '0', 'true', '0.7', '"fraud"'])(
+  'takes a bare %s for no answer, though one row was asked about',
+  (text) => {
+    expect(() => readAnswer(text, 1, 0.5)).toThrow(/and no "predictions"/)
+  },
+)
+
 test('a message stays short and in one line, whatever came', () => {
   const long = 'x\n'.repeat(100_000)
   for (const answer of [[long], [{ [long]: 1, [`${long}2`]: 2 }], { [long]: long }, [[long, long, long]]])
