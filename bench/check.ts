@@ -28,7 +28,7 @@ export function check(folder: string, { state: { sent, share, mails } }: World) 
   wrong.lost += sent - judged
   wrong.doubled += figure('SELECT count(*) FROM predictions') - judged
   wrong.aside = figure('SELECT count(*) FROM "dead-letters"')
-  wrong.behind = figure(`SELECT sum(${sent} - offset) FROM position WHERE reader <> 'webhook'`)
+  wrong.behind = figure(`SELECT sum(${sent} - offset) FROM position WHERE reader NOT IN ('webhook', 'shadow')`)
 
   for (const [i, { trans_num }] of expected.entries()) {
     const times = mails.get(i) ?? 0
