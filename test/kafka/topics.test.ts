@@ -796,7 +796,7 @@ describe('trimming', () => {
     await topics.close()
     await using stack = new AsyncDisposableStack()
     stack.adopt(await moving(group('score'), named('transactions'), 4n), (left) => left.abort())
-    await (await open()).trim(LATER)
+    await (await open()).trim(LATER, ['shadow'])
     expect((await ends(named('transactions'))).first).toEqual([3])
   })
 
