@@ -54,7 +54,8 @@ export async function deskOf(
   const publish = mlflow && liveMetrics(mlflow)
   const care = openCare({ reviews: counting, rules: careRules(config), publish, log: start.log })
   qualityGauges(metrics.registry, care.latest)
-  if (config.MODEL_URL && config.STAGES.includes('score'))
+  // Rows that nobody sent are for who has models looked after.
+  if (mlflow && config.MODEL_URL && config.STAGES.includes('score'))
     opened.use(watchModel({ ...judging, reviews: counting, log: start.log }))
   const desk = openDesk({
     reviews,

@@ -53,7 +53,7 @@ export function database(config: Config, openStore: () => Promise<Store>): Targe
   return kept('database', 'DATABASE_URL', config, async (signal) => {
     const store = await openStore()
     const probing = patiently(() => store.probe(probeRow()))
-    return (await orAborted(signal, probing).finally(() => void store.close().catch(() => {}))).cc_num
+    return (await orAborted(signal, probing).finally(() => orAborted(signal, store.close()).catch(() => {}))).cc_num
   })
 }
 

@@ -105,7 +105,8 @@ function statusRoutes(app: App, { token, log, watch, about, desk }: Routes) {
     if (c.req.path === '/healthz') return next()
     if (token !== undefined && !knows(token, c.req.header('authorization')))
       return plain(c, 401, 'wants the STATUS_TOKEN: Authorization: Bearer …, or as the password, with any user', {
-        'www-authenticate': 'Bearer, Basic realm="client-predict", charset="UTF-8"',
+        // One alone: browsers do not understand a header with two, and ask for no password then.
+        'www-authenticate': 'Basic realm="client-predict", charset="UTF-8"',
       })
     // A page elsewhere may have its own name lead here, and read what the browser of this machine may see.
     if (token === undefined && !isLoopback((c.req.header('host') ?? '').replace(/:\d+$/, '')))

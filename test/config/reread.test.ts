@@ -138,10 +138,11 @@ describe.skipIf(process.platform === 'win32')('SIGHUP', () => {
     await hangUp('the settings were read again: nothing has changed')
     env('MODEL_HEADERS={"x-key":"two"}\nPRODUCER_RATE_PER_MIN=9\n')
     await hangUp('read again: MODEL_HEADERS')
-    expect(worker.text()).toContain('PRODUCER_RATE_PER_MIN: has changed, and counts from the next start on')
+    const later = 'PRODUCER_RATE_PER_MIN: has changed, and counts from the next start on'
+    await waitFor(later, () => worker.text().includes(later))
     env('MODEL_HEADERS={"x-key":"three"}\nPRODUCER_RATE_PER_MIN=many\n')
     await hangUp('PRODUCER_RATE_PER_MIN: got ')
-    expect(worker.text()).toContain('what was set before stays')
+    await waitFor('what stays', () => worker.text().includes('what was set before stays'))
     expect(worker.child.exitCode).toBe(null)
     worker.child.kill('SIGTERM')
     expect(await worker.end).toBe(0)

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { statSync } from 'node:fs'
 import { chmod, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { sqliteStore } from '../../src/record/sqlite.ts'
@@ -20,7 +21,8 @@ describe('SQLite', () => {
     const { of } = await consult({ ...DATABASE, TOPICS_URL, DATABASE_URL })
     expect(of('topics')).toEqual([{ name: 'topics', state: 'ok', text: `${dir.file('t.db')}: ${WELL}; nothing waits` }])
     expect(of('database')).toEqual([{ name: 'database', state: 'ok', text: `${dir.file('d.db')}: ${WELL}` }])
-    expect((await readdir(dir.path)).filter((name) => /-wal|doctor/.test(name))).toEqual([])
+    const left = (await readdir(dir.path)).filter((name) => /-wal|doctor/.test(name))
+    expect(left.filter((name) => statSync(dir.file(name)).size > 0)).toEqual([]) // who only reads leaves an empty -wal
     expect(recorded(dir.file('d.db'))).toEqual([])
     const topics = await sqliteTopics({ path: dir.file('t.db') })
     expect(await topics.noted('doctor')).toBeUndefined()

@@ -118,7 +118,7 @@ async function world({ frauds = COUNT, to = WHO, ill, remote = false, shown, liv
       const ended = alertStage(
         { log, stop: stop.signal },
         { reader, topics, name: 'alert', notifier, burst, dailyLimit: 1_000_000, clock },
-        { firstPause, overlap, afterStop: 50 },
+        { firstPause, overlap, afterStop: 50, notedWithin: 5000 },
       )
       ended.catch(() => {})
       let opened = true

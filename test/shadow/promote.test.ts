@@ -48,6 +48,8 @@ test.for<[string, () => Promise<object>, number]>([
     const total = 600
     for (let n = 0; n < 20; n++) {
       world.send(someRows(total).slice(n * 30, n * 30 + 30))
+      // Some of them are judged by whom each promotion has made the champion, and others wait for the next.
+      await waitFor('some rows', async () => (await held(topics, 'predictions')).length >= n * 30 - 20)
       await sleep(100)
       if (n % 2 === 0) await champion.promote('rf/8', 'anna')
       else await champion.rollback('anna')

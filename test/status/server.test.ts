@@ -312,7 +312,7 @@ describe('who may ask', () => {
       for (const path of ['/', '/readyz', '/metrics', '/nothing']) {
         const { status, headers, text } = await ask(port, path, { headers: { authorization } })
         expect([authorization, status]).toEqual([authorization, 401])
-        expect(headers['www-authenticate']).toBe('Bearer, Basic realm="client-predict", charset="UTF-8"')
+        expect(headers['www-authenticate']).toBe('Basic realm="client-predict", charset="UTF-8"')
         expect(text).toBe('wants the STATUS_TOKEN: Authorization: Bearer …, or as the password, with any user\n')
       }
     expect((await ask(port, '/healthz')).status).toBe(200)
