@@ -41,10 +41,10 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
   let began = 0
   const fates = FATES.filter((fate) => name !== 'kafka' || !fate.endsWith('a commit')) // nobody sees a broker's from inside
   const expected = fates.map((fate) => `killed: ${fate}`)
-  /** As long as it was asked to, and on a busy machine until it has met everything, three times as long at most. */
+  /** As long as it was asked to, and on a busy machine until it has met everything, five times as long at most. */
   const going = () => {
     const share = (Date.now() - began) / seconds / 1000
-    return share < 1 || (share < 3 && expected.some((what) => !met[what]))
+    return share < 1 || (share < 5 && expected.some((what) => !met[what]))
   }
 
   const start = (more: Record<string, string> = {}) =>
@@ -53,7 +53,7 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       NODE_OPTIONS: `--import=${INSIDE}`,
       SCORE_BATCH_SIZE: random.pick(['1', '7', '500']),
       RECORD_BATCH_SIZE: random.pick(['1', '20', '500']),
-      ALERT_BURST: random.uniform() < 0.1 ? '2' : '1000000', // a minute without a mail has none of its moments
+      ALERT_BURST: random.uniform() < 0.05 ? '2' : '1000000', // a minute without a mail has none of its moments
       ...more,
     })
   type Worker = ReturnType<typeof start>
@@ -91,7 +91,7 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       if (what === 'late' && !side) continue
       if (!side || what === 'ended') meet(`killed: ${fate}`)
       async function happening(of: string) {
-        for (let passing = random.integer(0, 8); passing >= 0; passing--)
+        for (let passing = random.integer(0, 3); passing >= 0; passing--)
           await once(world.moments, of, { signal }).catch(() => {})
         await sleep(random.pick([0, 0, 1, 3]))
         return 'now'
