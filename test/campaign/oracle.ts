@@ -38,7 +38,9 @@ export function recordsHeld(world: World, rows: readonly Recorded[]): Check[] {
 /** The frauds that no mail, or no post, has yet. */
 export async function unsaid(world: World) {
   const { frauds, inMails, inPosts } = await said(world)
-  return frauds.filter(({ trans_num }) => !inMails.has(trans_num) || !inPosts.has(trans_num))
+  return frauds.filter(
+    ({ trans_num }) => !inMails.has(trans_num) || !(inPosts.has(trans_num) || world.unposted.has(trans_num)),
+  )
 }
 
 const TRANS_NUM = /(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])/g
@@ -82,7 +84,7 @@ export async function alarmsHeld(world: World): Promise<Check[]> {
     ),
     none(
       'frauds in no post',
-      of(({ trans_num }) => !inPosts.has(trans_num)),
+      of(({ trans_num }) => !inPosts.has(trans_num) && !world.unposted.has(trans_num)),
     ),
     none(
       'frauds in several posts',

@@ -175,13 +175,15 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       } catch {} // it was not answered
     }
   }
-  /** A webhook gets what comes after it was set on, so no fraud comes before everything has begun. */
+  /** A webhook gets what comes after it was set on: what came before its first post is owed to it by nobody. */
   async function firstStart() {
-    world.storm(0)
+    world.storm(0.5)
     await using first = start()
     workers.add(first)
-    const ready = () => ask('/readyz').then((said) => said !== undefined && /"ready": ?true/.test(said))
-    for (const since = Date.now(); !(await ready()) && Date.now() - since < PATIENCE; ) await sleep(200)
+    for (const since = Date.now(); world.posts.length === 0 && Date.now() - since < PATIENCE; ) await sleep(200)
+    world.storm(0)
+    await sleep(500) // what is on its way was asked for before
+    world.postsFromNow()
     workers.delete(first)
     first.kill('SIGTERM')
     await first.end

@@ -38,6 +38,7 @@ export async function openWorld(random: Random, seed: number) {
   const sent = new Map<string, Row>()
   const cards = new Map<string, string>()
   const excused = new Set<string>()
+  const unposted = new Set<string>()
   let last: Row[] = [] // may be on their way: owed from the next call on
   const altered = new Set<string>()
   let labels = 0
@@ -150,6 +151,11 @@ export async function openWorld(random: Random, seed: number) {
     storm(share: number) {
       frauds = share
     },
+    /** What was handed out so far may have come before the webhook. */
+    postsFromNow() {
+      for (const one of sent.values()) unposted.add(one.trans_num)
+    },
+    unposted,
     /** Whoever was asked last is dead: what it was given may be gone with it. */
     killed() {
       for (const one of last) excused.add(idOf(one))
