@@ -1,6 +1,6 @@
 import { DAY } from '../io/time.ts'
 import type { Counted } from '../review/reviews.ts'
-import { bootstrap, fayFeuer, type Interval, jeffreys } from './statistics.ts'
+import { bootstrap, fayFeuer, type Interval, jeffreys, sum } from './statistics.ts'
 
 /** Whose word counts where no person has said anything: the producer's, or nobody's. */
 export type Truth = 'producer' | 'reviewer'
@@ -42,7 +42,6 @@ export const FEW = 5
 const DAYS_FOR_NET = 14
 /** days until what is unknown is known, as a rule */
 const DELAY: Record<Truth, number> = { producer: 0, reviewer: 7 }
-const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0)
 
 /** What is fraud of all that is counted alike; undefined: nobody knows. A person's word beats the producer's. */
 export const truthOf = ({ verdict, label }: Pick<Counted, 'verdict' | 'label'>, truth: Truth) =>
@@ -90,7 +89,7 @@ function boardOf(all: readonly Counted[], { truth, until, reviewCost, random }: 
     ...{ reviews: seen, spent },
   }
   const net = days.map((day) => day.caughtAmount - day.seen * reviewCost)
-  const rate = truth === 'producer' ? counted(found) : estimated(found, judged, weight)
+  const rate = truth === 'producer' ? missedShare(found) : estimated(found, judged, weight)
   const precision = precisionOf(found, flagged)
   return {
     ...{ model: all[0]!.model, threshold: all[0]!.threshold, ripe: days.length, rows, ...found },
@@ -123,7 +122,7 @@ export function weigher(audited: readonly Sampled[], judged: readonly Sampled[])
 
 type Found = Pick<Board, 'caught' | 'missed' | 'falseAlarms' | 'open'>
 /** Where each row has its truth: missed among all frauds. */
-function counted({ caught, missed }: Found): Share | undefined {
+export function missedShare({ caught, missed }: Pick<Found, 'caught' | 'missed'>): Share | undefined {
   return caught + missed < FEW ? undefined : share(missed, caught + missed)
 }
 

@@ -1,6 +1,6 @@
 import type { Counted, Scored } from '../review/reviews.ts'
 import { FEW, type Truth, truthOf, weigher } from './board.ts'
-import { bootstrap, type Interval } from './statistics.ts'
+import { bootstrap, type Interval, sum } from './statistics.ts'
 
 /** What a threshold would have cost: the frauds below it, and looking at all that is above. Amounts in $. */
 export type Curve = {
@@ -17,7 +17,6 @@ type Cell = Omit<Counted, 'model' | 'threshold' | 'day'>
 const EVEN = 0
 /** odd days before a saving has an interval */
 const DAYS = 14
-const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0)
 
 /** What is lost when that is no alarm. */
 function lossOf(cells: readonly Cell[], truth: Truth) {

@@ -2,7 +2,7 @@
 
 /** From a low to a high bound, of 95 % unless another level is given. */
 export type Interval = readonly [low: number, high: number]
-const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0)
+export const sum = (numbers: readonly number[]) => numbers.reduce((all, one) => all + one, 0)
 
 /** What Stirling's formula for ln Γ(z) leaves out; keeps its digits where differences of ln Γ would not. */
 function stirlingError(z: number): number {

@@ -2,10 +2,10 @@ import type { Condition } from '../alert/trouble.ts'
 import { grouped } from '../io/text.ts'
 import { DAY, HOUR, utc } from '../io/time.ts'
 import type { Counted, Measured, Noted, Reviews } from '../review/reviews.ts'
-import { type Board, FEW } from './board.ts'
+import { type Board, missedShare } from './board.ts'
 import { BASE, columnDrifts, type Drift, shareDrift, WINDOW } from './drift.ts'
 import { otherModel, otherModelCondition } from './fingerprint.ts'
-import { jeffreys } from './statistics.ts'
+import { sum } from './statistics.ts'
 import { shareOf } from './words.ts'
 
 /** How far back it is looked, ms; how late a row of a day may come; how long ago a model that is watched has judged. */
@@ -104,19 +104,13 @@ async function share(of: Pick<Board, 'model' | 'threshold'>, { reviews, note, no
   return []
 }
 
-const rowsOf = (counted: readonly Counted[]) => counted.reduce((sum, { rows }) => sum + rows, 0)
+const rowsOf = (counted: readonly Counted[]) => sum(counted.map(({ rows }) => rows))
 
 /** Whether the model misses more since then, or fewer, as far as that can be told. */
 function moved(boards: readonly Board[], model: string | null, since: number): string {
   const days = boards.filter((board) => board.model === model && !board.audit).flatMap((board) => board.days)
-  const rate = (some: readonly { caught: number; missed: number }[]) => {
-    const [caught, missed] = [
-      some.reduce((sum, day) => sum + day.caught, 0),
-      some.reduce((sum, day) => sum + day.missed, 0),
-    ]
-    if (caught + missed < FEW) return undefined
-    return { value: missed / (caught + missed), interval: jeffreys(missed, caught + missed) }
-  }
+  const rate = (some: readonly { caught: number; missed: number }[]) =>
+    missedShare({ caught: sum(some.map((day) => day.caught)), missed: sum(some.map((day) => day.missed)) })
   const [before, now] = [
     rate(days.filter(({ day }) => day * DAY < since)),
     rate(days.filter(({ day }) => day * DAY >= since)),
