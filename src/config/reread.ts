@@ -22,10 +22,11 @@ export function rereading(config: Config, env: Environment, log: Logger, look = 
   function now() {
     try {
       const fresh = readConfig(environment(env))
-      const changed = (Object.keys(SETTINGS) as Name[]).filter((name) => texts(fresh)[name] !== known[name])
+      const said = texts(fresh)
+      const changed = (Object.keys(SETTINGS) as Name[]).filter((name) => said[name] !== known[name])
       const taken = changed.filter((name) => take(config, fresh, name))
       const later = changed.filter((name) => !taken.includes(name))
-      known = texts(fresh)
+      known = said
       if (taken.length > 0) log.info(`read again: ${taken.join(', ')}`)
       if (later.length > 0) log.warn(`${later.join(', ')}: has changed, and counts from the next start on`)
       if (changed.length === 0) log.info('the settings were read again: nothing has changed')

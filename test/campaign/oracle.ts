@@ -66,34 +66,26 @@ async function said(world: World) {
 /** Every fraud in one mail and one post, and what came again the same to the byte. */
 export async function alarmsHeld(world: World): Promise<Check[]> {
   const { frauds, letters, bodies, inMails, inPosts } = await said(world)
-  const of = (which: (one: Row) => boolean) => frauds.filter(which).map(idOf)
+  /** In how many each fraud is, and which came again as another: the same is asked of mails and of posts. */
+  const eachInOne = (
+    what: string,
+    found: ReadonlyMap<string, number>,
+    apart: readonly unknown[],
+    owed: (one: Row) => boolean,
+  ) => {
+    const times = ({ trans_num }: Row) => found.get(trans_num) ?? 0
+    return [
+      none(`frauds in no ${what}`, frauds.filter((one) => times(one) === 0 && owed(one)).map(idOf)),
+      none(`frauds in several ${what}s`, frauds.filter((one) => times(one) > 1).map(idOf)),
+      none(`${what}s that came again and are another`, apart),
+    ]
+  }
   const mailsApart = [...letters].filter(([, copies]) => copies.some(({ raw }) => !raw.equals(copies[0]!.raw)))
   const postsApart = [...bodies].filter(([, copies]) => copies.some(({ body }) => body !== copies[0]!.body))
+  const named = (pairs: readonly (readonly [string, unknown])[]) => pairs.map(([name]) => name)
   return [
-    none(
-      'frauds in no mail',
-      of(({ trans_num }) => !inMails.has(trans_num)),
-    ),
-    none(
-      'frauds in several mails',
-      of(({ trans_num }) => (inMails.get(trans_num) ?? 0) > 1),
-    ),
-    none(
-      'mails that came again and are another',
-      mailsApart.map(([id]) => id),
-    ),
-    none(
-      'frauds in no post',
-      of(({ trans_num }) => !inPosts.has(trans_num) && !world.unposted.has(trans_num)),
-    ),
-    none(
-      'frauds in several posts',
-      of(({ trans_num }) => (inPosts.get(trans_num) ?? 0) > 1),
-    ),
-    none(
-      'posts that came again and are another',
-      postsApart.map(([key]) => key),
-    ),
+    ...eachInOne('mail', inMails, named(mailsApart), () => true),
+    ...eachInOne('post', inPosts, named(postsApart), ({ trans_num }) => !world.unposted.has(trans_num)),
     none(
       'honest transactions mailed',
       world
