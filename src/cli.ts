@@ -9,6 +9,7 @@ import { ConfigError, environment, readConfig, unknownNames } from './config/rea
 import { rereading } from './config/reread.ts'
 import type { Config } from './config/settings.ts'
 import type { Desk } from './desk/desk.ts'
+import { anyOf } from './io/abort.ts'
 import { isBug, reason } from './io/errors.ts'
 import { logger, scrub } from './io/log.ts'
 import { proxies } from './io/proxy.ts'
@@ -139,7 +140,7 @@ async function work(command: 'run' | 'once', { signal: stop, tell, reread }: Sto
     const heart = config.HEARTBEAT_URL && heartbeat(log, config.HEARTBEAT_URL)
     const beating = command === 'run' ? heart?.beat(watch, over.signal) : undefined
     const window = AbortSignal.timeout(config.ONCE_SECONDS * 1000)
-    const patient = command === 'once' ? AbortSignal.any([stop, window]) : stop
+    const patient = command === 'once' ? anyOf(stop, window) : stop
     await using pipeline = await openPipeline(config, log, patient, watch)
     desk = pipeline.desk
     const summing = summarize(log, watch, config.STAGES, over.signal)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { StageName } from './config/settings.ts'
+import { anyOf } from './io/abort.ts'
 import { seconds } from './io/text.ts'
 import { type StageStatus, supervise } from './run/loop.ts'
 import type { ReaderName, Topics } from './topic/topic.ts'
@@ -44,17 +45,17 @@ export async function drain(
     }
   }
   const end = new AbortController()
-  const window = AbortSignal.any([stop, AbortSignal.timeout(fetching * 1000)])
+  const window = anyOf(stop, AbortSignal.timeout(fetching * 1000))
   log.info(`fetching for ${fetching} s, then draining the topics`)
   await supervise(stop, [
     (failed) =>
       run(
         stages.filter((name) => name !== 'fetch'),
-        AbortSignal.any([failed, stop, end.signal]),
+        anyOf(failed, stop, end.signal),
       ),
     async (failed) => {
-      if (stages.includes('fetch')) await run(['fetch'], AbortSignal.any([failed, window]))
-      await drained(AbortSignal.any([failed, stop]))
+      if (stages.includes('fetch')) await run(['fetch'], anyOf(failed, window))
+      await drained(anyOf(failed, stop))
       end.abort(new Error('drained'))
     },
   ])

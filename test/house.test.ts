@@ -196,6 +196,11 @@ function parsed(source: string): string[] {
   return source.split('\n').filter((line) => held.some((pattern) => new RegExp(pattern).test(line)))
 }
 
+test('signals are combined by anyOf alone', () => {
+  const users = FILES.filter((name) => file(name).includes('AbortSignal.any('))
+  expect(users).toEqual(['src/io/abort.ts'])
+})
+
 test('nobody reads what our own errors say: they have types', () => {
   const found = FILES.filter((path) => parsed(file(path)).length > 0)
   expect(found.filter((path) => !(path in READS_OTHERS))).toEqual([])

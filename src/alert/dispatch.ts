@@ -1,3 +1,4 @@
+import { anyOf } from '../io/abort.ts'
 import { SendFailure } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
@@ -78,7 +79,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
   }
 
   const post = (notification: Notification, signal: AbortSignal, only?: readonly string[]): Promise<Delivery> =>
-    notifier.send(notification, AbortSignal.any([signal, lease.lost]), only).catch((error) => {
+    notifier.send(notification, anyOf(signal, lease.lost), only).catch((error) => {
       if (error instanceof SendFailure) lease.lost.throwIfAborted()
       throw error
     })

@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { anyOf } from '../io/abort.ts'
 import { SendFailure } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
@@ -93,7 +94,7 @@ export function openRests({ under, set }: Rows, { clock, log, pause, settle }: M
         }
         const added = new AbortController()
         wake = () => added.abort()
-        await clock.sleep(Math.min(wait, HOUR), AbortSignal.any([stop, added.signal]))
+        await clock.sleep(Math.min(wait, HOUR), anyOf(stop, added.signal))
         added.abort()
       }
     },

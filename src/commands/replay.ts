@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
+import { anyOf } from '../io/abort.ts'
 import { Refusal } from '../io/errors.ts'
 import { grouped } from '../io/text.ts'
 import { recordStage } from '../record/record.ts'
@@ -40,7 +41,7 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
   const range = readRange(from, to)
   await checkOffsets(topics, options.stage === 'record' ? 'predictions' : 'transactions', range)
   const end = new AbortController()
-  const stage = { log, stop: AbortSignal.any([stop, end.signal]) }
+  const stage = { log, stop: anyOf(stop, end.signal) }
   const sink = counted(options.stage === 'record' ? options.store : options.sink)
   const aside: string[] = []
   const judged = new Map<string, 0 | 1>()

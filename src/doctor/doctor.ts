@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import type { Config, StageName } from '../config/settings.ts'
+import { anyOf } from '../io/abort.ts'
 import { reason } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import type { Store } from '../record/store.ts'
@@ -75,7 +76,7 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
 async function examined({ name, within, look }: Target, stop: AbortSignal): Promise<Check[]> {
   const late = new AbortController()
   const timer = setTimeout(() => late.abort(new Error(`it is not known how it is after ${seconds(within)} s`)), within)
-  const signal = AbortSignal.any([stop, late.signal])
+  const signal = anyOf(stop, late.signal)
   const found = await orAborted(signal, look(signal, within))
     .catch((error) => [wrong(reason(error), 'is it up, does it answer at all?')])
     .finally(() => clearTimeout(timer))

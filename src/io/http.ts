@@ -2,6 +2,7 @@ import { Agent } from 'node:http'
 import { Agent as TlsAgent } from 'node:https'
 import axios, { AxiosError, type AxiosRequestConfig } from 'axios'
 import { maskedStart } from '../card.ts'
+import { anyOf } from './abort.ts'
 import { plainTrust, trustCure } from './certificate.ts'
 import { HttpFailure } from './errors.ts'
 import { portOf, proxyOf } from './proxy.ts'
@@ -53,7 +54,7 @@ export async function request({
     validateStatus: null,
     maxRedirects: 0,
     maxContentLength: maxAnswer,
-    signal: AbortSignal.any([signal, late]), // axios's own timeout is idle time only: a server that drips never meets it
+    signal: anyOf(signal, late), // axios's own timeout is idle time only: a server that drips never meets it
   }
   try {
     Object.assign(options, way(url))

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
+import { anyOf } from '../io/abort.ts'
 import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
@@ -84,7 +85,7 @@ export async function retryUntilReady<T>(
 ): Promise<T | undefined> {
   const done = new AbortController()
   let outcome: (() => T) | undefined
-  await runLoop({ ...stage, stop: AbortSignal.any([stage.stop, done.signal]) }, async () => {
+  await runLoop({ ...stage, stop: anyOf(stage.stop, done.signal) }, async () => {
     try {
       const result = await orAborted(stage.stop, action())
       outcome = () => result
@@ -189,7 +190,7 @@ export function consume<T>(
   const read = (stop = stage.stop) => reader.read(Math.max(limit(), least), stop)
   function readAhead() {
     if (!ahead || !well || busy || (next.length > 0 && held >= most)) return
-    const either = AbortSignal.any([stage.stop, cancel.signal])
+    const either = anyOf(stage.stop, cancel.signal)
     const batch = read(either)
     next.push(batch)
     busy = true
@@ -257,7 +258,7 @@ export const leading = (
  */
 export async function supervise(stop: AbortSignal, loops: ((stop: AbortSignal) => Promise<void>)[]): Promise<void> {
   const failure = new AbortController()
-  const either = AbortSignal.any([stop, failure.signal])
+  const either = anyOf(stop, failure.signal)
   const run = (loop: (stop: AbortSignal) => Promise<void>) =>
     loop(either).catch((error) => {
       if (!stop.aborted || isBug(error)) failure.abort(error)

@@ -1,4 +1,5 @@
 import { maskCards } from '../card.ts'
+import { anyOf } from '../io/abort.ts'
 import { isBug, reason } from '../io/errors.ts'
 import { type Json, parse } from '../io/json.ts'
 import type { DeadLetter, Prediction, Transaction } from '../transaction.ts'
@@ -145,9 +146,9 @@ export async function termAfterTerm<T extends Pick<Lease, 'lost' | 'note'>>(
   for (;;) {
     const term = await begin()
     const ended = new AbortController()
-    void watch?.(term, AbortSignal.any([term.lost, ended.signal]))
+    void watch?.(term, anyOf(term.lost, ended.signal))
     try {
-      await work({ prove: (noted) => noted, ...term, stop: AbortSignal.any([stop, term.lost]) })
+      await work({ prove: (noted) => noted, ...term, stop: anyOf(stop, term.lost) })
       if (!term.lost.aborted) return
     } catch (error) {
       if (isBug(error) || !term.lost.aborted) throw error

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
 import type { Notifier } from '../../src/alert/notifier.ts'
+import { anyOf } from '../../src/io/abort.ts'
 import { SendFailure, TakenOver } from '../../src/io/errors.ts'
 import { mails, smtp } from '../../src/notify/smtp.ts'
 import { orAborted } from '../../src/run/loop.ts'
@@ -751,7 +752,7 @@ describe('leadership that another process takes over', () => {
           topics.lead(name, stop, (lease) => {
             if (!lost) return work({ ...lease, prove: (noted) => noted })
             const note = (notes: Notes) => fenced(() => lease.note(notes))
-            return work({ lost, stop: AbortSignal.any([stop, lost]), note, prove: (noted) => noted })
+            return work({ lost, stop: anyOf(stop, lost), note, prove: (noted) => noted })
           })
         await term(lost.signal)
         stop.throwIfAborted()

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { fetchStage } from '../../src/fetch/fetch.ts'
 import { type Producer, producerApi } from '../../src/fetch/producer.ts'
+import { anyOf } from '../../src/io/abort.ts'
 import { stringify } from '../../src/io/json.ts'
 import type { Notes } from '../../src/topic/topic.ts'
 import type { DeadLetter } from '../../src/transaction.ts'
@@ -347,7 +348,7 @@ test.concurrent('does not call when it has lost its turn in the pause before, an
   const over: Topics = {
     ...w.topics,
     async lead(name, stop, work) {
-      const either = AbortSignal.any([stop, lost.signal])
+      const either = anyOf(stop, lost.signal)
       await w.topics.lead(name, stop, (lease) => work({ ...lease, lost: lost.signal, stop: either }))
       await again.promise
       await w.topics.lead(name, stop, work)
