@@ -92,6 +92,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
   async function send(open: Open, stop: AbortSignal): Promise<void> {
     using late = drainTimeout(stop, afterStop)
     Object.assign(open, { sending: true, started: clock.steady() })
+    notifier.prepare?.(open.notification)
     const noted = open.noted ? undefined : settle()
     if (noted) {
       const enough = new AbortController()
@@ -99,11 +100,10 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     }
     await proven(noted)
     if (stop.aborted && !open.noted) return
-    const { notification } = open
-    const size = notification.frauds.length
+    const size = open.notification.frauds.length
     let delivery: Delivery
     try {
-      delivery = await post(notification, late.signal)
+      delivery = await post(open.notification, late.signal)
     } catch (error) {
       if (!(error instanceof SendFailure)) throw error
       open.sending = false
@@ -125,8 +125,8 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
     }
     paced.sent(size, clock.now(), open.doubtful)
     outbox.sent(open, clock.now())
-    if (deferred.length > 0) rests.add(notification, deferred)
-    wake() // the next one is decided meanwhile; it is not sent before this one is noted
+    if (deferred.length > 0) rests.add(open.notification, deferred)
+    wake() // the next one is decided at once, and noted with this one; it is not sent before
     await settle()
   }
 

@@ -20,11 +20,16 @@ export function openLedger(stage: Stage, { lease, rows, outbox, clock, keep }: L
   let waits = rows.get('waits') as Waits | undefined
   let batch: Batch<Prediction> | undefined // read, and not passed
   let settling = Promise.resolve()
+  let next: Promise<void> | undefined // has not begun
 
-  /** Notes where everything is, one call after the other. */
+  /** Notes where everything is, one commit after the other. What is asked for before one begins goes with it. */
   function settle(): Promise<void> {
-    settling = settling.then(() => retry(ofTopics(stage), commit))
-    return settling
+    next ??= settling = settling.then(async () => {
+      await new Promise<void>((resolve) => process.nextTick(resolve)) // what one answer brings about is noted together
+      next = undefined
+      await retry(ofTopics(stage), commit)
+    })
+    return next
   }
   /** Notes why nothing goes out, or that something does: who audits asks. */
   function say(why: string | undefined) {

@@ -57,5 +57,7 @@ export type Notifier = {
    * those alone whom a Delivery called deferred; that they are refused, or put off again, resolves too: nobody else waits.
    */
   send(notification: Notification, signal: AbortSignal, only?: readonly string[]): Promise<Delivery>
+  /** It is about to be sent: what can be done before it may be, is done meanwhile. */
+  prepare?(notification: Notification): void
   close(): void
 }

@@ -3,7 +3,7 @@ import { mkdir, rename, writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { createTransport } from 'nodemailer'
-import type { Delivery, Notifier } from '../alert/notifier.ts'
+import type { Delivery, Notification, Notifier } from '../alert/notifier.ts'
 import type { SmtpServer } from '../config/schemas.ts'
 import { plainTrust, trustCure } from '../io/certificate.ts'
 import { type Obstacle, Outage, SendFailure } from '../io/errors.ts'
@@ -19,14 +19,23 @@ export type Transport = {
 }
 
 /** Notifications as mails. */
-export const mails = (channel: Transport, addresses: Addresses): Notifier => ({
-  async send(notification, signal, only) {
-    const mail = await compose(notification, addresses)
-    const delivery = await channel.send(mail, signal, only)
-    return { ...delivery, said: `${delivery.said}: ${mail.subject}` }
-  },
-  close: () => channel.close(),
-})
+export function mails(channel: Transport, addresses: Addresses): Notifier {
+  const composed = new WeakMap<Notification, Promise<Mail>>() // of those that are about to be sent
+  return {
+    prepare(notification) {
+      const mail = compose(notification, addresses)
+      mail.catch(() => {}) // who sends it hears of it
+      composed.set(notification, mail)
+    },
+    async send(notification, signal, only) {
+      const mail = await (composed.get(notification) ?? compose(notification, addresses))
+      composed.delete(notification)
+      const delivery = await channel.send(mail, signal, only)
+      return { ...delivery, said: `${delivery.said}: ${mail.subject}` }
+    },
+    close: () => channel.close(),
+  }
+}
 
 /** ms until the whole mail must be handed over */
 const HAND_OVER = 60_000

@@ -175,6 +175,26 @@ describe.concurrent('each fraud', () => {
     expect(w.fake.sessions).toBe(1)
   })
 
+  test('is noted with the answer to the mail before it: one commit a mail', async () => {
+    let notes = 0
+    const wrap = (topics: Topics): Topics => ({
+      ...topics,
+      lead: (name, stop, work) =>
+        topics.lead(name, stop, (lease) => {
+          const note: typeof lease.note = (some) => {
+            notes++
+            return lease.note(some)
+          }
+          return work({ ...lease, note })
+        }),
+    })
+    await using w = await world(frauds(20))
+    await using only = await w.worker({ overlap: 60_000, wrap })
+    await drained(only.topics)
+    expect(w.fake.seen).toHaveLength(20)
+    expect(notes).toBeLessThanOrEqual(22)
+  })
+
   test('waits no longer than that for the mail before it', async () => {
     await using w = await world(frauds(6), about('trans-1', hang))
     await using only = await w.worker({ overlap: 100, afterStop: 50 })
