@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { environment, readConfig } from './config/read.ts'
+import type { Config } from './config/settings.ts'
 import { logger } from './io/log.ts'
+import type { Reviews } from './review/reviews.ts'
 import { openStore, openTopics } from './wiring.ts'
 import { openReviews } from './wiring-desk.ts'
 
@@ -23,13 +25,16 @@ export async function openBeside() {
 /** Settings, and what is said of the payments in the database; its tables are brought up to date first. */
 export async function openReviewed() {
   const config = readConfig(environment(), { working: false })
+  const reviews = await reviewsOf(config)
+  return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
+}
+export async function reviewsOf(config: Config): Promise<Reviews> {
   const { DATABASE_URL: place } = config
   if (place.engine === 'sqlite' && !existsSync(place.path))
     throw new Error(`there is no ${resolve(place.path)}: is this the folder that the worker is started in?`)
   const store = await openStore(config, logger(config.LOG_LEVEL))
   await store.missing([]).finally(() => store.close())
-  const reviews = await openReviews(config)
-  return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
+  return openReviews(config)
 }
 
 /** Where the settings keep topics and rows. */

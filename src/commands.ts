@@ -5,7 +5,6 @@ import { ConfigError, environment, readConfig, unknownNames } from './config/rea
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
-import { openModel } from './models.ts'
 import type { Stopping } from './start.cjs'
 import { openStore, openTopics } from './wiring.ts'
 import { careRules, openReviews } from './wiring-desk.ts'
@@ -40,9 +39,9 @@ export const COMMANDS: Record<string, Command> = {
   },
   audit: { usage: 'audit', meaning: 'prove that nothing is lost, or say what is', run: auditCommand },
   replay: {
-    usage: 'replay --stage record|score [--from …] [--to …] [--into …]',
-    meaning: 'write rows anew from the topic; judge history with another model',
-    values: ['stage', 'from', 'to', 'into'],
+    usage: 'replay --stage record|score [--from …] [--to …] [--into …] [--source topics|database]',
+    meaning: 'write rows anew from the topic; judge history with another model, and compare the two',
+    values: ['stage', 'from', 'to', 'into', 'source'],
     stops: true,
     run: replayCommand,
   },
@@ -158,30 +157,17 @@ async function auditCommand(): Promise<number> {
   return holds ? 0 : 1
 }
 
-async function replayCommand({ options: { stage, from, to, into } }: Given, stopping: Stopping): Promise<number> {
+async function replayCommand(
+  { options: { stage, from, to, into, source } }: Given,
+  stopping: Stopping,
+): Promise<number> {
   if (stage !== 'record' && stage !== 'score') throw new UsageError('replay wants --stage record or --stage score')
-  if (stage === 'record' && into !== undefined) throw new UsageError('--into goes with --stage score alone')
-  const { replay } = await import('./commands/replay.ts')
-  const { readRange } = await import('./commands/range.ts')
-  const { openOutput } = await import('./commands/output.ts')
-  readRange(from, to) // before anything is opened, or made
-  await using beside = await openBeside()
-  const { config, log, topics, open } = beside
-  stopping.tell((text) => log.info(text))
-  const range = { topics, from, to, log, stop: stopping.signal }
-  let result: Awaited<ReturnType<typeof replay>>
-  if (stage === 'record')
-    result = await replay({ ...range, stage, store: await beside.store(), batchSize: config.RECORD_BATCH_SIZE })
-  else {
-    if (!config.MODEL_URL) throw new ConfigError(['MODEL_URL: is not set, wants the model to judge with'])
-    const own = { topics: config.TOPICS_URL, database: config.DATABASE_URL }
-    const output = open.adopt(await openOutput(into, own, log), (o) => o.close())
-    const model = await openModel(config, log, open)
-    const name = config.MODEL_NAME ?? null
-    result = await replay({ ...range, stage, model, name, sink: output, batchSize: config.SCORE_BATCH_SIZE })
-  }
-  console.log(result.lines.join('\n'))
-  return result.left > 0 ? 1 : 0
+  if (stage === 'record' && (into ?? source) !== undefined)
+    throw new UsageError('--into and --source go with --stage score alone')
+  if (source !== undefined && source !== 'topics' && source !== 'database')
+    throw new UsageError('--source wants topics or database')
+  const { replayCommand: run } = await import('./replay-command.ts')
+  return run({ stage, from, to, into, source }, stopping)
 }
 
 async function backupCommand({ words: [folder], options: { keep } }: Given): Promise<number> {

@@ -39,6 +39,7 @@ const WIRING = [
   'once.ts',
   'models.ts',
   'model-command.ts',
+  'replay-command.ts',
   'wiring.ts',
 ].map((name) => `src/${name}`)
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */

@@ -562,7 +562,8 @@ describe.concurrent('commands', () => {
     [['simulate'], 'simulate wants --rows N'],
     [['backup'], 'backup makes no sense of ""'],
     [['replay'], 'replay wants --stage record or --stage score'],
-    [['replay', '--stage', 'record', '--into', 'a.csv'], '--into goes with --stage score alone'],
+    [['replay', '--stage', 'record', '--into', 'a.csv'], '--into and --source go with --stage score alone'],
+    [['replay', '--stage', 'score', '--source', 'mars'], '--source wants topics or database'],
   ] as const)('%j ends with exit 2 and says what there is', async ([args, said]) => {
     await using dir = await tempDir()
     await using worker = startWorker(dir.path, {}, ...args)

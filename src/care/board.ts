@@ -111,7 +111,10 @@ function boardOf(all: readonly Counted[], { truth, until, reviewCost, random }: 
   }
 }
 
-const share = (hits: number, of: number): Share => ({ value: of === 0 ? 0 : hits / of, interval: jeffreys(hits, of) })
+export const share = (hits: number, of: number): Share => ({
+  value: of === 0 ? 0 : hits / of,
+  interval: jeffreys(hits, of),
+})
 
 type Sampled = Pick<Counted, 'sampled' | 'rows'>
 /** How many rows one of the sample stands for: those that were drawn and not judged yet are as those that were. */

@@ -1,6 +1,6 @@
 import { grouped, percent, plural } from '../io/text.ts'
 import type { Paired } from '../review/reviews.ts'
-import { type Rules, ripeUntil, truthIn, truthOf } from './board.ts'
+import { type Rules, ripeUntil, type Truth, truthIn, truthOf } from './board.ts'
 import { bootstrap, type Interval, mcNemar, mcNemarEvidence } from './statistics.ts'
 import { dollars } from './words.ts'
 
@@ -16,6 +16,7 @@ const YEAR = 365
 export type Square = { both: number; champion: number; challenger: number; neither: number }
 /** Two models on the same rows, of ripe days. Money in $: caught less reviews, the challenger's more than the champion's. */
 export type Comparison = {
+  truth: Truth
   rows: number
   unknown: number
   days: number
@@ -54,6 +55,7 @@ export function compare(paired: readonly Paired[], rules: Rules, now: number, ra
   const interval = days >= DAYS_FOR_MONEY ? bootstrap(byDay, random) : undefined
   return {
     ...{
+      truth,
       rows: count(() => true),
       unknown: count((pair) => truthOf(pair, truth) === undefined),
       days,

@@ -59,7 +59,7 @@ type Entry<T> = { id: string; record: T }
  * cannot be read it rejects, and goes on from there at the next call.
  */
 export function rangeReader<T extends TopicName>(
-  topics: Topics,
+  topics: Pick<Topics, 'scan'>,
   topic: T,
   { from, to }: Range,
   at: (record: Records[T]) => number,

@@ -10,6 +10,8 @@ import type { Model } from '../score/mlflow.ts'
 import { scoreStage } from '../score/score.ts'
 import type { Topics } from '../topic/topic.ts'
 import { type DeadLetter, identity, type Prediction, type Transaction } from '../transaction.ts'
+import { comparedLines, type Judged, type Judging } from './compared.ts'
+import { historyOf } from './history.ts'
 import type { Output } from './output.ts'
 import { checkOffsets, rangeReader, readRange } from './range.ts'
 
@@ -27,8 +29,10 @@ export type ReplayOptions = {
 } & (
   | { stage: 'record'; store: Store }
   /** `name` is stamped on every prediction */
-  | { stage: 'score'; model: Model; name: string | null; sink: Output }
+  | ({ stage: 'score'; model: Model; name: string | null; sink: Output; source?: Source } & Judging)
 )
+/** Where the transactions are taken from: the database has them for longer than the topic. */
+export type Source = 'topics' | 'database'
 
 /**
  * Does the work of a stage again, over a range of its topic: writes predictions into the database, where those that are
@@ -39,12 +43,13 @@ export type ReplayOptions = {
 export async function replay(options: ReplayOptions): Promise<{ lines: string[]; left: number }> {
   const { topics, from, to, log, stop, batchSize } = options
   const range = readRange(from, to)
-  await checkOffsets(topics, options.stage === 'record' ? 'predictions' : 'transactions', range)
+  const source = options.stage === 'score' && options.source === 'database' && historyOf(options.reviews, range)
+  if (!source) await checkOffsets(topics, options.stage === 'record' ? 'predictions' : 'transactions', range)
   const end = new AbortController()
   const stage = { log, stop: anyOf(stop, end.signal) }
   const sink = counted(options.stage === 'record' ? options.store : options.sink)
   const aside: string[] = []
-  const judged = new Map<string, 0 | 1>()
+  const judged: Judged = { said: new Map(), first: Number.POSITIVE_INFINITY, last: Number.NEGATIVE_INFINITY }
   let passed = 0
 
   function setAside(id: string, { trans_num }: Transaction, reason: string) {
@@ -67,7 +72,11 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
       setAside(entries[0]!.id, entries[0]!.record, error.message)
       return
     }
-    for (const p of predictions) judged.set(identity(p), p.prediction)
+    for (const p of predictions) {
+      judged.said.set(identity(p), p.prediction)
+      judged.first = Math.min(judged.first, p.event_time)
+      judged.last = Math.max(judged.last, p.event_time)
+    }
   }
   const ended = () => end.abort(new Error('nothing is left'))
   let next: () => string | undefined
@@ -84,10 +93,10 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
     await recordStage(stage, { reader, store: { ...options.store, insert: sink.insert }, batchSize })
   } else {
     const reader = rangeReader(
-      topics,
+      source || topics,
       'transactions',
       range,
-      (t) => t.fetched_at,
+      source ? (t) => t.event_time : (t) => t.fetched_at,
       async (entries, writes) => {
         await keep(entries, writes.predictions ?? [])
         await done(entries, writes['dead-letters'])
@@ -106,7 +115,7 @@ export async function replay(options: ReplayOptions): Promise<{ lines: string[];
     ...(aside.length > LISTED ? [`and ${grouped(aside.length - LISTED)} more`] : []),
   ]
   if (stopped) lines.push(`stopped before the end; ${goOn(next(), passed)}`)
-  else if (options.stage === 'score') lines.push(await compared(topics, judged))
+  else if (options.stage === 'score') lines.push(...(await comparedLines(topics, judged, options.name, options)))
   return { lines, left: aside.length + (stopped ? 1 : 0) }
 }
 
@@ -130,20 +139,4 @@ function counted(sink: Output) {
       await sleep(performance.now() - began)
     },
   }
-}
-
-/** What the topic holds of the same transactions was judged before. */
-async function compared(topics: Topics, judged: Map<string, 0 | 1>): Promise<string> {
-  const n = { before: 0, same: 0, newly: 0, noLonger: 0 }
-  for await (const { record } of topics.scan('predictions')) {
-    const now = judged.get(identity(record))
-    if (now === undefined) continue
-    judged.delete(identity(record))
-    n.before++
-    if (now === record.prediction) n.same++
-    else if (now === 1) n.newly++
-    else n.noLonger++
-  }
-  const others = judged.size > 0 ? `; ${grouped(judged.size)} are not in the topic predictions` : ''
-  return `of ${grouped(n.before)}: ${grouped(n.same)} as before, ${grouped(n.newly)} newly fraud, ${grouped(n.noLonger)} no longer fraud${others}`
 }

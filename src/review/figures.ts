@@ -1,5 +1,5 @@
 import { DAY } from '../io/time.ts'
-import type { Counted, Questions, Scored } from './reviews.ts'
+import type { Before, Counted, Questions, Scored } from './reviews.ts'
 
 /** A statement for any engine, with its values: $1 is the first. */
 export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
@@ -12,8 +12,8 @@ export const TOTALS = 'count(*) AS rows, coalesce(sum(amt), 0) AS amount'
 const OF_MODEL = "coalesce(model, '') = $1 AND coalesce(threshold, -1) = $2"
 
 type Row = Record<string, unknown>
-type Figures = Pick<Questions, 'counted' | 'scored'>
-/** How it is counted: each reads the whole table once, so that whoever asks keeps the answer for a while. */
+type Figures = Pick<Questions, 'counted' | 'scored' | 'judgedBefore'>
+/** How it is counted: the first two read the whole table once, so that whoever asks keeps the answer for a while. */
 export const FIGURES: {
   [N in keyof Figures]: (
     ...given: Parameters<Figures[N]>
@@ -36,6 +36,15 @@ export const FIGURES: {
       [model ?? '', threshold ?? -1, until * DAY, ...(cut === undefined ? [] : [cut])],
     ]
     return rows.map(numbers) as Scored[]
+  },
+  *judgedBefore(from, to, after, limit) {
+    const rows = yield [
+      `SELECT trans_num, event_time, prediction, is_fraud AS label, ${VERDICT} AS verdict, amt AS amount FROM predictions
+        WHERE event_time >= $1 AND event_time <= $2 AND (event_time > $1 OR trans_num > $3)
+        ORDER BY event_time, trans_num LIMIT $4`,
+      [after?.event_time ?? from, to, after?.trans_num ?? '', limit],
+    ]
+    return rows.map(numbers) as Before[]
   },
 }
 export const numbers = (row: Row) =>

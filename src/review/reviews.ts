@@ -36,7 +36,12 @@ export const TABS = ['alarms', 'disagreements', 'audit', 'unsure', 'done'] as co
 export type Tab = (typeof TABS)[number]
 export type Counts = Record<Tab, number> & { sum: number }
 /** Which rows are exported: from and to in ms, `review`: only what was said after that one. */
-export type Wanted = { kind: 'validated' | 'truth'; from: number; to: number; since?: { review: number; at: number } }
+export type Wanted = {
+  kind: 'validated' | 'truth' | 'all'
+  from: number
+  to: number
+  since?: { review: number; at: number }
+}
 /** `part`: of a time, so that more may have been said before. */
 export type Exported = { at: number; kind: Wanted['kind'] | 'part'; exported: number; review: number }
 
@@ -67,6 +72,8 @@ export type Counted = Pick<Payment, 'model' | 'threshold' | 'prediction' | 'samp
   rows: number
   amount: number
 }
+/** What was said of a row until now. `amount`: its own. */
+export type Before = Which & Pick<Counted, 'prediction' | 'label' | 'verdict' | 'amount'>
 /** The same of rows with a score: its hundredths, whole; or whether it is at least `cut`, by day. */
 export type Scored = Omit<Counted, 'model' | 'threshold'> & { step: number }
 
@@ -108,13 +115,15 @@ export type Questions = {
   /** All that was ever said, and what SQL alone has set: so many after that one, the oldest first. */
   reviews(after: number, limit: number): Promise<Review[]>
   setBySql(after: Which | undefined, limit: number): Promise<Payment[]>
-  /** Payments that somebody's word is there for, by time: so many after that one. */
+  /** Payments that somebody's word is there for, or all, by time: so many after that one. */
   rows(wanted: Wanted, after: Which | undefined, limit: number): Promise<Payment[]>
   days(from: number, to: number): Promise<Days>
   grown(since: number): Promise<Grown>
   /** All rows, counted; of one model and threshold those before a day, by score: on even days, on odd ones, or each day. */
   counted(): Promise<Counted[]>
   scored(of: Pick<Payment, 'model' | 'threshold'>, until: number, cut?: number): Promise<Scored[]>
+  /** Rows from a time to a time, both included: so many after that one. */
+  judgedBefore(from: number, to: number, after: Which | undefined, limit: number): Promise<Before[]>
   /** Frauds that were no alarm, the newest first; `labelled`: what the producer says counts where no person has said anything. */
   missed(labelled: boolean, limit: number): Promise<Payment[]>
   /** When the first rows of a model came, at most so many. A model without a name is ''. */

@@ -102,8 +102,11 @@ export const WORK: {
     )
   },
   *rows({ kind, from, to, since }, after, limit) {
-    const known =
-      kind === 'validated' ? 'fraud_confirmed IS NOT NULL' : 'coalesce(fraud_confirmed, is_fraud) IS NOT NULL'
+    const known = {
+      validated: 'fraud_confirmed IS NOT NULL',
+      truth: 'coalesce(fraud_confirmed, is_fraud) IS NOT NULL',
+      all: 'event_time IS NOT NULL',
+    }[kind]
     const later = since
       ? `AND (EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > $6)
          OR (reviewed_at > $7 AND NOT EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P})))`
@@ -112,7 +115,13 @@ export const WORK: {
       yield [
         `${SELECT} AS p WHERE ${known} AND ${AFTER} AND event_time >= $4 AND event_time < $5 ${later}
           ORDER BY event_time, trans_num LIMIT $3`,
-        [...place(after), limit, from, to, ...(since ? [since.review, since.at] : [])],
+        [
+          ...place(after),
+          limit,
+          Math.max(from, after?.event_time ?? from),
+          to,
+          ...(since ? [since.review, since.at] : []),
+        ],
       ],
     )
   },

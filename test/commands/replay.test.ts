@@ -1,13 +1,19 @@
 import { readFileSync, statSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { describe, expect, test } from 'vitest'
+import { share } from '../../src/care/board.ts'
+import { shareOf } from '../../src/care/words.ts'
 import { FEATURES } from '../../src/columns.ts'
 import { openOutput } from '../../src/commands/output.ts'
 import { readRange } from '../../src/commands/range.ts'
 import { type ReplayOptions, replay } from '../../src/commands/replay.ts'
 import { Refusal } from '../../src/io/errors.ts'
+import { DAY } from '../../src/io/time.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
+import type { Reviews } from '../../src/review/reviews.ts'
+import { sqliteReviews } from '../../src/review/sqlite.ts'
 import { mlflow } from '../../src/score/mlflow.ts'
+import { seeded } from '../../src/simulate/random.ts'
 import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import type { Topics, Writes } from '../../src/topic/topic.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
@@ -16,6 +22,7 @@ import { held, LONG_CARD, listeningLog, prediction, tempDir, transaction, waitFo
 
 const T0 = Date.UTC(2026, 10, 20)
 const MINUTE = 60_000
+const RULES = { truth: 'producer', reviewCost: 2 } as const
 /** One a minute, judged half a minute later. */
 const t = (n: number, changes: Partial<Transaction> = {}): Transaction => ({
   ...transaction(n),
@@ -34,6 +41,7 @@ async function place(writes: Writes) {
   const dir = await tempDir()
   const topics = await sqliteTopics({ path: dir.file('topics.db') })
   const store = sqliteStore(dir.file('fraud.db'))
+  const reviews = sqliteReviews(dir.file('fraud.db'))
   await topics.append(writes)
   const { log, text } = listeningLog()
   const stop = new AbortController()
@@ -52,6 +60,7 @@ async function place(writes: Writes) {
     dir,
     topics,
     store,
+    reviews,
     log,
     text,
     stop,
@@ -67,7 +76,16 @@ async function place(writes: Writes) {
       const model = mlflow({ url: server.url, headers: {}, features: FEATURES, unixTimeUnit: 's', threshold: 0.5 })
       const sink = await openOutput(into, own, log)
       try {
-        return await replay({ ...common, stage: 'score', model, name: 'new/1', sink, ...more } as ReplayOptions)
+        const judging = { reviews, rules: RULES }
+        return await replay({
+          ...common,
+          stage: 'score',
+          model,
+          name: 'new/1',
+          sink,
+          ...judging,
+          ...more,
+        } as ReplayOptions)
       } finally {
         await sink.close()
       }
@@ -76,6 +94,7 @@ async function place(writes: Writes) {
     async [Symbol.asyncDispose]() {
       await topics.close()
       await store.close()
+      await reviews.close()
       await dir[Symbol.asyncDispose]()
     },
   }
@@ -219,13 +238,12 @@ describe('transactions', () => {
   test('are judged by another model into a CSV, with what has changed', async () => {
     await using at = await place(rows)
     const file = at.dir.file('new.csv')
-    expect(await at.score(file)).toEqual({
-      lines: [
-        '25 transactions: 25 written, 0 there already, 0 set aside',
-        'of 24: 21 as before, 1 newly fraud, 2 no longer fraud; 1 are not in the topic predictions',
-      ],
-      left: 0,
-    })
+    const { lines, left } = await at.score(file)
+    expect([left, ...lines.slice(0, 2)]).toEqual([
+      0,
+      '25 transactions: 25 written, 0 there already, 0 set aside',
+      'of 24: 21 as before, 1 newly fraud, 2 no longer fraud; 1 were not judged before',
+    ])
     const [head, first, ...more] = readFileSync(file, 'utf8').trimEnd().split('\n')
     expect(head).toMatch(
       /^trans_date_trans_time,cc_num,.*,is_fraud,prediction,score,model,event_time,fetched_at,predicted_at$/,
@@ -243,7 +261,7 @@ describe('transactions', () => {
   test('are judged into another SQLite file; again only what is not there', async () => {
     await using at = await place(rows)
     const into = `sqlite:${at.dir.file('other.db')}`
-    expect((await at.score(into, { to: '2026-11-20 00:11' })).lines).toEqual([
+    expect((await at.score(into, { to: '2026-11-20 00:11' })).lines.slice(0, 2)).toEqual([
       '10 transactions: 10 written, 0 there already, 0 set aside',
       'of 10: 7 as before, 1 newly fraud, 2 no longer fraud',
     ])
@@ -310,6 +328,136 @@ describe('transactions', () => {
       lines: ['0 transactions: 0 written, 0 there already, 0 set aside', 'stopped before the end; nothing was done'],
       left: 1,
     })
+  })
+})
+
+describe('compared by truth', () => {
+  const DAYS = 40
+  type Known = Prediction & { verdict: 0 | 1 | 2 | null; where: 'both' | 'database' | 'topics' | 'nowhere' }
+  /** Rows up to now, of which each is judged before in one place, both or none, and known by people, the producer or nobody. */
+  function world(rows: number): Known[] {
+    const random = seeded(17)
+    const now = Date.now()
+    return upTo(rows, (n) => ({
+      ...p(n, {
+        amt: random.pick([10, 50, 1000, 2000]),
+        prediction: random.uniform() < 0.4 ? 1 : 0,
+        is_fraud: random.pick([0, 0, 1, 1, null]),
+        event_time: now - Math.floor((DAYS * DAY * (rows - n)) / rows) - 1000,
+      }),
+      verdict: random.pick([0, 1, 2, null, null, null]),
+      where: random.pick(['both', 'both', 'database', 'topics', 'nowhere']),
+    }))
+  }
+  const bare = ({ verdict, where, ...row }: Known): Prediction => row
+  async function judged(rows: Known[]) {
+    const inTopics = rows.filter(({ where }) => where === 'both' || where === 'topics').map(bare)
+    const transactions = rows.map(({ prediction, score, model, predicted_at, ...row }) => bare(row as Known))
+    const at = await place({ transactions, predictions: inTopics })
+    const recorded = rows.filter(({ where }) => where === 'both' || where === 'database')
+    await at.store.insert(recorded.map(bare))
+    for (const { trans_num, verdict } of recorded.filter(({ verdict }) => verdict !== null))
+      at.look(
+        'fraud.db',
+        `UPDATE predictions SET reviewed_at = 1, fraud_confirmed = ${verdict === 2 ? 'NULL' : verdict} WHERE trans_num = '${trans_num}'`,
+      )
+    return at
+  }
+  /** The same counts from the rows themselves, one after the other. */
+  function byHand(rows: readonly Known[], truth: 'producer' | 'reviewer', delayDays: number) {
+    const until = (Math.floor(Date.now() / DAY) + 1 - delayDays - (delayDays > 0 ? 1 : 0)) * DAY
+    const count: Record<'caught' | 'missed' | 'alarms', [number, number]> = {
+      ...{ caught: [0, 0], missed: [0, 0], alarms: [0, 0] },
+    }
+    for (const row of rows) {
+      if (row.where === 'nowhere' || row.event_time >= until) continue
+      const verdict = row.where === 'topics' ? null : row.verdict
+      const was = verdict === 2 ? null : (verdict ?? (truth === 'producer' ? row.is_fraud : null))
+      for (const [i, said] of [row.prediction, row.amt >= 1000 ? 1 : 0].entries())
+        if (was === 1) count[said ? 'caught' : 'missed'][i]!++
+        else if (was === 0 && said) count.alarms[i]!++
+    }
+    return count
+  }
+  const shown = (hits: number, of: number) => shareOf(share(hits, of))
+
+  test.for<['producer' | 'reviewer', number, 'topics' | 'database']>([
+    ['producer', 0, 'topics'],
+    ['producer', 10, 'topics'],
+    ['reviewer', 7, 'topics'],
+    ['producer', 3, 'database'],
+    ['reviewer', 0, 'database'],
+  ])(
+    'by the %s, ripe after %i days, from the %s: what the rows say, one by one',
+    async ([truth, delayDays, source]) => {
+      const rows = world(900)
+      await using at = await judged(rows)
+      const rules = { truth, delayDays, reviewCost: 2 }
+      const { lines, left } = await at.score(at.dir.file('new.csv'), { rules, source } as Partial<ReplayOptions>)
+      expect(left).toBe(0)
+      const seen = source === 'topics' ? rows : rows.filter(({ where }) => where === 'both' || where === 'database')
+      const { caught, missed, alarms } = byHand(seen, truth, delayDays)
+      expect(lines[0]).toBe(`${seen.length} transactions: ${seen.length} written, 0 there already, 0 set aside`)
+      const text = lines.join('\n')
+      expect(text).toContain(`  frauds caught  ${caught.join(' → ')} of ${caught[0] + missed[0]}`)
+      expect(text).toContain(`  frauds missed  ${missed.join(' → ')}`)
+      expect(text).toContain(
+        `  false alarms   ${alarms.join(' → ')}, precision ${([0, 1] as const).map((i) => shown(caught[i], caught[i] + alarms[i])).join(' → ')}`,
+      )
+      if (truth === 'reviewer') expect(text).not.toContain(`missed ${shown(missed[0], missed[0] + caught[0])}`)
+      else
+        expect(text).toContain(
+          `, missed ${([0, 1] as const).map((i) => shown(missed[i], missed[i] + caught[i])).join(' → ')}`,
+        )
+      expect(text).toMatch(/McNemar p /)
+    },
+  )
+  test('rows that the topic has forgotten are judged from the database, to the digit, and no formula of it is lost', async () => {
+    await using at = await place({})
+    await at.store.insert(
+      upTo(4500, (n) => p(n, { cc_num: LONG_CARD, amt: n % 5 === 0 ? 1000 : 10, event_time: T0 + n - (n % 7) })),
+    )
+    const into = `sqlite:${at.dir.file('other.db')}`
+    const { lines } = await at.score(into, { source: 'database', batchSize: 500 } as Partial<ReplayOptions>)
+    expect(lines[0]).toBe('4,500 transactions: 4,500 written, 0 there already, 0 set aside')
+    expect(lines[1]).toBe('of 4,500: 3,600 as before, 900 newly fraud, 0 no longer fraud')
+    const strip = ({
+      prediction,
+      score,
+      model,
+      predicted_at,
+      threshold,
+      trans_date_trans_time,
+      ...row
+    }: Record<string, unknown>) => row
+    const all = 'SELECT * FROM predictions ORDER BY event_time, trans_num'
+    expect(at.look('other.db', all).map(strip)).toEqual(at.look('fraud.db', all).map(strip))
+    const some = `sqlite:${at.dir.file('some.db')}`
+    const range = { from: '2026-11-20 00:00:01', to: '2026-11-20 00:00:02', source: 'database' }
+    expect((await at.score(some, range as Partial<ReplayOptions>)).lines[0]).toMatch(/^1,00\d transactions/)
+    await expect(at.score(some, { from: '3', source: 'database' } as Partial<ReplayOptions>)).rejects.toThrow(
+      'want times',
+    )
+  })
+  test('a database that cannot be asked leaves the topic, and that is said; one that is away for a while is waited for where it is the source', async () => {
+    await using at = await place({ transactions: [t(1)], predictions: [p(1)] })
+    const judgedBefore = () => Promise.reject(new Error('the database is away'))
+    const { lines } = await at.score(at.dir.file('x.csv'), {
+      reviews: { ...at.reviews, judgedBefore },
+    } as Partial<ReplayOptions>)
+    expect(lines.slice(1, 3)).toEqual([
+      'of 1: 1 as before, 0 newly fraud, 0 no longer fraud',
+      'verdicts count nowhere here, as the database could not be asked: the database is away',
+    ])
+    await at.store.insert(upTo(5, (n) => p(n)))
+    let failures = 0
+    const rows: Reviews['rows'] = (...given) =>
+      failures++ < 2 ? Promise.reject(new Error('the database is away')) : at.reviews.rows(...given)
+    const again = await at.score(at.dir.file('y.csv'), {
+      reviews: { ...at.reviews, rows },
+      source: 'database',
+    } as Partial<ReplayOptions>)
+    expect(again.lines[0]).toContain('5 written')
   })
 })
 
