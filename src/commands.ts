@@ -84,7 +84,7 @@ export const COMMANDS: Record<string, Command> = {
     meaning: 'read a password from the standard input, and print the entry of REVIEWERS',
     flags: ['lead'],
     words: ([action, name = '', ...rest]) =>
-      action === 'password' && /^[\w.@+-]{1,60}$/.test(name) && rest.length === 0,
+      action === 'password' && /^(?!.*\d{11})[\w.@+-]{1,60}$/.test(name) && rest.length === 0,
     run: deskCommand,
   },
   model: {

@@ -22,6 +22,11 @@ export const url = (...protocols: string[]) =>
     ctx.addIssue(`a full URL that begins with ${protocols.map((p) => `${p}//`).join(' or ')}${hint}`)
     return z.NEVER
   })
+/** The pages have their own paths, and a mail is no place for a password. */
+export const origin = url('http:', 'https:').refine(
+  ({ href, origin }) => href === `${origin}/`,
+  'http:// or https:// with a host, perhaps a port, and nothing else: no path, no query, no user',
+)
 export const headers = z.string().transform((text, ctx) => {
   try {
     return z.record(z.string().regex(/^[\w-]+$/), z.string().regex(/^[\t -~\u0080-\u00ff]*$/)).parse(JSON.parse(text))
@@ -103,7 +108,7 @@ export const features = z.string().transform((text, ctx): readonly Feature[] => 
 
 export type Reviewer = { name: string; salt: string; hash: string; lead: boolean }
 export const reviewers = z.string().transform((text, ctx): readonly Reviewer[] => {
-  const found = list(text).map((one) => /^([\w.@+-]{1,60}):([\w-]{22})\.([\w-]{43})(:lead)?$/.exec(one))
+  const found = list(text).map((one) => /^((?![^:]*\d{11})[\w.@+-]{1,60}):([\w-]{22})\.([\w-]{43})(:lead)?$/.exec(one))
   const entries = found.flatMap((one) =>
     one ? { name: one[1]!, salt: one[2]!, hash: one[3]!, lead: one[4] !== undefined } : [],
   )

@@ -9,6 +9,7 @@ import {
   headers,
   listOf,
   oneOf,
+  origin,
   pem,
   reviewers,
   smtp,
@@ -200,9 +201,9 @@ export const SETTINGS = {
       'when a mail says each day what there was and what is open, in TIME_ZONE, to ALERT_TO, e.g. 07:30; unset: none',
   },
   DESK_URL: {
-    schema: url('http:', 'https:'),
+    schema: origin,
     meaning:
-      'where people reach this server, e.g. https://fraud.example.com: mails then have a link for each fraud; unset: none, but for mails in outbox/',
+      'where people reach this server, e.g. https://fraud.example.com, without a path: mails then have a link for each fraud; unset: none, but for mails in outbox/',
   },
   DESK_TOKEN: {
     schema: z.string().min(8, '8 characters or more'),

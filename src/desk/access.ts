@@ -4,10 +4,11 @@ import { getCookie, setCookie } from 'hono/cookie'
 import { isLoopback } from '../config/dsn.ts'
 import type { Reviewer } from '../config/schemas.ts'
 import { MINUTE } from '../io/time.ts'
+import { nameIn } from '../review/labels.ts'
 import { isPassword, type Keys, SESSION, same } from './keys.ts'
 
 export type Person = { name: string; lead: boolean; via: 'page' | 'link' }
-export type Asked = Context<{ Bindings: HttpBindings; Variables: { person?: Person } }>
+export type Asked = Context<{ Bindings: HttpBindings; Variables: { person?: Person; form: URLSearchParams } }>
 export type AccessOptions = {
   keys: Keys
   /** where people reach the desk, if that is set */
@@ -45,12 +46,16 @@ export function openAccess({ keys, url, local, token, reviewers, userHeader, pro
     isLoopback(address(c)) &&
     isLoopback(hostOf(c).replace(/:\d+$/, '')) &&
     !['forwarded', 'x-forwarded-for', 'x-forwarded-host', 'x-real-ip'].some((name) => c.req.header(name) !== undefined)
-  const session = (name: string, lead: boolean) => `session\n${lead}\n${name}`
+  /** Whoever loses his entry or his role, or the token when it is another one, is out at once. */
+  const session = (name: string, lead: boolean) => {
+    const own = reviewers.find((one) => one.name === name)
+    return `session\n${lead}\n${name}\n${own ? `${own.hash}${own.lead}` : token}`
+  }
 
   return {
     asks,
     who(c: Asked): Person | undefined {
-      const named = userHeader && proxies.includes(address(c)) ? c.req.header(userHeader)?.trim().slice(0, 60) : ''
+      const named = userHeader && proxies.includes(address(c)) ? nameIn(c.req.header(userHeader) ?? '') : ''
       if (named) return { name: named, lead: isLead(named), via: 'page' }
       const [key = '', lead = '', ...rest] = (getCookie(c, COOKIE) ?? '').split('|')
       const name = rest.join('|')
@@ -82,7 +87,7 @@ export function openAccess({ keys, url, local, token, reviewers, userHeader, pro
       return origin !== null && (origin.host === hostOf(c) || origin.host === url?.host)
     },
     /** The name that somebody with a link has given. */
-    nameOf: (c: Asked) => getCookie(c, NAME)?.slice(0, 60),
+    nameOf: (c: Asked) => nameIn(getCookie(c, NAME) ?? ''),
     keepName: (c: Asked, name: string) =>
       setCookie(c, NAME, name, { path: '/desk', httpOnly: true, sameSite: 'Lax', secure, maxAge: 180 * 86_400 }),
   }

@@ -15,7 +15,7 @@ export function labelRoutes(app: App, { reviews, parts, page, refuse, fields, is
     return page(c, await labelsPage(parts, fields(person, ABOUT, 'alarms'), [], person))
   })
   app.post('/desk/labels', async (c) => {
-    const [form, person] = [new URLSearchParams(await c.req.text()), c.get('person')!]
+    const [form, person] = [c.get('form'), c.get('person')!]
     if (!isForm(person, ABOUT, form.get('key') ?? '')) return refuseKey(c, 'wrong')
     const { lines } = await importLabels(reviews, form.get('csv') ?? '', person.name)
     return page(c, await labelsPage(parts, fields(person, ABOUT, 'alarms'), lines, person))

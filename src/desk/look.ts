@@ -1,3 +1,4 @@
+import { oneLine } from '../io/text.ts'
 import { idOf } from '../review/reviews.ts'
 import type { Person } from './access.ts'
 import { doneNotice, paymentPage, queuePage, searchPage } from './pages.ts'
@@ -27,7 +28,7 @@ export function lookRoutes(app: App, room: Room) {
     return page(c, await queuePage(parts, { tab, found, counts, fields: fields(person, 'bulk', tab), notice }, person))
   })
   app.get('/desk/search', async (c) => {
-    const words = (c.req.query('q') ?? '').trim().slice(0, 200)
+    const words = oneLine(c.req.query('q') ?? '').slice(0, 200)
     const found = words ? await reviews.search(words, 50) : undefined
     return page(c, await searchPage(parts, words, found, c.get('person')!))
   })
@@ -42,7 +43,7 @@ export function lookRoutes(app: App, room: Room) {
     const why = parts.isBlind(found.payment) ? undefined : await room.why(found.payment)
     if (person.via === 'link') {
       const shown = { ...found, why, last: last.slice(0, MOST_BY_LINK), before, fields: { key } }
-      return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) ?? '' }, person))
+      return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) }, person))
     }
     const tab = tabOf(c.req.query('tab'))
     const ids = (await reviews.queue(tab, MOST)).map(idOf)

@@ -101,8 +101,7 @@ function state(
       mine ? undo(found, fields) : '',
     )
   if (!isBlind(payment)) return ''
-  const why = payment.sampled === 1 ? 'One of two models takes it for fraud' : 'Drawn at random, for the audit'
-  return told(`${why}: what does it look like to you?`)
+  return told('Drawn to be looked at, whatever a model says: what does it look like to you?')
 }
 
 function factsOf({ when, score, isBlind, zone }: Parts, p: Payment): (readonly [string, Html | string])[] {

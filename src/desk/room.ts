@@ -39,7 +39,7 @@ export function openRoom({ reviews, zone, why, ...options }: RoomOptions) {
     /** Who has the link of a payment. */
     linked(c: Asked, id: string, key: string): Person | 'old' | 'wrong' {
       const state = keys.check(linkOf(id), key, now())
-      return state === 'good' ? { name: byLink(access.nameOf(c) ?? ''), lead: false, via: 'link' } : state
+      return state === 'good' ? { name: byLink(access.nameOf(c)), lead: false, via: 'link' } : state
     },
     refuseKey(c: Asked, state: 'old' | 'wrong') {
       if (c.req.method === 'POST' || (state === 'wrong' && c.req.query('key')))

@@ -1,5 +1,5 @@
 import { maskCards } from '../card.ts'
-import { oneLine } from '../notify/shown.ts'
+import { nameIn, noteIn } from '../review/labels.ts'
 import { idOf, type Saying, VERDICTS, type Verdict, type Which } from '../review/reviews.ts'
 import type { Person } from './access.ts'
 import { MOST } from './look.ts'
@@ -12,12 +12,12 @@ export function sayRoutes(app: App, room: Room) {
   const verdictIn = (form: URLSearchParams): Verdict | undefined => VERDICTS.find((one) => one === form.get('verdict'))
   const saying = (of: Which, verdict: Verdict, person: Person, seen: string, note = ''): Saying => ({
     ...{ trans_num: of.trans_num, event_time: of.event_time, verdict, via: person.via, at: room.now(), seen },
-    note: maskCards(oneLine(note)).slice(0, 1000).toWellFormed() || null,
+    note: noteIn(note),
     reviewer: maskCards(person.name),
   })
 
   app.post('/desk/bulk', async (c) => {
-    const form = new URLSearchParams(await c.req.text())
+    const form = c.get('form')
     const [person, verdict, tab] = [c.get('person')!, verdictIn(form), tabOf(form.get('tab'))]
     if (!verdict || !room.isForm(person, 'bulk', form.get('key') ?? '')) return room.refuseKey(c, 'wrong')
     const of = form.getAll('of').slice(0, MOST)
@@ -35,14 +35,14 @@ export function sayRoutes(app: App, room: Room) {
 
   app.post('/desk/:id', async (c) => {
     const id = c.req.param('id')
-    const form = new URLSearchParams(await c.req.text())
+    const form = c.get('form')
     const [key, verdict, tab] = [form.get('key') ?? '', verdictIn(form), tabOf(form.get('tab'))]
     const known = c.get('person')
     const person = known && room.isForm(known, id, key) ? known : room.linked(c, id, key)
     if (typeof person === 'string' || !verdict) return room.refuseKey(c, 'wrong')
     const byName = person.via === 'link'
     if (byName) {
-      const name = oneLine(form.get('name') ?? '').slice(0, 60) || (access.nameOf(c) ?? '')
+      const name = nameIn(form.get('name') ?? '') || access.nameOf(c)
       if (!name) return refuse(c, 400, 'Who are you?', 'Go back, and write your name beside the verdict.')
       access.keepName(c, name)
       person.name = byLink(name)

@@ -1,5 +1,5 @@
 import { maskCards } from '../card.ts'
-import { plural } from '../io/text.ts'
+import { oneLine, plural } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
 
 const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'USD' })
@@ -17,11 +17,6 @@ export const sumOf = (payments: readonly Prediction[]) =>
 export const nameOf = (p: Prediction) => `${p.first ?? ''} ${p.last ?? ''}`.trim()
 export const holderOf = (p: Prediction) => [nameOf(p), p.street, p.city, p.state].filter(Boolean).join(', ')
 export const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
-export const oneLine = (text: string) =>
-  text
-    .toWellFormed()
-    .replace(/[\p{Cc}\p{Cf}\s]+/gu, ' ')
-    .trim() // no line breaks, no right-to-left tricks
 
 const WIDE =
   /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u

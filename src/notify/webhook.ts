@@ -4,8 +4,9 @@ import { lastFour, maskCards } from '../card.ts'
 import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../io/errors.ts'
 import { isHtml, request } from '../io/http.ts'
 import { orProxy, through } from '../io/proxy.ts'
+import { oneLine } from '../io/text.ts'
 import type { Prediction } from '../transaction.ts'
-import { dollars, merchantOf, oneLine, probability } from './shown.ts'
+import { dollars, merchantOf, probability } from './shown.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
 const DEADLINE = 60_000

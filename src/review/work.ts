@@ -10,6 +10,7 @@ import {
   columnsAfter,
   type Exported,
   idOf,
+  isSetBySql,
   type Payment,
   type Questions,
   type Queued,
@@ -108,8 +109,7 @@ export const WORK: {
       all: 'event_time IS NOT NULL',
     }[kind]
     const later = since
-      ? `AND (EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > $6)
-         OR (reviewed_at > $7 AND NOT EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P})))`
+      ? `AND (EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > $6) OR reviewed_at IS NULL OR reviewed_at > $7)`
       : ''
     return payments(
       yield [
@@ -193,7 +193,12 @@ function* sayOne({ seen, ...saying }: Saying): Work<Said> {
   const again =
     seen === undefined
       ? found.trail.find((r) => r.at === at && r.verdict === verdict && r.reviewer === reviewer && r.note === note)
-      : last && seen !== seenOf(found) && last.verdict === verdict && last.reviewer === reviewer && last.note === note
+      : last &&
+          seen !== seenOf(found) &&
+          !isSetBySql(found) &&
+          last.verdict === verdict &&
+          last.reviewer === reviewer &&
+          last.note === note
         ? last
         : undefined
   if (again) {

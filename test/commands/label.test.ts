@@ -104,7 +104,7 @@ describe('labels', () => {
         '2 verdicts in the database',
         'nowhere: is not in the database',
         '…4184: is not in the database',
-        'line 5: wants a trans_num, a verdict (fraud, legit, unsure, withdrawn), and at as a time or nothing',
+        'line 5: wants a trans_num, a verdict (fraud, legit, unsure, withdrawn), and at and event_time as times (2026-11-20, 2026-11-20 10:00+01:00) or nothing',
       ])
       expect(wrong).toBe(3)
     }
@@ -115,7 +115,37 @@ describe('labels', () => {
       { f: 1, at: Date.UTC(2026, 0, 20), who: 'bank' },
       { f: null, at: null, who: null },
     ])
-    await expect(importLabels(reviews, 'a,b\n1,2\n', 'x')).rejects.toThrow('the file wants a first line with trans_num')
+    for (const [csv, line] of [
+      [
+        'a,b\n1,2\n',
+        'the file wants a first line with trans_num,verdict and perhaps event_time, at, reviewer, via, note, with commas between them',
+      ],
+      ['trans_num,verdict\n"x"y,fraud\n', 'nothing is taken from it: line 2 of the CSV has a quote where none can be'],
+    ] as const)
+      expect(await importLabels(reviews, csv, 'x')).toEqual({ lines: [line], wrong: 1 })
+  })
+  test.for([
+    ['2026-01-20', Date.UTC(2026, 0, 20)],
+    ['2026-01-20 10:00', Date.UTC(2026, 0, 20, 10)],
+    ['2026-01-20T10:00:00.5+01:00', Date.UTC(2026, 0, 20, 9, 0, 0, 500)],
+    ['1768867200', Date.UTC(2026, 0, 20)], // in seconds
+    ['1768867200000', Date.UTC(2026, 0, 20)],
+    ['01/20/2026', undefined], // of which country?
+    ['20 Jan 2026', undefined],
+    ['2026-13-45', undefined],
+  ] as const)('at as %s is %s', async ([at, time]) => {
+    const { reviews, sql } = await openRows([prediction(1)])
+    const { wrong } = await importLabels(reviews, `trans_num,verdict,at\ntrans-1,fraud,${at}\n`, 'bank')
+    expect(wrong).toBe(time === undefined ? 1 : 0)
+    expect(sql('SELECT reviewed_at AS at FROM predictions')).toEqual([{ at: time ?? null }])
+  })
+  test('from elsewhere hold no card number, whatever they came with, and a time that is none is said', async () => {
+    const { reviews, sql } = await openRows([prediction(1)])
+    const text = `trans_num,verdict,note,reviewer\ntrans-1,fraud,"card 4992346398065154184,\n\u202e gone",4992 3463 9806 5154 184\n`
+    expect((await importLabels(reviews, text, 'bank')).wrong).toBe(0)
+    expect(sql('SELECT note, reviewer FROM reviews')).toEqual([{ note: 'card …4184, gone', reviewer: '…4184' }])
+    const lines = (await importLabels(reviews, 'trans_num,verdict,event_time\ntrans-1,fraud,abc\n', 'bank')).lines
+    expect(lines[1]).toMatch(/^line 2: wants .*event_time/)
   })
 })
 

@@ -316,6 +316,11 @@ describe('a mistake', () => {
       'kafka://host:9092,host:9092, or kafka+ssl://… for TLS; a user goes into KAFKA_USERNAME and KAFKA_PASSWORD',
       ['kafka://', 'kafka://host:9092/topic', 'kafka://a;b', 'kafka://two words'],
     ],
+    [
+      ['DESK_URL'],
+      'http:// or https:// with a host, perhaps a port, and nothing else: no path, no query, no user',
+      ['https://host/desk', 'https://host/fraud/', 'https://host?a=1', 'https://anna:pass@host'],
+    ],
     [['KAFKA_PARTITIONS'], count('partitions', 1000), [...notCounts, '1001']],
     [['KAFKA_REPLICATION'], count('copies', 10), [...notCounts, '11']],
     [['KAFKA_PREFIX'], 'letters, digits and . _ -', ['a b', 'team/a', 'ü']],

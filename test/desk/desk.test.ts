@@ -21,6 +21,8 @@ describe('the queue', () => {
     const audit = await c.get('/desk?tab=audit')
     expect(audit.text).toContain(idOf(prediction(3)))
     expect(audit.text).not.toMatch(/<meter|1\.0 %/) // what the model says is not to be known
+    const certain = await startDesk([prediction(3, { sampled: 1 })]) // where all rows are drawn, two models are none
+    expect((await certain.client().get(`/desk/${idOf(prediction(3))}`)).text).toContain('Drawn to be looked at')
   })
   test('twenty alarms take twenty posts, each of which leads to the next', async () => {
     const rows = Array.from({ length: 20 }, (_, n) => fraud(n))
@@ -191,6 +193,50 @@ test('a form counts with its own key alone, from a page of ours', async () => {
   expect(d.dump()).toBe(before)
 })
 
+test('a page elsewhere reaches nothing, whatever it calls its form and whatever else it says of itself', async () => {
+  const row = fraud(1)
+  const d = await startDesk([row])
+  const c = d.client()
+  const path = `/desk/${idOf(row)}`
+  const form = { ...formOf((await c.get(path)).text, path), verdict: 'fraud' }
+  const before = d.dump()
+  const origin = 'https://evil.example'
+  for (const headers of [
+    { origin, 'sec-fetch-site': 'same-origin' },
+    { origin, 'content-type': 'application/json' },
+    { origin, 'content-type': 'x' },
+    { origin: 'null', 'sec-fetch-site': 'same-origin' },
+  ])
+    expect((await c.post(path, form, headers)).status).toBe(403)
+  for (const method of ['PUT', 'PATCH', 'DELETE', 'OPTIONS'])
+    expect((await c.ask(path, { method, body: '', headers: { origin } })).status).toBe(403)
+  expect(d.dump()).toBe(before)
+})
+
+test('a form may come without a length, and then has its limit too; one without anything is no failure', async () => {
+  const row = fraud(1)
+  const d = await startDesk([row])
+  const c = d.client()
+  const path = `/desk/${idOf(row)}`
+  const form = { ...formOf((await c.get(path)).text, path), verdict: 'fraud', note: 'Zoë' }
+  const chunked = (text: string) =>
+    fetch(`${d.url}${path}`, {
+      method: 'POST',
+      headers: { origin: d.url },
+      body: new Blob([text]).stream(),
+      duplex: 'half',
+      redirect: 'manual',
+    } as RequestInit)
+  expect((await chunked(`${new URLSearchParams(form)}&x=${'x'.repeat(1e5)}`)).status).toBe(413)
+  expect((await chunked(`${new URLSearchParams(form)}`)).status).toBe(303)
+  expect(d.sql('SELECT note FROM reviews')).toEqual([{ note: 'Zoë' }])
+  for (const method of ['POST', 'PUT', 'DELETE']) {
+    const bare = await fetch(`${d.url}${path}`, { method, headers: { origin: d.url } })
+    expect([method, bare.status]).toEqual([method, method === 'POST' ? 403 : 404])
+  }
+  expect(d.text()).not.toContain('the desk:')
+})
+
 test('whatever is in a row or a note, no 11 digits in a row leave, no script and no turned text', async () => {
   const d = await startDesk([fraud(0)])
   const c = d.client()
@@ -265,6 +311,49 @@ describe('who may', () => {
     c.cookies.set('desk', c.cookies.get('desk')!.replace('anna', 'bruno'))
     expect((await c.get('/desk')).status).toBe(303)
   })
+  test('a session ends with the token, the password or the role that it was begun with', async () => {
+    const entries = [await reviewerEntry('anna', 'correct horse', true), await reviewerEntry('anna', 'battery', false)]
+    const [lead, plain] = entries.map((entry) => reviewers.parse(entry))
+    const cookie = async (options: Parameters<typeof startDesk>[1], password: string) => {
+      const d = await startDesk([fraud(1)], options)
+      const c = d.client()
+      expect((await c.post('/desk/login', { name: 'anna', password })).status).toBe(303)
+      expect((await c.get('/desk')).status).toBe(200)
+      return c.cookies.get('desk')!
+    }
+    const passes = async (value: string, options: Parameters<typeof startDesk>[1]) => {
+      const c = (await startDesk([fraud(1)], options)).client()
+      c.cookies.set('desk', value)
+      return (await c.get('/desk')).status === 200
+    }
+    const [byToken, byPassword] = [
+      await cookie({ token: 'open-sesame' }, 'open-sesame'),
+      await cookie({ reviewers: lead! }, 'correct horse'),
+    ]
+    expect(await passes(byToken, { token: 'open-sesame' })).toBe(true) // another process
+    expect(await passes(byToken, { token: 'another one' })).toBe(false)
+    expect(await passes(byPassword, { reviewers: lead! })).toBe(true)
+    expect(await passes(byPassword, { reviewers: lead!.map((one) => ({ ...one, lead: false })) })).toBe(false)
+    expect(await passes(byPassword, { reviewers: plain! })).toBe(false)
+    expect(await passes(byPassword, { token: 'open-sesame' })).toBe(false)
+  })
+  test.for([`${'x'.repeat(59)}😀`, '4111111111111111', '\u202egnp.exe', 'a\0b', '"><script>alert(1)</script>'])(
+    'whoever calls himself %j is let in, and no such text leaves',
+    async (name) => {
+      const row = fraud(1)
+      const d = await startDesk([row], { token: 'open-sesame' })
+      const c = d.client()
+      const entered = await c.post('/desk/login', { name, password: 'open-sesame' })
+      expect(entered.status).toBe(303)
+      const other = d.client()
+      const link = await other.get(d.link(row, NOW))
+      const path = `/desk/${idOf(row)}`
+      const said = await other.post(path, { ...formOf(link.text, path), verdict: 'fraud', name })
+      expect(said.status).toBe(303)
+      for (const { text, headers } of [entered, said, await c.get(path), await other.follow(said)])
+        expect(`${text}${[...headers].join('\n')}`).not.toMatch(/\p{N}{11}|<script>alert|\u202e/u)
+    },
+  )
   test('with passwords: each by his own name, which then stands beside the verdict', async () => {
     const entries = [await reviewerEntry('anna', 'correct horse', false), await reviewerEntry('bruno', 'battery', true)]
     const d = await startDesk([fraud(1)], { reviewers: reviewers.parse(entries.join(',')) })
@@ -297,6 +386,16 @@ describe('who may', () => {
     expect(done.text).toContain('1 verdict in the database')
     expect(done.text).toContain('…4184: is not in the database')
     expect(d.sql('SELECT reviewer, via FROM reviews')).toEqual([{ reviewer: 'bruno', via: 'import' }])
+    for (const [wrong, said] of [
+      ['trans_num;verdict\ntrans-1;fraud\n', 'wants a first line with trans_num,verdict'],
+      ['trans_num,verdict\n"trans-1"x,fraud\n', 'line 2 of the CSV has a quote where none can be'],
+      ['', 'wants a first line'],
+    ] as const) {
+      const { status, text } = await bruno.post('/desk/labels', { ...form, csv: wrong })
+      expect(status).toBe(200)
+      expect(text).toContain(said)
+    }
+    expect(d.text()).not.toContain('the desk:')
   })
   test('a name in a header is believed from the proxy alone', async () => {
     const header = { 'x-forwarded-email': 'anna@example.com' }

@@ -308,6 +308,25 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(await reviews.setBySql(undefined, 9)).toEqual([])
       await sql("UPDATE predictions SET fraud_confirmed = 0, reviewed_by = 'me'")
       expect(await reviews.setBySql(undefined, 9)).toMatchObject([{ reviewed_by: 'me' }])
+      // Whoever says again what SQL has overruled meanwhile did not see that.
+      expect(await reviews.say([saying(row, { seen })])).toMatchObject([{ stale: { trail: [{ verdict: 'fraud' }] } }])
+      expect(await sql('SELECT fraud_confirmed FROM predictions')).toEqual([{ fraud_confirmed: 0n }])
+    })
+
+    test('what was said since an export is what is new, by SQL alone too, and what nobody knows the time of', async () => {
+      const rows = [1, 2, 3, 4, 5].map((n) => fraud(n))
+      const { reviews, sql } = await start(rows)
+      await reviews.say(rows.slice(0, 3).map((row) => saying(row, { at: 100 })))
+      const since = { review: 3, at: 200 }
+      const wanted = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER, since } as const
+      const names = async () => (await reviews.rows(wanted, undefined, 9)).map(({ trans_num }) => trans_num)
+      expect(await names()).toEqual([])
+      await sql("UPDATE predictions SET fraud_confirmed = 0, reviewed_at = 300 WHERE trans_num = 'trans-2'")
+      await sql("UPDATE predictions SET fraud_confirmed = 0, reviewed_at = 150 WHERE trans_num = 'trans-4'")
+      await sql("UPDATE predictions SET fraud_confirmed = 1 WHERE trans_num = 'trans-5'")
+      expect(await names()).toEqual(['trans-2', 'trans-5'])
+      await reviews.say([saying(rows[2]!, { at: 0, via: 'import' })])
+      expect(await names()).toEqual(['trans-2', 'trans-3', 'trans-5'])
     })
 
     test.for(['UPDATE reviews SET verdict = verdict', 'DELETE FROM reviews'])('nothing does %s', async (text) => {
