@@ -5,6 +5,7 @@ import { ConfigError, environment, readConfig, unknownNames } from './config/rea
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
+import { namesOf, pairOf } from './models.ts'
 import type { Stopping } from './start.cjs'
 import { openStore, openTopics } from './wiring.ts'
 import { careRules, openReviews } from './wiring-desk.ts'
@@ -224,8 +225,12 @@ async function qualityCommand({ flags }: Given): Promise<number> {
   const { qualityLines } = await import('./commands/quality.ts')
   await using open = await openReviewed()
   const { config, reviews } = open
-  const quality = await openCare({ reviews, rules: careRules(config) }).quality()
-  console.log(flags.has('json') ? JSON.stringify(quality, undefined, 2) : qualityLines(quality).join('\n'))
+  await using beside = namesOf(config) && (await openBeside())
+  const pair = beside && pairOf(config, beside.topics)
+  const care = openCare({ reviews, rules: careRules(config), pair })
+  const [quality, compared] = [await care.quality(), await care.compared()]
+  const json = () => JSON.stringify({ ...quality, ...(compared && { compared }) }, undefined, 2)
+  console.log(flags.has('json') ? json() : qualityLines(quality, compared).join('\n'))
   return 0
 }
 

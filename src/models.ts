@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Pair } from './care/compare.ts'
 import type { Config } from './config/settings.ts'
 import { type Model, mlflow } from './score/mlflow.ts'
 import type { Judge } from './score/score.ts'
@@ -45,6 +46,18 @@ export const stampOf = (config: Config, name: string) =>
 /** The names of the two models, as people call them; undefined where there is one alone. */
 export const namesOf = ({ MODEL_NAME, CHALLENGER_NAME }: Config): Names | undefined =>
   CHALLENGER_NAME === undefined ? undefined : { model: MODEL_NAME ?? 'simulated', challenger: CHALLENGER_NAME }
+
+/** The champion and the challenger, at any time; undefined where there is one model alone. */
+export function pairOf(config: Config, topics: Pick<Topics, 'latest' | 'note'>): (() => Promise<Pair>) | undefined {
+  const names = namesOf(config)
+  if (!names) return undefined
+  const { both } = openChampion(topics, names)
+  return async () => {
+    const { champion, challenger } = await both()
+    const stamped = { champion: stampOf(config, champion), challenger: stampOf(config, challenger) }
+    return { names: { champion, challenger }, stamped }
+  }
+}
 
 export type Judges = {
   /** Who judges the rows, at any time. */

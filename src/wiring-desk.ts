@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Rules } from './care/board.ts'
 import { isLoopback } from './config/dsn.ts'
 import type { Config } from './config/settings.ts'
+import { pairOf } from './models.ts'
 import type { Reviews } from './review/reviews.ts'
 import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
@@ -52,7 +53,8 @@ export async function deskOf(
   const counting = opened.adopt(await openReviews(config), (r) => r.close())
   const { MLFLOW_TRACKING_URI: mlflow } = config
   const publish = mlflow && liveMetrics(mlflow)
-  const care = openCare({ reviews: counting, rules: careRules(config), publish, log: start.log })
+  const pair = pairOf(config, topics)
+  const care = openCare({ reviews: counting, rules: careRules(config), pair, publish, log: start.log })
   qualityGauges(metrics.registry, care.latest)
   // Rows that nobody sent are for who has models looked after.
   if (mlflow && config.MODEL_URL && config.STAGES.includes('score'))

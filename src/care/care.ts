@@ -5,6 +5,7 @@ import { HOUR } from '../io/time.ts'
 import type { Payment, Reviews } from '../review/reviews.ts'
 import { seeded } from '../simulate/random.ts'
 import { type Board, boards, type Rules, ripeUntil, type Truth, truthIn } from './board.ts'
+import { type Comparison, compare, type Pair } from './compare.ts'
 import { type Curve, curveOf, savingOf } from './curve.ts'
 import { driftConditions, lookForDrift, type Source, type Watched } from './watch.ts'
 
@@ -18,11 +19,15 @@ const MOST_MISSED = 50
 /** How good each model is, counted at that time (ms since 1970). */
 export type Quality = { at: number; truth: Truth; boards: Board[] }
 /** The same with what a page shows: frauds that were missed, and what other thresholds of the last model would cost. */
-export type Shown = Quality & { missed: Payment[]; curve?: Curve; drift: Watched[] }
+export type Shown = Quality & { missed: Payment[]; curve?: Curve; drift: Watched[]; compared: Compared | undefined }
+/** The two models on the same rows; how many that one of them alone flags wait for a person. */
+export type Compared = Pair['names'] & { comparison: Comparison; waiting: number }
 export type Care = ReturnType<typeof openCare>
 export type CareOptions = {
-  reviews: Source & Pick<Reviews, 'scored' | 'missed' | 'noteBaselines'>
+  reviews: Source & Pick<Reviews, 'scored' | 'missed' | 'noteBaselines' | 'paired' | 'counts'>
   rules: Rules
+  /** The champion and the challenger, if there is one. */
+  pair?: (() => Promise<Pair>) | undefined
   /** Takes the figures wherever else they are wanted, whenever it is looked for drift. */
   publish?: ((quality: Quality) => Promise<void>) | undefined
   log?: Logger
@@ -30,7 +35,7 @@ export type CareOptions = {
 }
 
 /** Looks after the models. What needs all rows is counted by the database, off the loop, now and then. */
-export function openCare({ reviews, rules, publish, log, now = Date.now }: CareOptions) {
+export function openCare({ reviews, rules, pair, publish, log, now = Date.now }: CareOptions) {
   const random = () => seeded(1).uniform // the same figures for the same rows
   const quality = kept(async (): Promise<Quality> => {
     const [at, counted] = [now(), await reviews.counted()]
@@ -45,12 +50,20 @@ export function openCare({ reviews, rules, publish, log, now = Date.now }: CareO
     const byDay = await reviews.scored(board, until, found.cheapest.at)
     return { ...found, cheapest: { at: found.cheapest.at, ...savingOf(byDay, prices, random()) } }
   }
+  const compared = kept(async (): Promise<Compared | undefined> => {
+    const found = await pair?.()
+    if (!found) return undefined
+    const paired = await reviews.paired(found.stamped.champion, found.stamped.challenger)
+    const { disagreements: waiting } = await reviews.counts()
+    return { ...found.names, comparison: compare(paired, rules, now(), random()), waiting }
+  })
   const shown = kept(async (): Promise<Shown> => {
     const counted = await quality.ask()
     const missed = await reviews.missed(counted.truth === 'producer', MOST_MISSED)
     const found = await curve(counted)
     const drift = await lookForDrift({ reviews, boards: counted.boards, now: counted.at })
-    return { ...counted, missed, drift, ...(found && { curve: found }) }
+    const other = await compared.ask()
+    return { ...counted, missed, drift, compared: other, ...(found && { curve: found }) }
   })
   let watched: Watched[] = []
   let [due, unpublished] = [0, false]
@@ -81,6 +94,7 @@ export function openCare({ reviews, rules, publish, log, now = Date.now }: CareO
     },
     look,
     quality: quality.ask,
+    compared: compared.ask,
     shown: shown.ask,
     /** What was counted last, if anything was; it is counted anew meanwhile. */
     latest: quality.latest,

@@ -12,6 +12,9 @@ const DAYS_FOR_MONEY = 14
 /** days that are thought ahead */
 const YEAR = 365
 
+type Names = { champion: string; challenger: string }
+/** Two models, as people call them, and as rows name them. */
+export type Pair = { names: Names; stamped: Names }
 /** What both flag, each alone, or neither. */
 export type Square = { both: number; champion: number; challenger: number; neither: number }
 /** Two models on the same rows, of ripe days. Money in $: caught less reviews, the challenger's more than the champion's. */
@@ -83,7 +86,7 @@ function daysUntil(one: number, other: number, days: number): number | undefined
 /** As sentences, with the names of the two. */
 export function comparisonLines(
   { rows, unknown, days, frauds, others, evidence, chance, better, moreDays, money }: Comparison,
-  names: { champion: string; challenger: string },
+  names: Names,
 ): string[] {
   const { champion, challenger } = names
   if (rows === 0) return [`${champion} and ${challenger} have judged no row both that counts yet`]

@@ -1,6 +1,7 @@
 import { html } from 'hono/html'
 import type { Board } from '../care/board.ts'
-import type { Care, Shown } from '../care/care.ts'
+import type { Care, Compared, Shown } from '../care/care.ts'
+import { comparisonLines, type Square } from '../care/compare.ts'
 import type { Curve } from '../care/curve.ts'
 import { BASE } from '../care/drift.ts'
 import { dayOf, dollars, figuresOf, nameOf } from '../care/words.ts'
@@ -20,7 +21,7 @@ export function modelRoutes(app: App, { parts, page }: Room, care: Care) {
   app.get('/desk/models', async (c) => page(c, await modelsPage(parts, await care.shown(), c.get('person')!)))
 }
 
-function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift }: Shown, person: Person) {
+function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift, compared }: Shown, person: Person) {
   const { layout, list, when, zone } = parts
   const whose = truth === 'producer' ? "the producer's is_fraud, where no person has said otherwise" : 'verdicts alone'
   const none = html`<p>No model has judged anything that is in the database.</p>`
@@ -28,10 +29,43 @@ function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift }: S
     'Models',
     html`<h1>Models</h1><p>What was fraud: ${whose}. Intervals hold 95 times in 100. Counted at ${when(at)} ${zone}.</p>
 ${boards.length === 0 ? none : boards.map((board, i) => boardOf(board, i === 0 ? curve : undefined))}
+${compared ? comparedOf(compared) : ''}
 ${drift.length > 0 ? driftOf(drift) : ''}
 ${missed.length > 0 ? html`<h2>Missed frauds, the last ${String(missed.length)}</h2>${list(missed)}` : ''}`,
     person,
   )
+}
+
+function comparedOf({ comparison, waiting, ...names }: Compared): Html {
+  const [champion, challenger] = [say(names.champion, 60), say(names.challenger, 60)]
+  const { rows, frauds, others } = comparison
+  const of = (square: Square, values: (flagged: number, rest: number) => number[]) => [
+    { label: champion, values: values(square.both + square.champion, square.challenger + square.neither) },
+    { label: challenger, values: values(square.both + square.challenger, square.champion + square.neither) },
+  ]
+  const caught = { name: 'caught', look: 'legit' }
+  const [missed, alarms] = ['missed', 'false alarms'].map((name) => ({ name, look: 'fraud' }))
+  return html`<section><h2>${challenger}, the challenger, against ${champion}</h2>
+${comparisonLines(comparison, names).map((line) => html`<p>${say(line, 500)}</p>`)}
+<p><a href="/desk?tab=disagreements">What ${challenger} alone flags: ${plural(waiting, 'payment')} to look at</a></p>
+${
+  rows === 0
+    ? ''
+    : bars(
+        'Frauds among the rows that both have judged',
+        [caught, missed!],
+        of(frauds, (flagged, rest) => [flagged, rest]),
+      )
+}
+${
+  rows === 0
+    ? ''
+    : bars(
+        'False alarms among the same rows',
+        [alarms!],
+        of(others, (flagged) => [flagged]),
+      )
+}</section>`
 }
 
 const driftOf = (watched: Shown['drift']) =>

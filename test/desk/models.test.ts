@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest'
 import { openCare } from '../../src/care/care.ts'
+import { qualityLines } from '../../src/commands/quality.ts'
 import { openMonitor } from '../../src/status/monitor.ts'
 import { qualityGauges } from '../../src/status/quality.ts'
 import { LONG_CARD, prediction } from '../rows.ts'
@@ -52,6 +53,61 @@ test('is for whoever the desk is for, and changes nothing', async () => {
   await inside.post('/desk/login', { name: 'anna', password: 'a token of eight' })
   expect((await inside.get('/desk/models')).text).toContain('rf/7')
   expect(d.dump()).toBe(before)
+})
+
+test('the challenger stands beside the champion on the same rows, in words and drawn, too early or not, and leads to what it alone flags', async () => {
+  const names = { champion: 'rf/7', challenger: '<b>rf/8' }
+  const pair = async () => ({ names, stamped: names })
+  const d = await startDesk(rows(), { pair })
+  const before = await d.client().get('/desk/models')
+  expect(before.text).toContain('have judged no row both that counts yet')
+  expect(before.text).toContain('/desk?tab=disagreements')
+  expect(before.text.match(/<svg/g)).toHaveLength(4)
+
+  // It catches each fraud of the first 300 rows, and flags every 29th other one.
+  const said = (n: number) => ((n % 10 === 3 || n % 29 === 0) && !(n % 30 === 13 && n > 200) ? 1 : 0) as 0 | 1
+  const judged = rows()
+    .slice(0, 300)
+    .map((p, n) => ({ ...p, model: names.challenger, threshold: 0.5, prediction: said(n) }))
+  const e = await startDesk(rows(), { pair })
+  await e.reviews.keep(judged)
+  await e.reviews.draw(await e.reviews.undrawn(0))
+  const { text } = await e.client().get('/desk/models')
+  const of = (which: (n: number, flagged: boolean, is: boolean) => boolean) =>
+    rows()
+      .slice(0, 300)
+      .filter((p, n) => which(n, p.prediction === 1, p.is_fraud === 1)).length
+  const both = of((n, flagged, is) => is && flagged && said(n) === 1)
+  const alone = of((n, flagged, is) => is && !flagged && said(n) === 1)
+  const other = of((n, flagged, is) => is && flagged && said(n) === 0)
+  expect([both, alone, other].every((count) => count > 0)).toBe(true)
+  expect(text).toContain('&lt;b&gt;rf/8, the challenger, against rf/7')
+  expect(text).toContain(`30 frauds: ${both} caught by both, ${alone} by &lt;b&gt;rf/8 alone, ${other} by rf/7 alone`)
+  expect(text).toMatch(
+    /<p>too early to say which one catches more frauds \(evidence [\d.]+ of 20, McNemar p [\d.]+\): /,
+  )
+  expect(text).toMatch(/caught less reviews, &lt;b&gt;rf\/8 against rf\/7: -?\$[\d,]+; -?\$[\d,]+ to -?\$[\d,]+ in 95/)
+  const waiting = of((n, flagged) => !flagged && said(n) === 1)
+  expect(text).toContain(`alone flags: ${waiting} payments to look at`)
+  expect((await e.reviews.queue('disagreements', 99)).length).toBe(waiting)
+  const [drawn = ''] = /Frauds among the rows[\s\S]*?<\/table>/.exec(text) ?? []
+  const cells = [...drawn.matchAll(/<t[hd][^>]*>([^<]*)<\/t[hd]>/g)].map(([, cell]) => cell)
+  expect(cells.slice(3)).toEqual([
+    'rf/7',
+    `${both + other}`,
+    `${30 - both - other}`,
+    '&lt;b&gt;rf/8',
+    `${both + alone}`,
+    `${30 - both - alone}`,
+  ])
+  expect(text.match(/<svg/g)).toHaveLength(6)
+  expect(text.match(/<table/g)).toHaveLength(6)
+  expect(text).not.toContain('<b>rf')
+
+  const care = openCare({ reviews: e.reviews, rules: { reviewCost: 2 }, pair })
+  const printed = qualityLines(await care.quality(), await care.compared()).join('\n')
+  expect(printed).toContain('<b>rf/8, the challenger, against rf/7\n  300 rows that both have judged')
+  expect(printed).toMatch(/ {2}too early to say which one catches more frauds/)
 })
 
 test('gauges have the bounds, of what can be known alone', async () => {

@@ -1,7 +1,7 @@
 import { DatabaseSync } from 'node:sqlite'
 import type { Context } from 'hono'
 import { onTestFinished } from 'vitest'
-import { openCare } from '../../src/care/care.ts'
+import { type CareOptions, openCare } from '../../src/care/care.ts'
 import type { AccessOptions } from '../../src/desk/access.ts'
 import { openDesk } from '../../src/desk/desk.ts'
 import { openKeys } from '../../src/desk/keys.ts'
@@ -41,12 +41,12 @@ export async function openRows(rows: readonly Prediction[]) {
 /** A real server with the desk, over a real file with these rows. */
 export async function startDesk(
   rows: readonly Prediction[],
-  options: Partial<AccessOptions & Pick<RoomOptions, 'why'>> = {},
+  { pair, ...options }: Partial<AccessOptions & Pick<RoomOptions, 'why'> & Pick<CareOptions, 'pair'>> = {},
 ) {
   const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()
   const keys = openKeys(SECRET)
-  const care = openCare({ reviews, rules: { reviewCost: 2 } })
+  const care = openCare({ reviews, rules: { reviewCost: 2 }, pair })
   const why = async () => undefined
   const desk = openDesk({
     care,

@@ -136,6 +136,40 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(await reviews.grown(now - 7 * DAY)).toEqual({ rows: 9, recent: 7, first: now - 31 * DAY - 128 })
     })
 
+    test('all rows come by their time, page after page, each once, with what was said of them', async () => {
+      const at = (n: number) => 1_767_400_000_000 + Math.floor(n / 3) // three at a time
+      const rows = Array.from({ length: 20 }, (_, n) =>
+        prediction(n, {
+          event_time: at(n),
+          prediction: n % 4 === 0 ? 1 : 0,
+          is_fraud: n % 5 === 0 ? null : 0,
+          amt: n + 0.5,
+        }),
+      )
+      const { reviews } = await start(rows)
+      await reviews.say([saying(rows[3]!), saying(rows[4]!, { verdict: 'unsure' })])
+      const pages = async <T extends Saying | { trans_num: string; event_time: number }>(
+        ask: (after: T | undefined) => Promise<T[]>,
+      ) => {
+        const found: T[] = []
+        for (let page = await ask(undefined); page.length > 0; page = await ask(found.at(-1))) found.push(...page)
+        return found
+      }
+      const [first, last] = [at(3), at(17)]
+      const before = await pages((after) => reviews.judgedBefore(first, last, after, 4))
+      const names = (some: readonly { trans_num: string }[]) => some.map(({ trans_num }) => trans_num).sort()
+      expect(names(before)).toEqual(names(rows.slice(3, 18)))
+      expect(before.find(({ trans_num }) => trans_num === 'trans-3')).toEqual({
+        ...{ trans_num: 'trans-3', event_time: at(3), prediction: 0, label: 0, verdict: 1, amount: 3.5 },
+      })
+      expect(before.find(({ trans_num }) => trans_num === 'trans-4')).toMatchObject({ prediction: 1, verdict: 2 })
+      expect(before.find(({ trans_num }) => trans_num === 'trans-5')).toMatchObject({ label: null, verdict: null })
+      const all = await pages((after) => reviews.rows({ kind: 'all', from: first, to: last }, after, 4))
+      expect(names(all)).toEqual(names(rows.slice(3, 15)))
+      const times = all.map(({ event_time }) => event_time)
+      expect(times).toEqual([...times].sort((a, b) => a - b))
+    })
+
     test('none are nothing', async () => {
       const { reviews } = await start()
       const { open, oldest, rows } = await reviews.days(0, 1)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { isFraud, someRows } from '../outside.ts'
 import { waitFor } from '../rows.ts'
 import type { Row, Saying } from '../score/server.ts'
+import { startWorker } from '../worker.ts'
 import { challenged, flags } from './world.ts'
 
 test('the challenger judges the same rows, from now on the first time; no prediction and no alarm is another one', async () => {
@@ -94,4 +95,8 @@ test('what only one of the two flags is put before a person', async () => {
   expect(world.sql('SELECT trans_num FROM predictions WHERE sampled = 1 AND prediction = 0')).toEqual([
     { trans_num: 'trans-1' },
   ])
+  await using quality = startWorker(world.dir.path, { ...world.settings, TRUTH: 'producer' }, 'quality')
+  expect(await quality.end).toMatchObject({ code: 0 })
+  expect(quality.text()).toMatch(/^rf\/8, the challenger, against rf\/7\n {2}20 rows that both have judged, on 1 day/m)
+  expect(quality.text()).toMatch(/0 flagged by both, 1 by rf\/8 alone, 4 by rf\/7 alone/)
 })
