@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import { stringify } from '../src/io/json.ts'
-import type { Records, TopicName, Topics } from '../src/topic/topic.ts'
+import type { Records, TopicName, Topics, Writes } from '../src/topic/topic.ts'
 import { type Prediction, type Transaction, toTransaction } from '../src/transaction.ts'
 
 /** 19 digits, far beyond 2^53: a number in JavaScript would end in 000. */
@@ -87,6 +87,16 @@ export async function held<T extends TopicName>(topics: Topics, topic: T): Promi
   const records: Records[T][] = []
   for await (const { record } of topics.scan(topic)) records.push(record)
   return records
+}
+
+/** Appends as a stage does: again after a failure, until it is durable. */
+export async function insist(topics: Pick<Topics, 'append'>, writes: Writes): Promise<void> {
+  for (;;)
+    try {
+      return await topics.append(writes)
+    } catch {
+      await sleep(100)
+    }
 }
 
 /** A folder that is gone when the test is over: `await using dir = await tempDir()`. */

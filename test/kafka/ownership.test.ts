@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { TakenOver } from '../../src/io/errors.ts'
 import type { Prediction, Transaction } from '../../src/transaction.ts'
-import { held, listeningLog, prediction, transaction } from '../rows.ts'
+import { held, insist, listeningLog, prediction, transaction } from '../rows.ts'
 import { asked, type AskedReader as Reader, type AskedTopics as Topics } from '../topic/asked.ts'
 import { candidate } from '../topic/candidate.ts'
 import { request, startProxied, unknownMember } from './relay.ts'
@@ -195,7 +195,7 @@ describe('a broker that stood still', () => {
     await cluster.node.stop()
     await cluster.node.start() // which is another term
     const second = await open({ brokers: cluster.beside })
-    await second.append({ transactions: transactions(4, 8) })
+    await insist(second, { transactions: transactions(4, 8) })
     await score(second, 4)
     await second.close()
     const third = await open()
