@@ -4,6 +4,7 @@ import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
 import { sayFailure } from '../run/failure.ts'
 import { backoff, drainTimeout, reportFailure, reportSuccess, type Stage } from '../run/loop.ts'
+import { alarm } from '../run/turns.ts'
 import type { Lease } from '../topic/topic.ts'
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
@@ -59,7 +60,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
         const chosen = schedule.next(sending.size < SESSIONS)
         if (typeof chosen !== 'number') {
           circuit.tries(clock.steady())
-          const sent: Promise<void> = send(chosen, stop).finally(() => sending.delete(sent))
+          const sent: Promise<void> = alarm(() => send(chosen, stop)).finally(() => sending.delete(sent))
           sending.add(sent)
         } else {
           await Promise.race([...sending, woken(chosen)])

@@ -5,10 +5,13 @@ import { type Done, type Outcome, type Step, writing } from './sqlite-write.cjs'
 
 /** Writes to a SQLite file. */
 export type Writer = {
-  /** One transaction: all of the steps or none, durable when it resolves. */
-  write(steps: readonly Step[]): Promise<Done[]>
+  /** One transaction: all of the steps or none, durable when it resolves. `patient`: it may wait a moment for others. */
+  write(steps: readonly Step[], patient?: boolean): Promise<Done[]>
   close(): Promise<void>
 }
+
+/** ms that a write waits for another one to go with, where nobody waits for it */
+const PATIENCE = 50
 
 /** By the connection that there is: who writes little. */
 export function directWriter(db: DatabaseSync): Writer {
@@ -25,6 +28,8 @@ export function threadWriter(path: string, more = ''): Writer {
   let waiting: Job[] = []
   let inHand: Job[] = []
   let thread: Worker | undefined
+  let due = false // is anybody waiting for what waits?
+  let timer: NodeJS.Timeout | undefined
 
   function start() {
     const writes = { path, pragmas: `${PRAGMAS}; ${more}`, timeout: BUSY_TIMEOUT }
@@ -52,22 +57,32 @@ export function threadWriter(path: string, more = ''): Writer {
     return started
   }
   function handOver() {
-    if (inHand.length > 0 || waiting.length === 0) return void (inHand.length === 0 && thread?.unref())
+    if (inHand.length > 0) return
+    if (!due || waiting.length === 0) return thread?.unref()
+    clearTimeout(timer)
+    timer = undefined
+    due = false
     thread ??= start()
     ;[inHand, waiting] = [waiting, []]
     thread.ref()
     thread.postMessage(inHand.map(({ steps }) => steps))
   }
+  function hurry() {
+    due = true
+    handOver()
+  }
   thread = start()
   return {
-    write(steps) {
+    write(steps, patient = false) {
       const job = { ...Promise.withResolvers<Done[]>(), steps }
       waiting.push(job)
-      handOver()
+      if (patient) timer ??= setTimeout(hurry, PATIENCE)
+      else hurry()
       return job.promise
     },
     /** What was handed to it is written before. */
     async close() {
+      hurry()
       while (inHand.length > 0) await Promise.allSettled([...inHand, ...waiting].map(({ promise }) => promise))
       const ending = thread
       thread = undefined

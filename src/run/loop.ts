@@ -5,6 +5,7 @@ import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
 import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
 import { sayFailure } from './failure.ts'
+import { MANY, turn } from './turns.ts'
 
 /**
  * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
@@ -187,7 +188,14 @@ export function consume<T>(
   let [held, busy] = [0, false] // records in them; is another one being read?
   let cancel = new AbortController()
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
-  const read = (stop = stage.stop) => reader.read(Math.max(limit(), least), stop)
+  let many = false // were there, at last
+  async function read(stop = stage.stop) {
+    if (many) await turn()
+    const batch = await reader.read(Math.max(limit(), least), stop)
+    many = batch.records.length >= MANY
+    if (many) await turn()
+    return batch
+  }
   function readAhead() {
     if (!ahead || !well || busy || (next.length > 0 && held >= most)) return
     const either = anyOf(stage.stop, cancel.signal)

@@ -4,6 +4,7 @@ import { HttpFailure } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
 import { consume, type Stage } from '../run/loop.ts'
+import { MANY, turn } from '../run/turns.ts'
 import { extended } from '../topic/text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
@@ -51,6 +52,7 @@ export function scoreStage(stage: Stage, { reader, judge, batchSize, features = 
     try {
       const { name, judgements } = (await askedBefore(transactions)) ?? (await ask(inHand.judge, transactions))
       limit = Math.min(batchSize, limit * 2)
+      if (transactions.length >= MANY) await turn()
       const predicted_at = Date.now()
       return {
         predictions: transactions.map(

@@ -82,7 +82,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   }
 
   /** One transaction: all or nothing, durable when it resolves. */
-  async function write(writes: Writes, notes: Notes, position?: Step) {
+  async function write(writes: Writes, notes: Notes, position?: Step, patient = false) {
     const fresh = TOPICS.flatMap((topic) => {
       const records = writes[topic] ?? []
       return records.length > 0 ? { topic, records, texts: records.map(textOf) } : []
@@ -93,7 +93,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       steps.push(value === null ? [FORGET, [[key]]] : [NOTE, [[key, stringify(value)]]])
     if (position) steps.push(position)
     if (steps.length === 0) return attempt('write', () => {})
-    const done = await attempt('write', () => writer.write(steps)).catch((error) => {
+    const done = await attempt('write', () => writer.write(steps, patient)).catch((error) => {
       throw wrong('write', error)
     })
     for (const [i, { topic, records, texts }] of fresh.entries())
@@ -124,11 +124,12 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       let done = 0
       return {
         records: rows.map(({ record }) => record),
-        async commit(count, writes = {}, notes = {}) {
+        async commit(count, writes = {}, notes) {
           const last = count === 0 ? undefined : rows[done + count - 1]
           if (count < 0 || (count > 0 && !last))
             throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
-          await write(writes, notes, last && [MOVE, [[last.offset, topic, name]]])
+          const patient = !notes && !Object.values(writes).some((records) => records.length > 0)
+          await write(writes, notes ?? {}, last && [MOVE, [[last.offset, topic, name]]], patient)
           done += count
         },
       }

@@ -110,7 +110,7 @@ export type Batch<T> = {
    * Moves the position past the next `count` records of this batch, once their work is done. Batches are committed
    * in the order they were read. Records appended and notes given here become durable together with the position:
    * all or nothing. Is never cancelled; when it rejects, nothing has moved and it may be called again, unless it is with
-   * TakenOver.
+   * TakenOver. Without records and notes (none, not even no notes) it may wait a moment for another commit to go with.
    */
   commit(count: number, writes?: Writes, notes?: Notes): Promise<void>
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import { threadWriter } from '../../src/io/sqlite-writer.ts'
 import { tempDir } from '../rows.ts'
@@ -67,6 +68,24 @@ test('objects as text are written with every digit', async () => {
   await w.writer.write([[INSERT, { fields: ['n', 'text'], of }]])
   expect(w.rows()).toEqual(numbers)
   expect(w.rows('SELECT text FROM t LIMIT 1')).toEqual(['"n":7,'])
+})
+
+test('a patient write goes with the one after it, in order, and by itself where there is none', async () => {
+  await using w = await world()
+  const order: string[] = []
+  const write = (n: number, patient: boolean) =>
+    w.writer.write([[INSERT, [[n, '']]]], patient).then(() => order.push(patient ? 'patient' : 'other'))
+  const patient = write(1, true)
+  await setImmediate()
+  expect(w.rows()).toEqual([])
+  await Promise.all([patient, write(2, false)])
+  expect(w.rows()).toEqual([1n, 2n])
+  expect(order).toEqual(['patient', 'other'])
+  await write(3, true)
+  const last = write(4, true)
+  await w.writer.close()
+  await last
+  expect(w.rows()).toEqual([1n, 2n, 3n, 4n])
 })
 
 test('what was handed over is written before the end', async () => {

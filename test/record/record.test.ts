@@ -63,7 +63,7 @@ test('writes every prediction once, in batches, also what comes later and after 
   await using w = await world(predictions(10))
   {
     await using first = await w.worker({ batchSize: 4 })
-    await first.drained()
+    await waitFor('the last line', () => first.lines.length === 3)
     expect(first.lines.map(({ msg }) => msg)).toEqual([4, 4, 2].map((n) => `recorded ${n} predictions`))
     await first.topics.append({ predictions: [prediction(11)] })
     await first.drained()
