@@ -5,7 +5,7 @@ import { ConfigError, environment, readConfig, unknownNames } from './config/rea
 import type { Check } from './doctor/doctor.ts'
 import { logger } from './io/log.ts'
 import { plural } from './io/text.ts'
-import { namesOf, pairOf } from './models.ts'
+import { championOf, pairOf } from './models.ts'
 import type { Stopping } from './start.cjs'
 import { openStore, openTopics } from './wiring.ts'
 import { careRules, openReviews } from './wiring-desk.ts'
@@ -225,8 +225,8 @@ async function qualityCommand({ flags }: Given): Promise<number> {
   const { qualityLines } = await import('./commands/quality.ts')
   await using open = await openReviewed()
   const { config, reviews } = open
-  await using beside = namesOf(config) && (await openBeside())
-  const pair = beside && pairOf(config, beside.topics)
+  await using beside = config.CHALLENGER_NAME ? await openBeside() : undefined
+  const pair = beside && pairOf(config, championOf(config, beside.log, beside.topics))
   const care = openCare({ reviews, rules: careRules(config), pair })
   const [quality, compared] = [await care.quality(), await care.compared()]
   const json = () => JSON.stringify({ ...quality, ...(compared && { compared }) }, undefined, 2)

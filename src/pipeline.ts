@@ -65,7 +65,7 @@ export async function openPipeline(
         reader: readers.score,
         judge: (await outside.judges()).champion,
         batchSize: config.SCORE_BATCH_SIZE,
-        features: config.MODEL_FEATURES,
+        features: config.MODEL_FEATURES === 'auto' ? [] : config.MODEL_FEATURES,
       }),
 
     alert: (stage) =>

@@ -3,7 +3,7 @@ import { openOutput } from './commands/output.ts'
 import { readRange } from './commands/range.ts'
 import { replay, type Source } from './commands/replay.ts'
 import { ConfigError } from './config/read.ts'
-import { openModel } from './models.ts'
+import { championOf, columnsOf, openJudges } from './models.ts'
 import type { Stopping } from './start.cjs'
 import { careRules, openReviews } from './wiring-desk.ts'
 
@@ -28,9 +28,11 @@ export async function replayCommand({ stage, source, from, to, into }: Given, st
     const sink = open.adopt(await openOutput(into, own, log), (o) => o.close())
     const opening = source === 'database' ? reviewsOf(config) : openReviews(config)
     const reviews = open.adopt(await opening, (r) => r.close())
+    const champion = championOf(config, log, topics)
+    const judges = await openJudges({ config, log, opened: open, champion, columns: columnsOf(config, log, topics) })
     const judging = {
-      model: await openModel(config, log, open),
-      name: config.MODEL_NAME ?? null,
+      model: (await judges.own()).model,
+      name: (await champion?.roles())?.model ?? config.MODEL_NAME ?? null,
       rules: careRules(config),
     }
     const batchSize = config.SCORE_BATCH_SIZE

@@ -8,6 +8,7 @@ import type { Reviews } from './review/reviews.ts'
 import { sqliteReviews } from './review/sqlite.ts'
 import { retryUntilReady, type Stage } from './run/loop.ts'
 import type { Model } from './score/mlflow.ts'
+import type { Champion } from './shadow/champion.ts'
 import type { Monitor } from './status/monitor.ts'
 import type { Topics } from './topic/topic.ts'
 
@@ -28,7 +29,7 @@ const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
   DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
 
 /** The model that judges now, by its name. */
-type Judging = { champion(): Promise<{ name: string | null; model: Model }> }
+type Judging = { champion(): Promise<{ name: string | null; model: Model }>; chosen: Champion | undefined }
 
 /** The desk, what is asked for it, and what watches the models. */
 export async function deskOf(
@@ -41,6 +42,7 @@ export async function deskOf(
   const { openCare } = await import('./care/care.ts')
   const { watchModel } = await import('./care/fingerprint.ts')
   const { liveMetrics } = await import('./care/live.ts')
+  const { openTracking } = await import('./registry/tracking.ts')
   const { openWhy } = await import('./care/why.ts')
   const { qualityGauges } = await import('./status/quality.ts')
   const { deskLinks } = await import('./desk/room.ts')
@@ -52,9 +54,14 @@ export async function deskOf(
   // A thread of its own: what takes long holds up nobody who reviews.
   const counting = opened.adopt(await openReviews(config), (r) => r.close())
   const { MLFLOW_TRACKING_URI: mlflow } = config
-  const publish = mlflow && liveMetrics(mlflow)
-  const pair = pairOf(config, topics)
-  const care = openCare({ reviews: counting, rules: careRules(config), pair, publish, log: start.log })
+  const publish = mlflow && liveMetrics(openTracking(mlflow))
+  const care = openCare({
+    reviews: counting,
+    rules: careRules(config),
+    pair: pairOf(config, judging.chosen),
+    publish,
+    log: start.log,
+  })
   qualityGauges(metrics.registry, care.latest)
   // Rows that nobody sent are for who has models looked after.
   if (mlflow && config.MODEL_URL && config.STAGES.includes('score'))

@@ -10,7 +10,7 @@ import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
 import { DAY } from './io/time.ts'
-import { type Judges, modelName, openJudges } from './models.ts'
+import { championOf, columnsOf, type Judges, modelName, openJudges, watchModels } from './models.ts'
 import { mailFolder, mails, smtp } from './notify/smtp.ts'
 import { webhook } from './notify/webhook.ts'
 import { sqliteStore } from './record/sqlite.ts'
@@ -33,7 +33,7 @@ const TRIM_EVERY = 600_000
  */
 export type Outside = {
   producer(stage: Stage, topics: Topics): Promise<Producer>
-  judges(): Promise<Judges>
+  judges(): Promise<Omit<Judges, 'own'>>
   /** What the challenger says goes there, apart from what people do. */
   judgements(): Promise<Judgements>
   mail(): Notifier
@@ -44,7 +44,7 @@ export type Outside = {
   desk: Desk
   /** What is told once a day, where DAILY_SUMMARY is set. */
   daily(topics: Topics, conditions: () => Promise<Condition[]>): Daily | undefined
-  /** What has drifted, as it was looked at within the last hour. */
+  /** What has drifted, as it was looked at within the last hour, and what the registry says otherwise. */
   drift(): Condition[]
   /** Throws when no more can be kept. */
   room(topics: Topics): () => Promise<void>
@@ -77,9 +77,14 @@ export async function wire(
   const opened = opening.move()
   const { ALERT_WEBHOOK_URL: url, ALERT_WEBHOOK_SECRET: secret } = config
   let judging: Promise<Judges> | undefined // who judges and who asks why ask the same two models
-  const judges = () => (judging ??= openJudges(config, log, opened, topics))
+  const champion = championOf(config, log, topics)
+  const registry = watchModels(config, log, topics, champion)
+  if (registry) opened.use(registry)
+  const columns = columnsOf(config, log, topics)
+  const judges = () =>
+    (judging ??= Promise.resolve(registry?.bound()).then(() => openJudges({ config, log, opened, champion, columns })))
   const { desk, link, reviews, drift } = await deskOf(config, start, topics, {
-    ...{ opened, metrics, champion: async () => (await judges()).champion() },
+    ...{ opened, metrics, champion: async () => (await judges()).champion(), chosen: champion },
   })
   const timed = (system: string, judge: Judges['champion']) => async () => {
     const { model, name } = await judge()
@@ -108,7 +113,7 @@ export async function wire(
         const given = { reviews, topics, conditions, zone, file, reserve, model: modelName(config) }
         return time === undefined ? undefined : { time, zone, make: morning(given) }
       },
-      drift,
+      drift: () => [...drift(), ...(registry?.conditions() ?? [])],
       room: (topics) => {
         const waiting = async () => {
           const { lag } = await topics.snapshot()

@@ -19,12 +19,13 @@ const AROUND: Record<string, readonly string[]> = {
   'engines/postgres': ['src/review/', 'src/record/schema.ts'],
   notify: [],
   review: [],
-  care: ['src/review/', 'src/simulate/random.ts'],
-  shadow: ['src/review/'],
+  registry: [],
+  care: ['src/review/', 'src/registry/', 'src/simulate/random.ts'],
+  shadow: ['src/review/', 'src/registry/registry.ts'],
   desk: ['src/review/', 'src/notify/', 'src/care/'],
   status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
-  doctor: ['src/notify/', 'src/simulate/', 'src/review/reviews.ts'],
+  doctor: ['src/notify/', 'src/registry/', 'src/simulate/', 'src/review/reviews.ts'],
   commands: ['src/engines/', 'src/review/', 'src/care/', 'src/notify/', 'src/shadow/champion.ts'],
 }
 /** Start and wiring: they know the rooms. */

@@ -15,6 +15,7 @@ export type ModelOptions = {
 /** Which model judges, who made it that, and how the other one compares on the same rows. */
 export async function modelStatus({ champion: at, judgements, rules, stamped }: ModelOptions): Promise<string[]> {
   const { champion, challenger, noted } = await at.both()
+  if (challenger === undefined) return [`${champion} judges`, ...(noted ? [promotedLine(noted)] : [])]
   const paired = await judgements.paired(stamped(champion), stamped(challenger))
   return [
     `${champion} judges; ${challenger} is the challenger`,

@@ -21,6 +21,12 @@ export const CARE = {
     schema: url('http:', 'https:'),
     secret: true as const,
     meaning:
-      'the MLflow server that gets the figures of each model once a day, e.g. http://mlflow.example:5000 (user:password@ goes before its host)',
+      'the MLflow server that gets the figures of each model once a day, e.g. http://mlflow.example:5000 (user:password@ goes before its host); its registry is asked for MODEL_NAME',
+  },
+  PROMOTE_BY_ALIAS: {
+    schema: oneOf('yes', 'no').transform((text) => text === 'yes'),
+    default: 'no',
+    meaning:
+      'yes: when the alias of MODEL_NAME (champion, unless it names another) moves in the registry to CHALLENGER_NAME, that is promoted; no: it is told',
   },
 }

@@ -13,9 +13,13 @@ export const MODELS = {
     schema: features,
     default: 'all',
     meaning:
-      'columns sent to the model: all (the 21 features), numeric (the nine numeric ones), or a comma list, in that order',
+      'columns sent to the model: all (the 21 features), numeric (the nine numeric ones), a comma list, in that order, or auto: those of its signature in the registry of MLFLOW_TRACKING_URI',
   },
-  MODEL_NAME: { schema: z.string(), meaning: 'stamped on every prediction, e.g. fraud-rf/7' },
+  MODEL_NAME: {
+    schema: z.string(),
+    meaning:
+      'stamped on every prediction, e.g. fraud-rf/7; an alias, fraud-rf@champion, stands for the version that MLFLOW_TRACKING_URI says',
+  },
   CHALLENGER_URL: {
     schema: url('http:', 'https:'),
     meaning: 'the base URL of a second model server, which judges the same rows for comparison alone; unset: none',

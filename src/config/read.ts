@@ -93,7 +93,7 @@ export function readConfig(env: Environment, { working = true } = {}): Config {
     config.TOPICS_URL = read.DATABASE_URL
   if (read.TOPICS_URL?.engine === 'kafka') config.TOPICS_URL = secured(read.TOPICS_URL, read, env)
   if (unset.has('STAGES') && read.CHALLENGER_URL) read.STAGES = [...(read.STAGES ?? []), 'shadow']
-  mistakes.push(...contradictions(read, unset), ...challenged(read, unset))
+  mistakes.push(...contradictions(read, unset), ...challenged(read, unset), ...registered(read, unset))
   if (working) mistakes.push(...(onDyno ? lostOnDyno(read) : []), ...missing(read, unset))
   if (read.NODE_ENV === 'production') mistakes.push(...unknownNames(env))
   if (mistakes.length > 0) throw new ConfigError(mistakes)
@@ -141,6 +141,19 @@ function* challenged(config: Partial<Config>, unset: ReadonlySet<Name>): Generat
   else if (name === MODEL_NAME) yield `CHALLENGER_NAME: got ${shown(name)}, which is MODEL_NAME; wants another one`
   if (config.MODEL_URL && !MODEL_NAME)
     yield `${got}, wants MODEL_NAME beside it: or nobody can tell the two models apart`
+}
+
+/** What the registry of MLflow is asked for. */
+function* registered(config: Partial<Config>, unset: ReadonlySet<Name>): Generator<string> {
+  const isAsked = !unset.has('MLFLOW_TRACKING_URI')
+  for (const [setting, of] of Object.entries({ MODEL_FEATURES: 'MODEL', CHALLENGER_FEATURES: 'CHALLENGER' } as const)) {
+    const name = config[`${of}_NAME`] ?? ''
+    if (config[setting as 'MODEL_FEATURES'] !== 'auto') continue
+    if (!isAsked || !config[`${of}_URL`] || !/.(\/\d+|@[\w-]+)$/.test(name))
+      yield `${setting}: got "auto", wants MLFLOW_TRACKING_URI, ${of}_URL, and ${of}_NAME as name/version beside it`
+  }
+  if (config.PROMOTE_BY_ALIAS && !(isAsked && config.MODEL_NAME))
+    yield 'PROMOTE_BY_ALIAS: got "yes", wants MLFLOW_TRACKING_URI and MODEL_NAME beside it'
 }
 
 /** SQLite files on a dyno. */

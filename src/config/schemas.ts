@@ -92,7 +92,8 @@ export const smtp = url('smtp:', 'smtps:').transform((parsed, ctx): SmtpServer =
     ...login,
   }
 })
-export const features = z.string().transform((text, ctx): readonly Feature[] => {
+export const features = z.string().transform((text, ctx): readonly Feature[] | 'auto' => {
+  if (text === 'auto') return text
   if (text === 'all') return FEATURES
   if (text === 'numeric') return NUMERIC_FEATURES
   const columns = list(text)
@@ -101,7 +102,7 @@ export const features = z.string().transform((text, ctx): readonly Feature[] => 
   ctx.addIssue(
     unknown.includes('is_fraud')
       ? 'columns without is_fraud: the label is never sent to the model'
-      : `all, numeric, or a comma list, each once, of ${FEATURES.join(', ')}`,
+      : `all, numeric, auto, or a comma list, each once, of ${FEATURES.join(', ')}`,
   )
   return z.NEVER
 })

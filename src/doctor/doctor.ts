@@ -14,6 +14,7 @@ import { growing } from './growth.ts'
 import { mail, webhookTarget } from './mail.ts'
 import { model } from './model.ts'
 import { producer } from './producer.ts'
+import { registry } from './registry.ts'
 import { database, topicsTarget } from './storage.ts'
 
 export type { Check } from './check.ts'
@@ -57,6 +58,7 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
   const targets: Target[] = [
     ...(runs('fetch') ? [producer(config, options.offline, topics)] : []),
     ...(runs('score') ? [model(config)] : []),
+    ...(runs('score') || runs('shadow') ? registry(config) : []),
     ...(runs('alert') ? [mail(config, options.send), ...webhookTarget(config, options.send)] : []),
     topicsTarget(config, topics),
     ...(runs('record') ? [database(config, options.openStore)] : []),

@@ -10,6 +10,7 @@ import { type Finding, failure, note, ok, type Target, wrong } from './check.ts'
 import { allFraud, classesOnly, flaggedOf, narrowTypes, sameInBothUnits } from './judgements.ts'
 import { ANSWER_WITHIN, FRAUDS, HONEST, openProbe, type Probe, shown } from './probe.ts'
 import { whyRefused } from './refusal.ts'
+import { columnsFor } from './registry.ts'
 
 /** ms for /ping and /version */
 const PING_WITHIN = 15_000
@@ -28,7 +29,10 @@ export function model(config: Config): Target {
       const late = ping instanceof HttpFailure && ping.kind === 'timeout'
       if (ping instanceof Error && !late) return [unreachable(ping, url)]
       const loaded = !(ping instanceof Error) && ping.status === 200
-      const probe = openProbe(config, url, loaded ? ANSWER_WITHIN : LOAD_WITHIN, signal)
+      const columns = await columnsFor(config, config.MODEL_FEATURES, config.MODEL_NAME).catch((error: Error) => error)
+      if (columns instanceof Error) return [failure(columns, 'MLFLOW_TRACKING_URI', 'MODEL_FEATURES=auto')]
+      const settled = { ...config, MODEL_FEATURES: columns }
+      const probe = openProbe(settled, url, loaded ? ANSWER_WITHIN : LOAD_WITHIN, signal)
       const began = performance.now()
       try {
         const said = await probe.judge(probe.features)

@@ -26,7 +26,12 @@ export type Probe = {
 }
 
 /** `first`: ms for the first answer. */
-export function openProbe(config: Config, url: URL, first: number, signal: AbortSignal): Probe {
+export function openProbe(
+  config: Config & { MODEL_FEATURES: readonly Feature[] },
+  url: URL,
+  first: number,
+  signal: AbortSignal,
+): Probe {
   const { MODEL_HEADERS: headers, MODEL_FEATURES, UNIX_TIME_UNIT, FRAUD_THRESHOLD: threshold } = config
   const { SCORE_BATCH_SIZE: size } = config
   const rows = simulatedRows()

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import { boards } from '../../src/care/board.ts'
 import { openCare, type Quality } from '../../src/care/care.ts'
 import { liveMetrics } from '../../src/care/live.ts'
+import { openTracking } from '../../src/registry/tracking.ts'
 import type { Counted } from '../../src/review/reviews.ts'
 import { openRows } from '../desk/place.ts'
 import { httpServer, listeningLog, prediction } from '../rows.ts'
@@ -65,7 +66,7 @@ async function tracking({ knows = false } = {}) {
     const answer = state.status === 200 ? answers[path]?.(given) : undefined
     response
       .writeHead(state.status !== 200 ? state.status : answer === undefined ? 404 : 200)
-      .end(JSON.stringify(answer ?? {}))
+      .end(JSON.stringify(answer ?? { error_code: 'RESOURCE_DOES_NOT_EXIST' }))
   })
   return Object.assign(server, { calls, state, runs })
 }
@@ -73,7 +74,7 @@ const of = (calls: Call[], path: string) => calls.filter((call) => call.path ===
 
 test('each figure and its bounds are written once a day, into a run of its own below the one of the training', async () => {
   await using server = await tracking({ knows: true })
-  const write = liveMetrics(server.url)
+  const write = liveMetrics(openTracking(server.url))
   await write(quality(COUNTED))
   await write(quality(COUNTED, AT + 3_600_000))
   const [run] = of(server.calls, 'runs/create')
@@ -94,7 +95,7 @@ test('each figure and its bounds are written once a day, into a run of its own b
 
 test('without a registry it has an experiment of its own, and what cannot be known is not written', async () => {
   await using server = await tracking()
-  await liveMetrics(server.url)(quality([cell({}), cell({ prediction: 1, label: 1, rows: 3 })]))
+  await liveMetrics(openTracking(server.url))(quality([cell({}), cell({ prediction: 1, label: 1, rows: 3 })]))
   expect(of(server.calls, 'runs/create')).toMatchObject([{ experiment_id: '5' }])
   const [{ metrics }] = of(server.calls, 'runs/log-batch') as [{ metrics: Kept[] }]
   expect(metrics.map(({ key }) => key)).not.toContain('live/false_neg_rate')
@@ -110,7 +111,7 @@ test('an MLflow that fails is said in one line, and drift is looked for all the 
   const care = openCare({
     reviews,
     rules: { truth: 'producer', reviewCost: 2 },
-    publish: liveMetrics(server.url),
+    publish: liveMetrics(openTracking(server.url)),
     log,
     now,
   })

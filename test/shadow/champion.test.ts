@@ -17,13 +17,13 @@ async function open() {
 test('the model of MODEL_URL judges, until the challenger is promoted by its name; taking that back is the same at once', async () => {
   const { topics, one } = await open()
   const champion = openChampion(one, NAMES, { now: () => 5 })
-  expect([await champion.role(), (await champion.both()).champion]).toEqual(['model', 'fraud/7'])
+  expect([(await champion.roles()).role, (await champion.both()).champion]).toEqual(['model', 'fraud/7'])
   await expect(champion.rollback('anna')).rejects.toThrow('nothing to take back: fraud/7 was not promoted')
   await expect(champion.promote('fraud/9', 'anna')).rejects.toThrow('the challenger is fraud/8, not fraud/9')
   await expect(champion.promote('fraud/7', 'anna')).rejects.toThrow('fraud/7 is the champion already')
-  const made = { champion: 'fraud/8', before: 'fraud/7', by: 'anna', at: 5 }
+  const made = { champion: 'fraud/8', before: 'fraud/7', by: 'anna', at: 5, n: 1 }
   expect(await champion.promote('fraud/8', 'anna')).toEqual(made)
-  expect(await champion.role()).toBe('challenger')
+  expect((await champion.roles()).role).toBe('challenger')
   const later = openChampion(await topics(), NAMES)
   expect(await later.both()).toEqual({ champion: 'fraud/8', challenger: 'fraud/7', noted: made })
   expect(await later.rollback('bruno')).toMatchObject({ champion: 'fraud/7', before: 'fraud/8', by: 'bruno' })
@@ -38,13 +38,13 @@ test('is seen by another process within a second, and costs no look for each bat
     looks++
     return other.latest(key)
   }
-  const counted = { note: other.note, latest }
+  const counted = { note: other.note, state: other.state, latest }
   const [mine, theirs] = [openChampion(one, NAMES), openChampion(counted, NAMES)]
-  for (let i = 0; i < 1000; i++) await theirs.role()
+  for (let i = 0; i < 1000; i++) (await theirs.roles()).role
   expect(looks).toBeLessThan(5)
   await mine.promote('fraud/8', 'anna')
   const promoted = performance.now()
-  while ((await theirs.role()) === 'model') await sleep(5)
+  while ((await theirs.roles()).role === 'model') await sleep(5)
   expect(performance.now() - promoted).toBeLessThan(1500) // on a busy machine
 })
 
@@ -54,7 +54,7 @@ test('after the settings have changed a name that is none of theirs says nothing
   const told: string[] = []
   const stranger = (name: string) => void told.push(name)
   const changed = openChampion(one, { model: 'fraud/9', challenger: 'fraud/10' }, { stranger })
-  expect([await changed.role(), await changed.both()]).toMatchObject(['model', { champion: 'fraud/9' }])
+  expect([(await changed.roles()).role, await changed.both()]).toMatchObject(['model', { champion: 'fraud/9' }])
   expect(told).toEqual(['fraud/8'])
   await expect(changed.rollback('anna')).rejects.toThrow('nothing to take back')
   const renamed = openChampion(one, { model: 'fraud/8', challenger: 'fraud/9' }) // it has moved to MODEL_URL for good
