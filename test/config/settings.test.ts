@@ -74,6 +74,7 @@ describe('what is set', () => {
       TIME_ZONE: 'UTC',
       AUDIT_PER_DAY: 20,
       REVIEW_COST: 2,
+      PROMOTE_BY_ALIAS: false,
       DISK_RESERVE_MB: 200,
       ALLOW_EPHEMERAL: false,
       LOG_LEVEL: 'info',
@@ -138,6 +139,7 @@ describe('what is set', () => {
       TRUTH_DELAY_DAYS: '45',
       REVIEW_COST: '2.5',
       MLFLOW_TRACKING_URI: 'http://mlflow.example:5000',
+      PROMOTE_BY_ALIAS: 'yes',
       DISK_RESERVE_MB: '0',
       HEARTBEAT_URL: 'https://hc-ping.com/0a1b',
       ALLOW_EPHEMERAL: '1',
@@ -208,6 +210,7 @@ describe('what is set', () => {
       TRUTH_DELAY_DAYS: 45,
       REVIEW_COST: 2.5,
       MLFLOW_TRACKING_URI: new URL('http://mlflow.example:5000'),
+      PROMOTE_BY_ALIAS: true,
       DISK_RESERVE_MB: 0,
       HEARTBEAT_URL: new URL('https://hc-ping.com/0a1b'),
       ALLOW_EPHEMERAL: true,
@@ -266,7 +269,7 @@ describe('a mistake', () => {
   const ENCODED = ', with @ : / ? # % in user or password written as %40 %3A %2F %3F %23 %25'
   const HEADERS = 'a JSON object of Latin-1 texts, e.g. {"Authorization":"Bearer token"}'
   const ADDRESS = 'an address, e.g. fraud@example.com or Fraud desk <fraud@example.com>'
-  const COLUMNS = `all, numeric, or a comma list, each once, of ${FEATURES.join(', ')}`
+  const COLUMNS = `all, numeric, auto, or a comma list, each once, of ${FEATURES.join(', ')}`
   const FRACTION = 'a number from 0 to 1'
   const STAGE_LIST = 'a comma list of fetch, score, alert, record, shadow, each at most once'
   const LEVELS = 'trace, debug, info, warn, error, fatal or silent'
@@ -513,6 +516,22 @@ describe('a mistake', () => {
     expect(mistakes({ STAGES: 'fetch,shadow' })).toEqual(['STAGES: got "shadow", wants CHALLENGER_URL beside it'])
     expect(readConfig(named).STAGES).toEqual(['fetch', 'score', 'alert', 'record', 'shadow'])
     expect(readConfig({ ...named, STAGES: 'score' }).STAGES).toEqual(['score'])
+  })
+
+  test('is to ask a registry that is not named, or for no version', () => {
+    const wanted = (of: string) =>
+      `${of}_FEATURES: got "auto", wants MLFLOW_TRACKING_URI, ${of}_URL, and ${of}_NAME as name/version beside it`
+    const asked = { MODEL_FEATURES: 'auto', MODEL_URL: 'http://model:5000', MLFLOW_TRACKING_URI: 'http://mlflow:5000' }
+    expect(mistakes({ MODEL_FEATURES: 'auto' })).toEqual([wanted('MODEL')])
+    expect(mistakes(asked)).toEqual([wanted('MODEL')])
+    expect(mistakes({ ...asked, MODEL_NAME: 'fraud' })).toEqual([wanted('MODEL')])
+    for (const MODEL_NAME of ['fraud/7', 'fraud@champion'])
+      expect(readConfig({ ...asked, MODEL_NAME }).MODEL_FEATURES).toBe('auto')
+    const beside = { ...asked, MODEL_NAME: 'fraud/7', CHALLENGER_URL: 'http://next:5001', CHALLENGER_FEATURES: 'auto' }
+    expect(mistakes({ ...beside, CHALLENGER_NAME: 'next' })).toEqual([wanted('CHALLENGER')])
+    expect(mistakes({ PROMOTE_BY_ALIAS: 'yes' })).toEqual([
+      'PROMOTE_BY_ALIAS: got "yes", wants MLFLOW_TRACKING_URI and MODEL_NAME beside it',
+    ])
   })
 
   test('is to record into the file of the topics', () => {
