@@ -216,7 +216,9 @@ async function exportCommand({ options: { from, to, into }, flags }: Given): Pro
     to: end,
     ...(since && { since }),
   } as const
-  console.error((await exportRows(open.reviews, wanted, into, await openExport(into))).join('\n'))
+  const { TOPICS_URL: topics, DATABASE_URL: database } = open.config
+  await using output = await openExport(into, { topics, database })
+  console.error((await exportRows(open.reviews, wanted, into, output)).join('\n'))
   return 0
 }
 
@@ -237,14 +239,24 @@ async function qualityCommand({ flags }: Given): Promise<number> {
 async function labelCommand({ words: [action, file] }: Given): Promise<number> {
   const { exportLabels, importLabels } = await import('./review/labels.ts')
   const { pipeline } = await import('node:stream/promises')
+  const text = action === 'import' ? given(file!) : ''
   await using open = await openReviewed()
   if (action === 'export') {
     await pipeline(exportLabels(open.reviews), process.stdout, { end: false })
     return 0
   }
-  const { lines, wrong } = await importLabels(open.reviews, readFileSync(file === '-' ? 0 : file!, 'utf8'), 'import')
+  const { lines, wrong } = await importLabels(open.reviews, text, 'import')
   console.log(lines.join('\n'))
   return wrong > 0 ? 1 : 0
+}
+
+/** What stands in a file; - is the standard input. */
+function given(file: string): string {
+  try {
+    return readFileSync(file === '-' ? 0 : file, 'utf8')
+  } catch (error) {
+    throw new Error(`cannot read ${file}, wants a CSV`, { cause: error })
+  }
 }
 
 async function deskCommand({ words: [, name], flags }: Given): Promise<number> {

@@ -1,9 +1,11 @@
-import { open, rename } from 'node:fs/promises'
+import { statSync } from 'node:fs'
+import { open, rename, rm } from 'node:fs/promises'
 import { TABLE, TRAINING_COLUMNS } from '../columns.ts'
 import { csvLine } from '../io/csv.ts'
 import { grouped, percent, plural } from '../io/text.ts'
 import { DAY } from '../io/time.ts'
 import type { Payment, Reviews, Wanted } from '../review/reviews.ts'
+import { type Own, refuseOwn } from './output.ts'
 
 const PAGE = 5000
 /** What the trainer makes numbers of: SMOTE refuses a row that lacks one. */
@@ -66,7 +68,7 @@ function said({ rows, frauds, audited, incomplete, first }: Count, into: string)
   if (incomplete > 0) lines.push(`${plural(incomplete, 'row')} left out, as a number is missing there`)
   if (rows > 0 && first > TRAINED_UNTIL)
     lines.push(
-      `warning: all of it is ${Math.round((first - TRAINED_UNTIL) / (365 * DAY)) || 'a'} year(s) and more after the training file. A model that is fitted on both tells them apart by unix_time, and takes each live payment for one of these: few rows made one flag 70 % of what was live. Train without unix_time and cc_num (MODEL_FEATURES), or add audited rows (AUDIT_PER_DAY) until the shares are alike`,
+      `warning: all of it is ${plural(Math.ceil((first - TRAINED_UNTIL) / (365 * DAY)), 'year')} or so after the training file. A model that is fitted on both tells them apart by unix_time, and takes each live payment for one of these: few rows made one flag 70 % of what was live. Train without unix_time and cc_num (MODEL_FEATURES), or add audited rows (AUDIT_PER_DAY) until the shares are alike`,
     )
   if (rows > 0 && audited === 0)
     lines.push(
@@ -77,19 +79,30 @@ function said({ rows, frauds, audited, incomplete, first }: Count, into: string)
 
 type Output = { write(text: string): Promise<void>; done(): Promise<void> }
 /** A file for its owner alone, there as a whole or not at all; `-` is the standard output. */
-export async function openExport(into: string): Promise<Output> {
+export async function openExport(into: string, own: Own): Promise<Output & AsyncDisposable> {
   if (into === '-') {
     const write = (text: string) =>
       new Promise<void>((resolve, reject) => process.stdout.write(text, (error) => (error ? reject(error) : resolve())))
-    return { write, done: async () => {} }
+    return { write, done: async () => {}, async [Symbol.asyncDispose]() {} }
   }
-  const file = await open(`${into}.part`, 'w', 0o600)
+  refuseOwn(into, own)
+  if (statSync(into, { throwIfNoEntry: false })?.isDirectory())
+    throw new Error(`--into: ${into} is a folder, wants a file in it`)
+  const part = `${into}.part`
+  const file = await open(part, 'w', 0o600).catch((cause) => {
+    throw new Error(`--into: cannot write ${into}`, { cause })
+  })
+  await file.chmod(0o600) // it may be there, of an export that was interrupted
   return {
     write: async (text: string) => void (await file.appendFile(text)),
     async done() {
       await file.sync()
       await file.close()
-      await rename(`${into}.part`, into)
+      await rename(part, into)
+    },
+    async [Symbol.asyncDispose]() {
+      await file.close()
+      await rm(part, { force: true })
     },
   }
 }

@@ -24,9 +24,7 @@ export async function openOutput(into: string | undefined, own: Own, log: Logger
   if (into.startsWith('sqlite:')) {
     const path = into.slice('sqlite:'.length)
     if (path === '') throw new Error(`--into: got "${into}", wants ${WANTED}`)
-    for (const place of [own.topics, own.database])
-      if (place.engine === 'sqlite' && real(place.path) === real(path))
-        throw new Error(`--into: ${path} is the worker's own, wants another file`)
+    refuseOwn(path, own)
     return sqliteStore(path)
   }
   if (!/^[a-z_][a-z0-9_]{0,62}$/.test(into)) throw new Error(`--into: got "${into.slice(0, 80)}", wants ${WANTED}`)
@@ -46,6 +44,12 @@ export async function openOutput(into: string | undefined, own: Own, log: Logger
   }
 }
 
+/** Throws when the worker keeps something in that file. */
+export function refuseOwn(path: string, { topics, database }: Own): void {
+  for (const place of [topics, database])
+    if (place.engine === 'sqlite' && real(place.path) === real(path))
+      throw new Error(`--into: ${path} is the worker's own, wants another file`)
+}
 const real = (path: string) => (existsSync(path) ? realpathSync(path) : resolve(path))
 
 /** A table as CSV, with full card numbers: for its owner alone, as the database is. */

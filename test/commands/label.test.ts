@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { exportRows } from '../../src/commands/export.ts'
+import { exportRows, openExport } from '../../src/commands/export.ts'
 import { csvRows } from '../../src/io/csv.ts'
 import { exportLabels, importLabels } from '../../src/review/labels.ts'
 import type { Reviews, Saying } from '../../src/review/reviews.ts'
@@ -50,14 +50,14 @@ describe('export', () => {
     const some = await exported(reviews)
     expect(some.rows).toHaveLength(2)
     expect(some.lines.join('\n')).toMatch(
-      /it: 1 row, 1 of fraud \(100 %; .*0 audited\n1 row left out.*\nwarning: all of it is 5 year.*unix_time.*MODEL_FEATURES.*AUDIT_PER_DAY.*\nwarning: none of it is audited/,
+      /it: 1 row, 1 of fraud \(100 %; .*0 audited\n1 row left out.*\nwarning: all of it is 6 years or so after.*unix_time.*MODEL_FEATURES.*AUDIT_PER_DAY.*\nwarning: none of it is audited/,
     )
     await reviews.say([saying(rows[2]!, { verdict: 'legit' })])
     expect((await exported(reviews)).lines.join('\n')).toMatch(/2 rows, 1 of fraud.*1 audited(?!.*none of it)/s)
   })
   test('may be of a time, of what was said since the last one, or of the producer too', async () => {
     const rows = [prediction(1, { is_fraud: 1 }), prediction(2), prediction(3, { is_fraud: null })]
-    const { reviews } = await openRows(rows)
+    const { reviews, dir } = await openRows(rows)
     await reviews.say([saying(rows[0]!, { verdict: 'legit' }), saying(rows[2]!)])
     const numbers = async (wanted: Parameters<typeof exportRows>[1]) =>
       (await exported(reviews, wanted)).rows.slice(1).map((row) => [row[18], row.at(-1)].join(' '))
@@ -68,6 +68,16 @@ describe('export', () => {
     await numbers({ ...ALL, to: rows[1]!.event_time }) // which has not all of it, and is not the last one
     const broken = { write: async () => {}, done: () => Promise.reject(new Error('the disk is full')) }
     await expect(exportRows(reviews, ALL, 'it', broken)).rejects.toThrow('full')
+    const into = dir.file('out.csv')
+    writeFileSync(`${into}.part`, 'of an interrupted one', { mode: 0o644 })
+    const own = { topics: { engine: 'sqlite', path: 'a' }, database: { engine: 'sqlite', path: 'b' } } as const
+    const asked = { ...reviews, rows: () => Promise.reject(new Error('the database is away')) }
+    const tried = async () => {
+      await using output = await openExport(into, own)
+      await exportRows(asked, ALL, into, output)
+    }
+    await expect(tried()).rejects.toThrow('away')
+    expect([existsSync(into), existsSync(`${into}.part`)]).toEqual([false, false])
     expect(await numbers({ ...ALL, since: (await reviews.lastExport())! })).toEqual(['trans-2 1'])
   })
 })
@@ -169,6 +179,18 @@ test('as commands: alarms lists, label imports and prints, export writes a file 
   expect(readFileSync(dir.file('out.csv'), 'utf8').split('\n')[1]).toContain(`,${LONG_CARD},`)
   expect(statSync(dir.file('out.csv')).mode & 0o777).toBe(0o600)
   expect((await run('export', '--into', 'x.csv')).code).toBe(2)
+  for (const [into, said] of [
+    ['.', '--into: . is a folder, wants a file in it'],
+    ['nowhere/x.csv', '--into: cannot write nowhere/x.csv'],
+    [file, "is the worker's own, wants another file"],
+  ] as const) {
+    const { code, text } = await run('export', '--validated', '--into', into)
+    expect([code, text]).toEqual([1, expect.stringContaining(said)])
+  }
+  expect(readdirSync(dir.path).filter((name) => name.includes('part'))).toEqual([])
+  const gone = await run('label', 'import', 'nowhere.csv')
+  expect([gone.code, gone.text]).toEqual([1, expect.stringMatching(/^cannot read nowhere\.csv, wants a CSV: ENOENT/)])
+  expect((await run('alarms')).text).toContain('0 open alarms') // and the database is whole
   const entry = execFileSync(process.execPath, ['src/main.ts', 'desk', 'password', 'anna', '--lead'], {
     input: 'correct horse\n',
   })

@@ -46,7 +46,9 @@ export async function holdExport(
     })),
   )
   const wanted = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
-  await exportRows(reviews, wanted, exported, await openExport(exported))
+  const own = { topics: { engine: 'sqlite', path: '' }, database: { engine: 'sqlite', path: '' } } as const
+  await using output = await openExport(exported, own)
+  await exportRows(reviews, wanted, exported, output)
   const script = join(import.meta.dirname, 'export.py')
   return JSON.parse(await run(env.python, script, sent, exported, training, both))
 }
