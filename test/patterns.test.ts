@@ -68,12 +68,16 @@ function cost(pattern: RegExp, part: string, length: number): number {
 function isSlow(pattern: RegExp, part: string): boolean {
   let [long, short] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
   for (let looks = 0; looks < 4; looks++) {
-    long = Math.min(long, cost(pattern, part, 24_000))
-    if (long <= 10) return false
-    short = Math.min(short, cost(pattern, part, 6_000))
+    long = Math.min(long, cost(pattern, part, 12_000))
+    if (long <= 5) return false
+    short = Math.min(short, cost(pattern, part, 3_000))
   }
   if (long <= 6 * short) return false
-  for (let looks = 0; looks < 4; looks++) if (cost(pattern, part, 96_000) <= 6 * long) return false
+  for (let looks = 0; looks < 4; looks++) {
+    const longer = cost(pattern, part, 48_000)
+    if (longer <= 6 * long) return false
+    if (longer > 10 * long) return true
+  }
   return true
 }
 
