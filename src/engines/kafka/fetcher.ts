@@ -3,7 +3,7 @@ import type { Notes, Writes } from '../../topic/topic.ts'
 import type { Kafka } from './client.ts'
 import { everywhere } from './codec.ts'
 import type { Member, Owned } from './member.ts'
-import type { Shared } from './reader.ts'
+import type { Shared } from './shared.ts'
 
 /** Resolves once it is this process that fetches: `appendBy` is given the writer for what it appends from then on. */
 export function kafkaFetcher(

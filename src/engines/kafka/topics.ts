@@ -22,7 +22,8 @@ import { kafkaFetcher } from './fetcher.ts'
 import { snapshotOf } from './lag.ts'
 import { type Owned, openMember } from './member.ts'
 import { openNotes } from './notes.ts'
-import { type KafkaReader, kafkaReader, type Shared } from './reader.ts'
+import { type KafkaReader, kafkaReader } from './reader.ts'
+import type { Shared } from './shared.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
 const ALONE = ['alert', 'webhook', 'fetch', 'shadow']
