@@ -3,7 +3,7 @@ import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 /** rows from which on work with them takes ms, and so a turn */
 export const MANY = 50
 /** ms for which alarms that are under way have the event loop to themselves, at most: before a turn, and each of them */
-const [BEFORE_A_TURN, EACH] = [8, 20]
+const [BEFORE_A_TURN, EACH] = [20, 50]
 
 let last = Promise.resolve()
 let alarms = 0
