@@ -29,7 +29,11 @@ const deskUrl = ({ DESK_URL, SMTP_URL, HOST, PORT }: Config) =>
   DESK_URL ?? (SMTP_URL || PORT === 0 || !isLoopback(HOST) ? undefined : new URL(`http://${HOST}:${PORT}`))
 
 /** The model that judges now, by its name. */
-type Judging = { champion(): Promise<{ name: string | null; model: Model }>; chosen: Champion | undefined }
+type Judging = {
+  champion(): Promise<{ name: string | null; model: Model }>
+  chosen: Champion | undefined
+  told(): { text: string } | undefined
+}
 
 /** The desk, what is asked for it, and what watches the models. */
 export async function deskOf(
@@ -70,7 +74,7 @@ export async function deskOf(
     reviews,
     why: openWhy({ reviews, ...judging }),
     ...{ keys, url, local: isLoopback(config.HOST), zone: config.TIME_ZONE, log: start.log },
-    care,
+    ...{ care, choice: judging.chosen && { champion: judging.chosen, told: judging.told } },
     token: config.DESK_TOKEN,
     reviewers: config.REVIEWERS ?? [],
     userHeader: config.DESK_USER_HEADER,

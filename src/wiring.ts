@@ -85,6 +85,7 @@ export async function wire(
     (judging ??= Promise.resolve(registry?.bound()).then(() => openJudges({ config, log, opened, champion, columns })))
   const { desk, link, reviews, drift } = await deskOf(config, start, topics, {
     ...{ opened, metrics, champion: async () => (await judges()).champion(), chosen: champion },
+    told: () => registry?.told(),
   })
   const timed = (system: string, judge: Judges['champion']) => async () => {
     const { model, name } = await judge()

@@ -22,7 +22,7 @@ const AROUND: Record<string, readonly string[]> = {
   registry: [],
   care: ['src/review/', 'src/registry/', 'src/simulate/random.ts'],
   shadow: ['src/review/', 'src/registry/registry.ts'],
-  desk: ['src/review/', 'src/notify/', 'src/care/'],
+  desk: ['src/review/', 'src/notify/', 'src/care/', 'src/shadow/champion.ts'],
   status: ['src/care/', 'src/commands/dead-letters.ts', 'src/notify/', 'src/review/reviews.ts'],
   simulate: [],
   doctor: ['src/notify/', 'src/registry/', 'src/simulate/', 'src/review/reviews.ts'],

@@ -10,6 +10,7 @@ import { labelRoutes } from './labels.ts'
 import { lookRoutes } from './look.ts'
 import { modelRoutes } from './models.ts'
 import { loginPage, recentRows } from './pages.ts'
+import type { Choice } from './promote.ts'
 import { type App, openRoom, type RoomOptions, withoutCards } from './room.ts'
 import { sayRoutes } from './say.ts'
 import { HEADERS } from './style.ts'
@@ -17,10 +18,11 @@ import { HEADERS } from './style.ts'
 const BODY_BYTES = 64 * 1024
 const TOO_LONG = 'A form has 64 kB: a note 1,000 characters; longer lists of verdicts go in by npm run label.'
 
+export type DeskOptions = RoomOptions & { log: Logger; care: Care; choice?: Choice | undefined }
 export type Desk = ReturnType<typeof openDesk>
 
 /** The pages under /desk. GET and HEAD change nothing: only a POST does that carries its key, from a page of ours. */
-export function openDesk({ log, care, ...options }: RoomOptions & { log: Logger; care: Care }) {
+export function openDesk({ log, care, choice, ...options }: DeskOptions) {
   const room = openRoom(options)
   const { access, parts, page, refuse, stranger } = room
   const passwords = options.reviewers.length > 0
@@ -60,7 +62,7 @@ export function openDesk({ log, care, ...options }: RoomOptions & { log: Logger;
     return next()
   })
   labelRoutes(app, room)
-  modelRoutes(app, room, care)
+  modelRoutes(app, room, care, choice)
   lookRoutes(app, room)
   sayRoutes(app, room)
   app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))

@@ -11,17 +11,28 @@ import { say } from '../notify/shown.ts'
 import type { Person } from './access.ts'
 import { bars, steps } from './chart.ts'
 import type { Html, Parts } from './parts.ts'
+import { type Choice, choiceOf, promoteRoute } from './promote.ts'
 import type { App, Room } from './room.ts'
 
 /** days that a chart shows */
 const SHOWN = 60
 
-/** How good the models are: to look at alone. */
-export function modelRoutes(app: App, { parts, page }: Room, care: Care) {
-  app.get('/desk/models', async (c) => page(c, await modelsPage(parts, await care.shown(), c.get('person')!)))
+/** How good the models are, and which one judges. */
+export function modelRoutes(app: App, room: Room, care: Care, choice: Choice | undefined) {
+  app.get('/desk/models', async (c) => {
+    const person = c.get('person')!
+    const [shown, chosen] = [await care.shown(), choice ? await choiceOf(room, choice, person) : '']
+    return room.page(c, await modelsPage(room.parts, shown, person, chosen))
+  })
+  if (choice) promoteRoute(app, room, choice)
 }
 
-function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift, compared }: Shown, person: Person) {
+function modelsPage(
+  parts: Parts,
+  { at, truth, boards, missed, curve, drift, compared }: Shown,
+  person: Person,
+  chosen: Html | string,
+) {
   const { layout, list, when, zone } = parts
   const whose = truth === 'producer' ? "the producer's is_fraud, where no person has said otherwise" : 'verdicts alone'
   const none = html`<p>No model has judged anything that is in the database.</p>`
@@ -29,7 +40,7 @@ function modelsPage(parts: Parts, { at, truth, boards, missed, curve, drift, com
     'Models',
     html`<h1>Models</h1><p>What was fraud: ${whose}. Intervals hold 95 times in 100. Counted at ${when(at)} ${zone}.</p>
 ${boards.length === 0 ? none : boards.map((board, i) => boardOf(board, i === 0 ? curve : undefined))}
-${compared ? comparedOf(compared) : ''}
+${compared ? comparedOf(compared) : ''}${chosen}
 ${drift.length > 0 ? driftOf(drift) : ''}
 ${missed.length > 0 ? html`<h2>Missed frauds, the last ${String(missed.length)}</h2>${list(missed)}` : ''}`,
     person,

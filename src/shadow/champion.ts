@@ -68,6 +68,7 @@ export function openChampion(
 
   return {
     names,
+    isVersion,
     /** Which one judges now: known, but for once in a while. */
     async roles(): Promise<Roles> {
       const age = performance.now() - (known?.at ?? Number.NEGATIVE_INFINITY)

@@ -3,9 +3,9 @@ import type { Context } from 'hono'
 import { onTestFinished } from 'vitest'
 import { type CareOptions, openCare } from '../../src/care/care.ts'
 import type { AccessOptions } from '../../src/desk/access.ts'
-import { openDesk } from '../../src/desk/desk.ts'
+import { type DeskOptions, openDesk } from '../../src/desk/desk.ts'
 import { openKeys } from '../../src/desk/keys.ts'
-import { deskLinks, type RoomOptions } from '../../src/desk/room.ts'
+import { deskLinks } from '../../src/desk/room.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import { sqliteReviews } from '../../src/review/sqlite.ts'
 import { openMonitor } from '../../src/status/monitor.ts'
@@ -41,7 +41,7 @@ export async function openRows(rows: readonly Prediction[]) {
 /** A real server with the desk, over a real file with these rows. */
 export async function startDesk(
   rows: readonly Prediction[],
-  { pair, ...options }: Partial<AccessOptions & Pick<RoomOptions, 'why'> & Pick<CareOptions, 'pair'>> = {},
+  { pair, ...options }: Partial<AccessOptions & Pick<DeskOptions, 'why' | 'choice'> & Pick<CareOptions, 'pair'>> = {},
 ) {
   const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()
