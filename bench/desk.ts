@@ -2,21 +2,25 @@ import { once } from 'node:events'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
+import pg from 'pg'
 import { SMTPServer } from 'smtp-server'
 import { COLUMNS } from '../src/columns.ts'
+import { postgresStore } from '../src/engines/postgres/store.ts'
 import { sqliteStore } from '../src/record/sqlite.ts'
 import { idOf } from '../src/review/reviews.ts'
 import { fakeModel } from '../test/outside.ts'
+import { startPostgres } from '../test/postgres.ts'
 import { body, freePort, httpServer, prediction, row, tempDir } from '../test/rows.ts'
 import { startWorker } from '../test/worker.ts'
 
 // How long the pages of the desk take over many rows while others come in, and what that costs an alarm:
-// node bench/desk.ts [--rows 1000000] [--rate 500] [--seconds 40]
+// node bench/desk.ts [--rows 1000000] [--rate 500] [--seconds 40] [--postgres]
 
 const { values: given } = parseArgs({
   options: {
     rows: { type: 'string', default: '1000000' },
     rate: { type: 'string', default: '500' }, // a second
+    postgres: { type: 'boolean', default: false }, // the rows there, not in SQLite
     seconds: { type: 'string', default: '40' }, // without anybody at the desk, and as long with somebody
   },
 })
@@ -28,37 +32,59 @@ const quantile = (values: readonly number[], share: number) =>
 const told = (values: readonly number[]) =>
   `${values.length}: median ${quantile(values, 0.5)} ms, p99 ${quantile(values, 0.99)} ms, largest ${quantile(values, 1)} ms`
 
+type Place = { url: string; fill(made: Record<string, string>, row: Record<string, unknown>): Promise<void> }
+const quoted = (value: unknown) => (typeof value === 'string' ? `'${value.replaceAll("'", "''")}'` : (value ?? 'NULL'))
+const insert = (made: Record<string, string>, row: Record<string, unknown>, series: string) =>
+  `INSERT INTO predictions (${COLUMNS}) SELECT ${COLUMNS.map((c) => made[c] ?? quoted(row[c]))} FROM ${series}`
+const sqlite = (file: string): Place => ({
+  url: `sqlite:${file}`,
+  async fill(made, row) {
+    await sqliteStore(file).close()
+    const series = `(WITH RECURSIVE s (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < ${rows - 1}) SELECT n FROM s)`
+    const db = new DatabaseSync(file)
+    db.exec(`${insert(made, row, series)}; UPDATE written SET rows = ${rows}`)
+    db.close()
+  },
+})
+const postgres = (url: URL): Place => ({
+  url: url.href,
+  async fill(made, row) {
+    const store = postgresStore(url)
+    await store.missing([]).finally(() => store.close())
+    const client = new pg.Client({ connectionString: url.href })
+    await client.connect()
+    await client.query(insert(made, row, `generate_series(0::bigint, ${rows - 1}) AS s (n)`))
+    await client.query('ANALYZE predictions')
+    await client.end()
+  },
+})
+
 /** A year of payments of 1,000 cards, of which one in 250 is an open alarm and as many are judged; some to look at. */
-async function fill(file: string) {
+async function fill(place: Place) {
   const [yearAgo, every] = [Date.now() - 365 * 86_400_000, Math.floor((365 * 86_400_000) / rows)]
   const made: Record<string, string> = {
     trans_num: "'trans-' || n",
     event_time: `${yearAgo} + n * ${every}`,
     cc_num: '4000000000000000 + n * 7919 % 1000',
-    merchant: "'fraud_M ' || n % 700",
+    merchant: "'fraud_M ' || (n % 700)",
     amt: 'n % 900 + 0.5',
-    prediction: 'n % 125 = 0',
+    prediction: 'CASE WHEN n % 125 = 0 THEN 1 ELSE 0 END',
     score: 'CASE WHEN n % 125 = 0 THEN 0.9 ELSE 0.01 END',
     sampled: 'CASE WHEN n % 125 = 0 THEN 1.0 WHEN n % 360 = 0 THEN 0.003 END',
-    fraud_confirmed: 'CASE WHEN n % 250 = 0 THEN n % 500 = 0 END',
+    fraud_confirmed: 'CASE WHEN n % 500 = 0 THEN 1 WHEN n % 250 = 0 THEN 0 END',
     reviewed_at: `CASE WHEN n % 250 = 0 THEN ${yearAgo} + n END`,
   }
-  await sqliteStore(file).close()
-  const db = new DatabaseSync(file)
-  const row = prediction(0) as Record<string, unknown>
-  db.prepare(`WITH RECURSIVE s (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM s WHERE n < ${rows - 1})
-    INSERT INTO predictions (${COLUMNS}) SELECT ${COLUMNS.map((c) => made[c] ?? `$${c}`)} FROM s`).run(
-    Object.fromEntries(COLUMNS.filter((c) => !made[c]).map((c) => [`$${c}`, (row[c] ?? null) as never])),
-  )
-  db.exec(`UPDATE written SET rows = ${rows}`)
-  db.close()
+  await place.fill(made, prediction(0) as Record<string, unknown>)
   const some = [1, 2, 3, 4].map((n) => Math.floor((rows * n) / 5 / 125) * 125)
   return some.map((n) => `/desk/${idOf({ trans_num: `trans-${n}`, event_time: yearAgo + n * every })}`)
 }
 
 await using dir = await tempDir()
 const began = performance.now()
-const payments = await fill(dir.file('fraud.db'))
+await using stack = new AsyncDisposableStack()
+const server = given.postgres ? stack.use(await startPostgres()) : undefined
+const place = server ? postgres(await server.database()) : sqlite(dir.file('fraud.db'))
+const payments = await fill(place)
 console.log(`${rows} rows in ${((performance.now() - began) / 1000).toFixed(0)} s`)
 
 const sent = new Map<string, number>()
@@ -107,7 +133,7 @@ await using worker = startWorker(dir.path, {
   ...{ SMTP_URL: `smtp://127.0.0.1:${(mail.server.address() as { port: number }).port}`, MODEL_NAME: 'rf/7' },
   ...{ ALERT_FROM: 'a@example.com', ALERT_TO: 'b@example.com', ALERT_BURST: '100000', ALERT_DAILY_LIMIT: '1000000' },
   ...{ ALERT_BREAKER: 'off', PORT: `${port}`, LOG_LEVEL: 'warn' },
-  ...{ TOPICS_URL: `sqlite:${dir.file('topics.db')}`, DATABASE_URL: `sqlite:${dir.file('fraud.db')}` },
+  ...{ TOPICS_URL: `sqlite:${dir.file('topics.db')}`, DATABASE_URL: place.url },
 })
 const look = async (path: string) => {
   const answer = await fetch(`http://127.0.0.1:${port}${path}`)

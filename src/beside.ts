@@ -7,14 +7,19 @@ import type { Reviews } from './review/reviews.ts'
 import { openStore, openTopics } from './wiring.ts'
 import { openReviews } from './wiring-desk.ts'
 
-/** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
-export async function openBeside() {
-  const config = readConfig(environment(), { working: false })
-  const { TOPICS_URL: place } = config
+/** Throws when a file is not there: a command makes none, and shows nothing of another one. */
+function assertThere(place: Config['TOPICS_URL']) {
   if (place.engine === 'sqlite' && !existsSync(place.path))
     throw new Error(
       `there is no ${resolve(place.path)}: is this the folder, and are these the settings, that the worker is started with?`,
     )
+}
+
+/** Settings, a log, topics and database, opened beside the worker; closed when it is disposed of. */
+export async function openBeside() {
+  const config = readConfig(environment(), { working: false })
+  const { TOPICS_URL: place } = config
+  assertThere(place)
   const log = logger(config.LOG_LEVEL)
   const open = new AsyncDisposableStack()
   const topics = open.adopt(await openTopics(config, log, { worker: false }), (t) => t.close())
@@ -29,9 +34,7 @@ export async function openReviewed() {
   return { config, reviews, [Symbol.asyncDispose]: () => reviews.close() }
 }
 export async function reviewsOf(config: Config): Promise<Reviews> {
-  const { DATABASE_URL: place } = config
-  if (place.engine === 'sqlite' && !existsSync(place.path))
-    throw new Error(`there is no ${resolve(place.path)}: is this the folder that the worker is started in?`)
+  assertThere(config.DATABASE_URL)
   const store = await openStore(config, logger(config.LOG_LEVEL))
   await store.missing([]).finally(() => store.close())
   return openReviews(config)

@@ -2,7 +2,7 @@ import { grouped, percent, plural } from '../io/text.ts'
 import type { Paired } from '../review/reviews.ts'
 import { type Rules, ripeUntil, type Truth, truthIn, truthOf } from './board.ts'
 import { bootstrap, type Interval, mcNemar, mcNemarEvidence } from './statistics.ts'
-import { dollars } from './words.ts'
+import { wholeDollars } from './words.ts'
 
 /** Evidence from which on one model is the better one: of two equal ones, one pair in 20 ever gets there. */
 const ENOUGH = 20
@@ -97,7 +97,7 @@ export function comparisonLines(
     moreDays === undefined ? 'more than a year at this rate' : `about ${plural(moreDays, 'more day')} at this rate`
   const found = `evidence ${evidence < 100 ? evidence.toPrecision(2) : grouped(Math.min(Math.round(evidence), 1e9))} of ${ENOUGH}, McNemar p ${chance < 0.001 ? 'below 0.001' : chance.toFixed(3)}`
   const within = money.interval
-    ? `; ${money.interval.map(dollars).join(' to ')} in 95 of 100 such times`
+    ? `; ${money.interval.map(wholeDollars).join(' to ')} in 95 of 100 such times`
     : `; how sure that is can be said from ${DAYS_FOR_MONEY} days on`
   return [
     `${grouped(rows)} rows that both have judged, on ${plural(days, 'day')}${unknown > 0 ? `; of ${grouped(unknown)} nobody knows what they were` : ''}`,
@@ -106,7 +106,7 @@ export function comparisonLines(
     better
       ? `${names[better]} catches more frauds (${found})`
       : `too early to say which one catches more frauds (${found}): ${until}`,
-    `caught less reviews, ${challenger} against ${champion}: ${dollars(money.more)}${within}`,
+    `caught less reviews, ${challenger} against ${champion}: ${wholeDollars(money.more)}${within}`,
     ...(others.challenger + others.both > 5 * Math.max(1, others.champion + others.both)
       ? [
           `careful: ${challenger} flags ${percent((others.challenger + others.both) / sum(others), 2)} of what is no fraud, more than five times as much`,

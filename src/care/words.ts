@@ -6,13 +6,13 @@ import type { Interval } from './statistics.ts'
 
 // What each figure is called and how it is said, on the page as on a terminal.
 
-export const dollars = (amount: number) =>
+export const wholeDollars = (amount: number) =>
   `${amount < 0 ? '-' : ''}$${Math.abs(amount).toLocaleString('en-US', { maximumFractionDigits: 0 })}`
 export const dayOf = (day: number) => utc(day * DAY, 10)
 const between = ([low, high]: Interval) => `${percent(low, 2)} to ${percent(high, 2)}`
 export const shareOf = ({ value, interval }: Share) => `${percent(value, 2)} (${between(interval)})`
 export const nameOf = ({ model, threshold }: Pick<Board, 'model' | 'threshold'>) =>
-  `${model ?? 'a model without a name'}${threshold === null ? '' : `, threshold ${threshold}`}`
+  `${model || 'a model without a name'}${threshold === null ? '' : `, threshold ${threshold}`}`
 
 /** A board as titles and sentences. */
 export function figuresOf(board: Board): (readonly [title: string, text: string])[] {
@@ -25,7 +25,8 @@ export function figuresOf(board: Board): (readonly [title: string, text: string]
     ...(open > 0 ? [`${plural(open, 'alarm')} that nobody has judged`] : []),
   ]
   const worst = precision && open > 0 ? `; whatever the alarms without a verdict are: ${between(precision.worst)}` : ''
-  const net = money.net && `; caught less reviews, per ${board.ripe} such days: ${money.net.map(dollars).join(' to ')}`
+  const net =
+    money.net && `; caught less reviews, per ${board.ripe} such days: ${money.net.map(wholeDollars).join(' to ')}`
   return [
     [
       'Rows',
@@ -42,7 +43,7 @@ export function figuresOf(board: Board): (readonly [title: string, text: string]
     ],
     [
       'Money',
-      `${dollars(money.caught)} caught, ${dollars(money.missed)} missed${board.audit ? ' (estimated)' : ''}, ${plural(money.reviews, 'review')} cost ${dollars(money.spent)}${net ?? ''}`,
+      `${wholeDollars(money.caught)} caught, ${wholeDollars(money.missed)} missed${board.audit ? ' (estimated)' : ''}, ${plural(money.reviews, 'review')} cost ${wholeDollars(money.spent)}${net ?? ''}`,
     ],
   ]
 }

@@ -4,7 +4,7 @@ import type { Care, Compared, Shown } from '../care/care.ts'
 import { comparisonLines, type Square } from '../care/compare.ts'
 import type { Curve } from '../care/curve.ts'
 import { BASE } from '../care/drift.ts'
-import { dayOf, dollars, figuresOf, nameOf } from '../care/words.ts'
+import { dayOf, figuresOf, nameOf, wholeDollars } from '../care/words.ts'
 import { grouped, plural } from '../io/text.ts'
 import { utc } from '../io/time.ts'
 import { say } from '../notify/shown.ts'
@@ -133,9 +133,9 @@ function curveOf({ threshold }: Board, { costs, present, cheapest, histogram }: 
     marks,
     {
       names: ['threshold', '$'],
-      rows: costs.filter((_, i) => i % 5 === 4).map(({ at, cost }) => [String(at), dollars(cost)]),
+      rows: costs.filter((_, i) => i % 5 === 4).map(({ at, cost }) => [String(at), wholeDollars(cost)]),
     },
-  )}<p>As it is: ${dollars(present)}. ${cheapest ? proposal(cheapest) : ''}</p>`
+  )}<p>As it is: ${wholeDollars(present)}. ${cheapest ? proposal(cheapest) : ''}</p>`
 }
 
 function proposal({ at, days, saving, interval }: NonNullable<Curve['cheapest']>): string {
@@ -144,5 +144,5 @@ function proposal({ at, days, saving, interval }: NonNullable<Curve['cheapest']>
     return `${chosen}; what it saves is told from the odd days, from 14 of them on (there are ${grouped(days)}).`
   const [low, high] = interval
   const does = low > 0 ? 'saved' : high < 0 ? 'cost' : 'made no difference that is certain:'
-  return `${chosen}; on ${plural(days, 'odd day')} it would have ${does} ${dollars(Math.abs(saving))} (${dollars(low)} to ${dollars(high)}). FRAUD_THRESHOLD sets it.`
+  return `${chosen}; on ${plural(days, 'odd day')} it would have ${does} ${wholeDollars(Math.abs(saving))} (${wholeDollars(low)} to ${wholeDollars(high)}). FRAUD_THRESHOLD sets it.`
 }

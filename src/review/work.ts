@@ -68,12 +68,12 @@ export const WORK: {
     if (exact.length > 0) return exact
     if (/^\d{4}$/.test(words)) return payments(yield [`${SELECT} WHERE cc_num % 10000 = $1 ${order}`, [Number(words)]])
     const like = `%${words.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
-    const newest = `(SELECT * FROM predictions WHERE event_time > $2 ORDER BY event_time DESC LIMIT ${MOST_SEARCHED}) AS newest`
+    // Of what is searched through no more is read than the name, or it takes twice as long.
+    const newest = `(SELECT merchant, trans_num, event_time FROM predictions WHERE event_time > $2
+      ORDER BY event_time DESC LIMIT ${MOST_SEARCHED}) AS newest`
+    const found = `SELECT trans_num, event_time FROM ${newest} WHERE lower(merchant) LIKE $1 ESCAPE '\\' ${order}`
     return payments(
-      yield [
-        `SELECT ${SELECTED} FROM ${newest} WHERE lower(merchant) LIKE $1 ESCAPE '\\' ${order}`,
-        [like, Date.now() - 90 * DAY],
-      ],
+      yield [`${SELECT} WHERE (trans_num, event_time) IN (${found}) ${order}`, [like, Date.now() - 90 * DAY]],
     )
   },
   *recent(limit) {

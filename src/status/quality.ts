@@ -1,7 +1,7 @@
 import { Gauge, type Registry } from 'prom-client'
-import { maskCards } from '../card.ts'
 import type { Board } from '../care/board.ts'
 import type { Quality } from '../care/care.ts'
+import { say } from '../notify/shown.ts'
 
 const SHARES = [
   ['false_negative_rate', 'Frauds that the model missed, of all frauds', (board: Board) => board.falseNegativeRate],
@@ -22,7 +22,7 @@ export function qualityGauges(registry: Registry, latest: () => Quality | undefi
         for (const board of latest()?.boards ?? []) {
           const share = board.rows > 0 ? of(board) : undefined
           if (!share) continue
-          const labels = { model: maskCards(board.model ?? ''), threshold: String(board.threshold ?? '') }
+          const labels = { model: say(board.model ?? '', 80), threshold: String(board.threshold ?? '') }
           for (const [bound, value] of [['value', share.value], ...bounds(share.interval)] as const)
             this.set({ ...labels, bound }, value)
         }

@@ -128,3 +128,18 @@ test('gauges have the bounds, of what can be known alone', async () => {
   expect(of('low')).toBeLessThan(0.35)
   expect(of('high')).toBeGreaterThan(0.35)
 })
+
+test('a model of an odd name, or of none, is said in one line, on the page as in the metrics', async () => {
+  const odd = '\u202egnp\u001b[31m 4111111111111111'
+  const d = await startDesk([
+    prediction(1, { prediction: 1, model: odd, threshold: 0.5 }),
+    prediction(2, { model: '', threshold: 0.5 }),
+  ])
+  const care = openCare({ reviews: d.reviews, rules: { reviewCost: 2 } })
+  const { registry } = openMonitor(['record']).metrics
+  qualityGauges(registry, care.latest)
+  const printed = qualityLines(await care.quality()).join('\n')
+  expect(printed).toContain('\na model without a name, threshold 0.5')
+  for (const text of [printed, await registry.metrics(), (await d.client().get('/desk/models')).text])
+    expect(text).toMatch(/^\P{C}*gnp \[31m …1111/mu)
+})
