@@ -1,9 +1,12 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
+import { archiveFolder } from './config/dsn.ts'
 import { environment, readConfig } from './config/read.ts'
 import type { Config } from './config/settings.ts'
 import { logger } from './io/log.ts'
+import type { Store } from './record/store.ts'
 import type { Reviews } from './review/reviews.ts'
+import type { Prediction } from './transaction.ts'
 import { openStore, openTopics } from './wiring.ts'
 import { openReviews } from './wiring-desk.ts'
 
@@ -23,8 +26,28 @@ export async function openBeside() {
   const log = logger(config.LOG_LEVEL)
   const open = new AsyncDisposableStack()
   const topics = open.adopt(await openTopics(config, log, { worker: false }), (t) => t.close())
-  const store = async () => open.adopt(await openStore(config, log), (s) => s.close())
+  const store = async () =>
+    knowingArchive(
+      config,
+      open.adopt(await openStore(config, log), (s) => s.close()),
+    )
   return { config, log, topics, store, open, [Symbol.asyncDispose]: () => open.disposeAsync() }
+}
+
+/** What was archived is there, and not to be there twice. */
+async function knowingArchive({ DATABASE_URL: place }: Config, store: Store): Promise<Store> {
+  const folder = archiveFolder(place)
+  if (!existsSync(folder)) return store
+  const { archivedAmong } = await import('./archive/archive.ts')
+  const rest = async (rows: readonly Prediction[]) => {
+    const there = await archivedAmong(folder, rows)
+    return rows.filter((row) => !there.has(row))
+  }
+  return {
+    ...store,
+    missing: async (rows) => rest(await store.missing(rows)),
+    insert: async (rows) => store.insert(await rest(rows)),
+  }
 }
 
 /** Settings, and what is said of the payments in the database; its tables are brought up to date first. */

@@ -60,6 +60,14 @@ export const COMMANDS: Record<string, Command> = {
     words: (words) => words.length === 1,
     run: restoreCommand,
   },
+  archive: {
+    usage: 'archive [--restore FILE]',
+    meaning: 'move rows that are older than ROWS_KEEP_DAYS into yearly Parquet files; put those of a file back',
+    values: ['restore'],
+    stops: true,
+    run: async ({ options: { restore } }, { signal }) =>
+      (await import('./archive-command.ts')).archiveCommand(restore, signal),
+  },
   alarms: {
     usage: 'alarms [--limit N]',
     meaning: 'list the alarms that nobody has judged yet, the largest first',

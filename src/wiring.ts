@@ -71,6 +71,10 @@ export async function wire(
     log.warn(
       `what this process records goes into a file of its own, ${DATABASE_URL.path}; with several processes set DATABASE_URL=postgres://…`,
     )
+  if (records && config.ROWS_KEEP_DAYS !== undefined) {
+    const { keepArchived } = await import('./archive/nightly.ts')
+    opening.use(keepArchived(log))
+  }
   const files = [TOPICS_URL, ...(records ? [DATABASE_URL] : [])].flatMap((place) =>
     place.engine === 'sqlite' ? place.path : [],
   )

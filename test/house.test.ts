@@ -20,6 +20,7 @@ const AROUND: Record<string, readonly string[]> = {
   notify: [],
   review: [],
   registry: [],
+  archive: ['src/review/'],
   care: ['src/review/', 'src/registry/', 'src/simulate/random.ts'],
   shadow: ['src/review/', 'src/registry/registry.ts'],
   desk: ['src/review/', 'src/notify/', 'src/care/', 'src/shadow/champion.ts'],
@@ -40,6 +41,7 @@ const WIRING = [
   'once.ts',
   'models.ts',
   'model-command.ts',
+  'archive-command.ts',
   'replay-command.ts',
   'wiring.ts',
 ].map((name) => `src/${name}`)

@@ -1,8 +1,9 @@
 import { existsSync, rmSync, statSync } from 'node:fs'
-import { open, rename, statfs } from 'node:fs/promises'
+import { rename, statfs } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { type KafkaCluster, type Place, shownPlace } from '../config/dsn.ts'
+import { archiveFolder, type KafkaCluster, type Place, shownPlace } from '../config/dsn.ts'
+import { flush } from '../io/files.ts'
 import { makeFolder } from '../io/sqlite.ts'
 import { grouped } from '../io/text.ts'
 import { utc } from '../io/time.ts'
@@ -40,6 +41,10 @@ export async function backup(folder: string, places: Places): Promise<string[]> 
   if (database.engine !== 'sqlite' && !same(topics, database))
     lines.push(
       `the predictions are in ${shownPlace(database)}: copy them now, after the topics: pg_dump --table=predictions --table=reviews --table=exports --table=baselines`,
+    )
+  if (existsSync(archiveFolder(database)))
+    lines.push(
+      `${archiveFolder(database)} is not in it: copy it too, of its files only those of this year and the last change`,
     )
   if (files.length > 0) lines.push(`to put it back: stop the worker, npm run restore -- ${folder}, start`)
   return lines
@@ -103,13 +108,6 @@ export function check(path: string, told: (db: DatabaseSync) => string): string 
   const found = Object.values(copied.prepare('PRAGMA quick_check(1)').get()!)[0]
   if (found !== 'ok') throw new Error(`the copy is not whole: ${found}`)
   return told(copied)
-}
-
-/** A folder cannot be flushed on Windows. */
-export async function flush(path: string) {
-  if (process.platform === 'win32' && statSync(path).isDirectory()) return
-  const file = await open(path, 'r+').catch(() => open(path, 'r'))
-  await file.sync().finally(() => file.close())
 }
 
 function ofTopics(db: DatabaseSync): string {

@@ -3,10 +3,11 @@ import { copyFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { shownPlace } from '../config/dsn.ts'
+import { flush } from '../io/files.ts'
 import { isBusy, makeFolder, savedAs } from '../io/sqlite.ts'
 import { utc } from '../io/time.ts'
 import { hold } from '../topic/sqlite.ts'
-import { check, copiesOf, flush, type Places, partOf, room } from './backup.ts'
+import { check, copiesOf, type Places, partOf, room } from './backup.ts'
 import { copiesIn } from './rotate.ts'
 
 /** What a worker has beside its file; a lock is left, as it is held meanwhile. */

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
 import { isHost } from './shown.ts'
 
@@ -17,6 +18,10 @@ export const shownPlace = (place: Place | KafkaCluster) =>
     : place.engine === 'postgres'
       ? shownServer(place.url)
       : `Kafka at ${place.brokers.join(',')}`
+
+/** Old rows move there: beside their file, or where topics are by default. */
+export const archiveFolder = (database: Place) =>
+  join(database.engine === 'sqlite' ? dirname(database.path) : 'data', 'archive')
 
 const SSL_MODES = ['disable', 'prefer', 'require', 'verify-ca', 'verify-full']
 type Issue = (message: string) => void

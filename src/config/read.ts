@@ -115,6 +115,9 @@ function* contradictions(config: Partial<Config>, unset: ReadonlySet<Name>): Gen
     yield 'DATABASE_URL: got the file of TOPICS_URL, wants one of its own'
   if (!unset.has('ALERT_WEBHOOK_SECRET') && unset.has('ALERT_WEBHOOK_URL'))
     yield 'ALERT_WEBHOOK_SECRET: got "***", wants ALERT_WEBHOOK_URL beside it'
+  const { ROWS_KEEP_DAYS: days = Number.POSITIVE_INFINITY, RETENTION_DAYS: kept = 0 } = config
+  if (days <= kept)
+    yield `ROWS_KEEP_DAYS: got "${days}", wants more than RETENTION_DAYS (${kept}): what is young is asked for by audit and replay`
   const [user, proxy] = [config.DESK_USER_HEADER, config.DESK_PROXY?.join()]
   if (user && !proxy) yield `DESK_USER_HEADER: got ${shown(user)}, wants DESK_PROXY beside it`
   if (proxy && !user) yield `DESK_PROXY: got ${shown(proxy)}, wants DESK_USER_HEADER beside it`
@@ -161,12 +164,15 @@ function* lostOnDyno({
   TOPICS_URL,
   DATABASE_URL,
   STAGES: stages,
+  ROWS_KEEP_DAYS: days,
   ALLOW_EPHEMERAL,
 }: Partial<Config>): Generator<string> {
   const files = { TOPICS_URL, DATABASE_URL: stages?.includes('record') ? DATABASE_URL : undefined }
   for (const [name, place] of Object.entries(files))
     if (place?.engine === 'sqlite' && !ALLOW_EPHEMERAL)
       yield `${name}: got ${shown(`sqlite:${place.path}`)}, and a dyno loses its disk at every restart (DYNO is set); wants postgres://… (DATABASE_URL alone serves both), or ALLOW_EPHEMERAL=1 to try it out`
+  if (days !== undefined && !ALLOW_EPHEMERAL)
+    yield `ROWS_KEEP_DAYS: got "${days}", and a dyno loses its disk, with the archive, at every restart (DYNO is set); set it for a worker that has a disk`
 }
 
 /** What a worker with these settings cannot do without. */

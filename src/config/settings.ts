@@ -127,6 +127,11 @@ export const SETTINGS = {
     default: 'sqlite:data/fraud.db',
     meaning: 'where the predictions are recorded: sqlite:<file> or postgres://user:password@host/database',
   },
+  ROWS_KEEP_DAYS: {
+    schema: count('days', 36_500),
+    meaning:
+      'days that the database keeps rows; older ones move into yearly Parquet files in archive/, once a day; unset: for ever',
+  },
   KAFKA_PARTITIONS: {
     schema: count('partitions', 1000),
     default: '6',

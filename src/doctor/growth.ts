@@ -1,3 +1,4 @@
+import { archiveFolder } from '../config/dsn.ts'
 import type { Config } from '../config/settings.ts'
 import { describeGrowth, growth, LOOKED_BACK } from '../record/growth.ts'
 import type { Reviews } from '../review/reviews.ts'
@@ -18,8 +19,10 @@ export function growing(config: Config, openReviews: () => Promise<Reviews>): Ta
     const grown = await reviews.grown(Date.now() - LOOKED_BACK).catch(() => undefined) // why is said of the database
     if (!grown?.rows) return []
     const found = await growth(grown, { file, reserve })
+    const days = config.ROWS_KEEP_DAYS
+    const text = `${describeGrowth(found)}${days === undefined ? '' : `; what is older than ${days} days moves into ${archiveFolder(place)}`}`
     const soon = found.full !== undefined && found.full < SOON
-    return [soon ? note(describeGrowth(found), 'make room, or move it to a larger disk') : ok(describeGrowth(found))]
+    return [soon ? note(text, 'make room, move it to a larger disk, or set ROWS_KEEP_DAYS') : ok(text)]
   }
   return { name: 'growth', within: WITHIN, look }
 }

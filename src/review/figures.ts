@@ -2,7 +2,7 @@ import { DAY } from '../io/time.ts'
 import type { Before, Counted, Questions, Scored } from './reviews.ts'
 
 /** A statement for any engine, with its values: $1 is the first. */
-export type Statement = readonly [text: string, values?: readonly (string | number | bigint | null)[]]
+export type Statement = readonly [text: string, values?: readonly (string | number | bigint | Date | null)[]]
 
 /** What the columns hold of what people said: 0, 1, 2 unsure, or nothing. */
 export const VERDICT =

@@ -138,7 +138,8 @@ export type Questions = {
   lastExport(): Promise<Exported | undefined>
   lastReview(): Promise<number>
   noteExport(exported: Exported): Promise<void>
-} & Judgements
+} & Judgements &
+  Ageing
 
 /** What a model that is no champion says of a row. */
 export type Judged = Which &
@@ -155,6 +156,22 @@ export type Judgements = {
   draw(which: readonly Which[]): Promise<void>
   /** Rows that both models have judged, whichever of them was the champion then, counted by what is alike. */
   paired(champion: string, challenger: string): Promise<Paired[]>
+}
+/** A row with all that there is of it: what people said, the oldest first, and what challengers say. */
+export type Aged = Payment & {
+  reviews: readonly Omit<Review, keyof Which>[]
+  judgements: readonly Omit<Judged, keyof Which>[]
+}
+/** `gone`: no such row; `other`: something of it is not as given. */
+export type Forgotten = 'done' | 'gone' | 'other'
+/** Old rows, which are kept elsewhere. What people said stays here, too. */
+export type Ageing = {
+  /** The first rows by time that happened and were judged before then, after that one; no alarm that nobody has judged. */
+  aged(before: number, after: Which | undefined, limit: number): Promise<Aged[]>
+  /** Removes those that are as given to the last digit and verdict, in one; what became of each. */
+  forget(rows: readonly Aged[]): Promise<Forgotten[]>
+  /** Puts them where none of that name is, in one. How many. */
+  putBack(rows: readonly Aged[]): Promise<number>
 }
 export type Reviews = Questions & { close(): Promise<void> }
 

@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
+import { utc } from '../io/time.ts'
 import type { Statement } from './figures.ts'
 import type { Questions } from './reviews.ts'
 import { WORK, WRITES } from './work.ts'
@@ -30,7 +31,9 @@ function answer(name: keyof Questions, given: unknown[]) {
 function rows(db: DatabaseSync, [text, values = []]: Statement) {
   const statement = db.prepare(text.replace(' FOR UPDATE', '')) // nobody else writes meanwhile
   statement.setReadBigInts(true)
-  return statement.all(Object.fromEntries(values.map((value, i) => [`$${i + 1}`, value])))
+  return statement.all(
+    Object.fromEntries(values.map((value, i) => [`$${i + 1}`, value instanceof Date ? utc(+value) : value])),
+  )
 }
 
 parentPort!.on('message', ({ id, name, given }: { id: number; name: keyof Questions; given: unknown[] }) => {

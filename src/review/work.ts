@@ -1,6 +1,6 @@
-import { COLUMNS } from '../columns.ts'
-import { DAY, utc } from '../io/time.ts'
+import { DAY } from '../io/time.ts'
 import { OPEN, REVIEWED } from '../record/schema.ts'
+import { AGED } from './aged.ts'
 import { DAILY } from './daily.ts'
 import { FIGURES, type Statement } from './figures.ts'
 import { JUDGEMENTS, ONLY_CHALLENGED } from './judgements.ts'
@@ -11,7 +11,6 @@ import {
   type Exported,
   idOf,
   isSetBySql,
-  type Payment,
   type Questions,
   type Queued,
   type Review,
@@ -22,6 +21,7 @@ import {
   verdictOf,
   type Which,
 } from './reviews.ts'
+import { AFTER, payments, place, reviews, SELECT, SELECTED } from './rows.ts'
 import { WATCHED } from './watched.ts'
 
 type Row = Record<string, unknown>
@@ -32,6 +32,7 @@ type Work<T> = Generator<Statement, T, Row[]>
 export const WORK: {
   [N in keyof Questions]: (...given: Parameters<Questions[N]>) => Work<Awaited<ReturnType<Questions[N]>>>
 } = {
+  ...AGED,
   ...DAILY,
   ...FIGURES,
   ...WATCHED,
@@ -145,15 +146,18 @@ export const WORK: {
   ...JUDGEMENTS,
 }
 /** Those that change something. */
-export const WRITES: readonly (keyof Questions)[] = ['say', 'noteExport', 'noteBaselines', 'keep', 'draw']
+export const WRITES: readonly (keyof Questions)[] = [
+  'say',
+  'noteExport',
+  'noteBaselines',
+  'keep',
+  'draw',
+  'forget',
+  'putBack',
+]
 
 /** rows among which a merchant's name is searched for */
 const MOST_SEARCHED = 100_000
-/** Times and days follow from others, or come as text. */
-const SELECTED = COLUMNS.filter((c) => c !== 'trans_date_trans_time')
-  .map((c) => (c === 'dob' ? 'CAST(dob AS text) AS dob' : c))
-  .join(', ')
-const SELECT = `SELECT ${SELECTED} FROM predictions`
 const WHERE: Record<Tab, string> = {
   alarms: `prediction = 1 AND ${OPEN}`,
   disagreements: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN} AND sampled = 1 AND ${ONLY_CHALLENGED}`,
@@ -171,10 +175,6 @@ const ORDER: Record<Tab, string> = {
   unsure: LATEST,
   done: LATEST,
 }
-/** A page of many begins after the last row of the one before; $1 and $2 are that row's. */
-const AFTER = '(event_time > $1 OR (event_time = $1 AND trans_num > $2))'
-const place = (after: Which | undefined) => [after?.event_time ?? -1, after?.trans_num ?? '']
-
 function* trail({ trans_num, event_time }: Which): Work<Review[]> {
   return reviews(
     yield ['SELECT * FROM reviews WHERE trans_num = $1 AND event_time = $2 ORDER BY id', [trans_num, event_time]],
@@ -222,17 +222,3 @@ function* settle(review: Omit<Review, 'id'>): Work<void> {
     [review.trans_num, review.event_time, fraud_confirmed, reviewed_at, reviewed_by],
   ]
 }
-
-const reviews = (rows: Row[]) =>
-  rows.map((row) => ({ ...row, id: Number(row.id), event_time: Number(row.event_time), at: Number(row.at) }) as Review)
-
-/** Whole numbers come as bigint: only a card's has to stay one. */
-const payments = (rows: Row[]) =>
-  rows.map((row) => {
-    const read = Object.entries(row).map(([name, value]) => [
-      name,
-      name === 'cc_num' ? BigInt(value as bigint) : typeof value === 'bigint' ? Number(value) : value,
-    ])
-    const payment = Object.fromEntries(read) as Payment
-    return { ...payment, trans_date_trans_time: utc(payment.event_time) }
-  })

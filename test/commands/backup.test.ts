@@ -51,6 +51,10 @@ test('both files are copied whole, and say how far they go', async () => {
     expect.stringMatching(/^to put it back: stop the worker, npm run restore -- .*backups\/2026-11-22, start$/),
   ])
   expect(readdirSync(folder).toSorted()).toEqual(['fraud.db', 'topics.db'])
+  mkdirSync(at.dir.file('archive'))
+  expect(await backup(at.dir.file('c'), at.places)).toContainEqual(
+    expect.stringMatching(/archive is not in it: copy it too/),
+  )
   expect(recorded(`${folder}/fraud.db`)).toMatchObject([{ trans_num: 'trans-1' }])
   const copy = await sqliteTopics({ path: `${folder}/topics.db` })
   expect(await held(copy, 'transactions')).toEqual(await held(at.topics, 'transactions'))

@@ -111,6 +111,7 @@ describe('what is set', () => {
       ALERT_WEBHOOK_SECRET: 'sesame',
       TOPICS_URL: 'sqlite:/var/lib/topics.db',
       RETENTION_DAYS: '30',
+      ROWS_KEEP_DAYS: '365',
       DATABASE_URL: 'sqlite:fraud.db',
       KAFKA_PARTITIONS: '12',
       KAFKA_REPLICATION: '3',
@@ -182,6 +183,7 @@ describe('what is set', () => {
       ALERT_WEBHOOK_SECRET: 'sesame',
       TOPICS_URL: { engine: 'sqlite', path: '/var/lib/topics.db' },
       RETENTION_DAYS: 30,
+      ROWS_KEEP_DAYS: 365,
       DATABASE_URL: { engine: 'sqlite', path: 'fraud.db' },
       KAFKA_PARTITIONS: 12,
       KAFKA_REPLICATION: 3,
@@ -334,7 +336,7 @@ describe('a mistake', () => {
     [['ALERT_BURST'], 'a whole number of frauds, 0 to 1000000', ['-1', '1.5', 'off', '1000001']],
     [['ALERT_LAG_MINUTES'], count('minutes', 100_000), [...notCounts, '100001']],
     [['ALERT_BREAKER'], 'off, or a chance above 0, 1e-6 at most', ['on', '0', '-1e-9', '0.01', 'OFF', 'NaN']],
-    [['RETENTION_DAYS'], count('days', 36_500), [...notCounts, '36501']],
+    [['RETENTION_DAYS', 'ROWS_KEEP_DAYS'], count('days', 36_500), [...notCounts, '36501']],
     [['ONCE_SECONDS'], count('seconds', 86_400), [...notCounts, '86401']],
     [['PORT'], 'a port, 0 to 65535', ['-1', '65536', '80.5', 'http', '0x50', '9'.repeat(400)]],
     [['HOST'], 'a host name or address', ['two words']],
@@ -431,6 +433,7 @@ describe('a mistake', () => {
     ['ALERT_LAG_MINUTES', '1', '100000'],
     ['ALERT_BREAKER', '1e-300', '1e-6'],
     ['RETENTION_DAYS', '1', '36500'],
+    ['ROWS_KEEP_DAYS', '8', '36500'],
     ['ONCE_SECONDS', '1', '86400'],
     ['PORT', '0', '65535'],
     ['DISK_RESERVE_MB', '0', '1000000000'],
@@ -532,6 +535,14 @@ describe('a mistake', () => {
     expect(mistakes({ PROMOTE_BY_ALIAS: 'yes' })).toEqual([
       'PROMOTE_BY_ALIAS: got "yes", wants MLFLOW_TRACKING_URI and MODEL_NAME beside it',
     ])
+  })
+
+  test('is to move away what the topics still have', () => {
+    const young = (days: string, kept: string) =>
+      `ROWS_KEEP_DAYS: got "${days}", wants more than RETENTION_DAYS (${kept}): what is young is asked for by audit and replay`
+    expect(mistakes({ ROWS_KEEP_DAYS: '7' })).toEqual([young('7', '7')])
+    expect(mistakes({ ROWS_KEEP_DAYS: '29', RETENTION_DAYS: '30' }, { working: false })).toEqual([young('29', '30')])
+    expect(mistakes({ ROWS_KEEP_DAYS: '31', RETENTION_DAYS: '30' })).toEqual([])
   })
 
   test('is to record into the file of the topics', () => {
@@ -742,7 +753,10 @@ describe('on a dyno', () => {
       lost('DATABASE_URL', 'sqlite:data/fraud.db'),
     ])
     expect(mistakes({ DYNO: 'run.1', TOPICS_URL: 'kafka://host', STAGES: 'fetch,score' })).toEqual([])
-    expect(mistakes({ DYNO: ' ' })).toEqual([])
+    expect(
+      mistakes({ DYNO: 'run.1', ROWS_KEEP_DAYS: '400', TOPICS_URL, DATABASE_URL: 'postgres://u@h/d' }),
+    ).toContainEqual(expect.stringMatching(/^ROWS_KEEP_DAYS: got "400", and a dyno loses its disk, with the archive/))
+    expect(mistakes({ DYNO: ' ', ROWS_KEEP_DAYS: '400' })).toEqual([])
   })
   test('ALLOW_EPHEMERAL=1 takes the loss', () => {
     expect(mistakes({ DYNO: 'worker.1', ALLOW_EPHEMERAL: '1' })).toEqual([])

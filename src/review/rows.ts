@@ -1,0 +1,31 @@
+import { COLUMNS } from '../columns.ts'
+import { utc } from '../io/time.ts'
+import type { Payment, Review, Which } from './reviews.ts'
+
+// Rows of the tables, as any engine hands them over.
+
+type Row = Record<string, unknown>
+
+/** Times and days follow from others, or come as text. */
+export const SELECTED = COLUMNS.filter((c) => c !== 'trans_date_trans_time')
+  .map((c) => (c === 'dob' ? 'CAST(dob AS text) AS dob' : c))
+  .join(', ')
+export const SELECT = `SELECT ${SELECTED} FROM predictions`
+
+/** A page of many begins after the last row of the one before; $1 and $2 are that row's. */
+export const AFTER = '(event_time > $1 OR (event_time = $1 AND trans_num > $2))'
+export const place = (after: Which | undefined) => [after?.event_time ?? -1, after?.trans_num ?? '']
+
+export const reviews = (rows: Row[]) =>
+  rows.map((row) => ({ ...row, id: Number(row.id), event_time: Number(row.event_time), at: Number(row.at) }) as Review)
+
+/** Whole numbers come as bigint: only a card's has to stay one. */
+export const payments = (rows: Row[]) =>
+  rows.map((row) => {
+    const read = Object.entries(row).map(([name, value]) => [
+      name,
+      name === 'cc_num' ? BigInt(value as bigint) : typeof value === 'bigint' ? Number(value) : value,
+    ])
+    const payment = Object.fromEntries(read) as Payment
+    return { ...payment, trans_date_trans_time: utc(payment.event_time) }
+  })
