@@ -5,7 +5,7 @@ import { ConfigError } from './config/read.ts'
 import { DAY } from './io/time.ts'
 
 /** `npm run archive`: moves what is old; or puts back what is in a file. */
-export async function archiveCommand(path: string | undefined, stop: AbortSignal): Promise<number> {
+export async function run(path: string | undefined, stop: AbortSignal): Promise<number> {
   await using open = await openReviewed()
   const { config, reviews } = open
   const { DATABASE_URL: place, ROWS_KEEP_DAYS: days } = config

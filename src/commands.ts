@@ -65,8 +65,7 @@ export const COMMANDS: Record<string, Command> = {
     meaning: 'move rows that are older than ROWS_KEEP_DAYS into yearly Parquet files; put those of a file back',
     values: ['restore'],
     stops: true,
-    run: async ({ options: { restore } }, { signal }) =>
-      (await import('./archive-command.ts')).archiveCommand(restore, signal),
+    run: async ({ options: { restore } }, { signal }) => (await import('./archive-command.ts')).run(restore, signal),
   },
   alarms: {
     usage: 'alarms [--limit N]',
@@ -218,12 +217,8 @@ async function exportCommand({ options: { from, to, into }, flags }: Given): Pro
   const [first, end] = [time(range.from, 0), time(range.to, Number.MAX_SAFE_INTEGER)]
   await using open = await openReviewed()
   const since = flags.has('since-last') ? await open.reviews.lastExport() : undefined
-  const wanted = {
-    kind: flags.has('truth') ? 'truth' : 'validated',
-    from: first,
-    to: end,
-    ...(since && { since }),
-  } as const
+  const kind = flags.has('truth') ? 'truth' : 'validated'
+  const wanted = { kind, from: first, to: end, ...(since && { since }) } as const
   const { TOPICS_URL: topics, DATABASE_URL: database } = open.config
   await using output = await openExport(into, { topics, database })
   console.error((await exportRows(open.reviews, wanted, into, output)).join('\n'))
