@@ -1,7 +1,7 @@
 import { grouped, percent } from '../io/text.ts'
-import { DAY, HOUR } from '../io/time.ts'
+import { HOUR } from '../io/time.ts'
 import type { Hour, Measured } from '../review/reviews.ts'
-import { detect, evidenceOf, excessPsi, holm, homogeneity, type Interval, jeffreys, NO_EVIDENCE } from './statistics.ts'
+import { deviation, excessPsi, holm, homogeneity, type Interval, jeffreys, sum } from './statistics.ts'
 
 /** rows that a model's base has, and a window at least, in whole days */
 export const [BASE, WINDOW] = [20_000, 5000]
@@ -9,8 +9,11 @@ export const [BASE, WINDOW] = [20_000, 5000]
 const [A_DAY, FAR] = [1 / 365, 0.1]
 /** days on end, for it to begin and to be over */
 const RUNNING = 2
-/** steps of an hour without a change until it is taken for one, on average at least */
-const TWO_YEARS = (2 * 365 * DAY) / HOUR
+/**
+ * Hours together of which the share of alarms is looked at, each hour anew, and from how many standard deviations beyond the
+ * base's bounds on it has changed: a false alarm in two years, and a doubled share at 29 alarms a day within three days.
+ */
+const [SPANS, TOO_FAR] = [[24, 48, 66], 3.35]
 
 /** What has become another than it was in the base; `since` in ms since 1970. */
 export type Drift = { name: string; since: number; text: string }
@@ -43,43 +46,59 @@ export function columnDrifts(base: readonly Measured[], windows: readonly (reado
   })
 }
 
-/** The share of alarms, by its hours after the base; in a drift it is over after two days in which it is as in the base. */
-export function shareDrift(hours: readonly Hour[], base: { flagged: number; rows: number }): Drift | undefined {
+type Total = Omit<Hour, 'hour'>
+const totalOf = (hours: readonly Hour[]): Total => ({
+  rows: sum(hours.map(({ rows }) => rows)),
+  flagged: sum(hours.map(({ flagged }) => flagged)),
+})
+const shareOf = ({ flagged, rows }: Total) => flagged / rows
+
+/**
+ * The share of alarms, by its hours after the base: after each of them the drift that is on, if one is. It begins when the
+ * last day, two or nearly three are too far beyond the bounds of the base, and is over after two days of which the share lies within them.
+ */
+export function* shareDrifts(hours: readonly Hour[], base: Total): Generator<Drift | undefined> {
   const usual = jeffreys(base.flagged, base.rows)
-  let evidence = NO_EVIDENCE
-  let drift: { since: number; rows: number; flagged: number } | undefined
+  let drift: Drift | undefined
   let recent: Hour[] = []
-  let calm = 0
   for (const hour of hours) {
-    if (!drift) {
-      evidence = detect(evidence, hour.flagged, hour.rows, usual)
-      recent = [...recent, hour].filter((one) => hour.hour - one.hour < 24)
-      if (evidenceOf(evidence) < TWO_YEARS) continue
-      const sum = (of: (one: Hour) => number) => recent.reduce((all, one) => all + of(one), 0)
-      drift = { since: hour.hour * HOUR, rows: sum((one) => one.rows), flagged: sum((one) => one.flagged) }
-      recent = []
-      continue
-    }
-    if (recent.length > 0 && hour.hour - recent[0]!.hour >= 24) {
-      calm = isUsual(recent, usual) ? calm + 1 : 0
-      recent = []
-      if (calm >= RUNNING) [drift, evidence, calm] = [undefined, NO_EVIDENCE, 0]
+    if (drift && recent.length > 0 && hour.hour - recent[0]!.hour >= RUNNING * 24) {
+      if (beyond(totalOf(recent), usual) === 0) drift = undefined
+      recent = drift ? recent.filter((one) => hour.hour - one.hour < (RUNNING - 1) * 24) : []
     }
     recent.push(hour)
+    if (!drift) {
+      while (hour.hour - recent[0]!.hour >= SPANS.at(-1)!) recent.shift()
+      const off = offIn(recent, usual)
+      if (off) {
+        const way = shareOf(off) > shareOf(base) ? 'more' : 'fewer'
+        const [before, now] = [base, off].map((total) => percent(shareOf(total), 2))
+        const text = `${way} payments are alarms: ${before} before, ${now} now`
+        drift = { name: 'flagged', since: hour.hour * HOUR, text }
+        recent = []
+      }
+    }
+    yield drift
   }
-  if (!drift) return undefined
-  const now = drift.flagged / drift.rows
-  const way = now > base.flagged / base.rows ? 'more' : 'fewer'
-  const said = `${way} payments are alarms: ${percent(base.flagged / base.rows, 2)} before, ${percent(now, 2)} now`
-  return { name: 'flagged', since: drift.since, text: said }
 }
-function isUsual(hours: readonly Hour[], [low, high]: Interval): boolean {
-  const rows = hours.reduce((sum, one) => sum + one.rows, 0)
-  const [least, most] = jeffreys(
-    hours.reduce((sum, one) => sum + one.flagged, 0),
-    rows,
-  )
-  return least <= high && most >= low
+export const shareDrift = (...given: Parameters<typeof shareDrifts>) => [...shareDrifts(...given)].at(-1)
+
+/** The last hours that are too far off, the fewest first. */
+function offIn(hours: readonly Hour[], usual: Interval): Total | undefined {
+  let [rows, flagged, i] = [0, 0, hours.length]
+  for (const span of SPANS) {
+    for (; i > 0 && hours.at(-1)!.hour - hours[i - 1]!.hour < span; i--) {
+      rows += hours[i - 1]!.rows
+      flagged += hours[i - 1]!.flagged
+    }
+    if (beyond({ rows, flagged }, usual) >= TOO_FAR) return { rows, flagged }
+  }
+  return undefined
+}
+/** Standard deviations beyond the bounds. */
+function beyond({ flagged, rows }: Total, [low, high]: Interval): number {
+  const share = flagged / rows
+  return share >= low && share <= high ? 0 : deviation(flagged, rows, share > high ? high : low)
 }
 
 const TITLES: Record<string, string> = {
@@ -96,8 +115,7 @@ const TITLES: Record<string, string> = {
 
 /** The cell that has changed most, with those beyond it, in words: `amounts over 180: 10 % before, 24 % now`. */
 export function saidOf({ name, cells, counts: before }: Measured, { counts: now }: Measured): string {
-  const all = (counts: readonly number[]) => counts.reduce((sum, one) => sum + one, 0)
-  const share = (counts: readonly number[], from: number, to: number) => all(counts.slice(from, to)) / all(counts)
+  const share = (counts: readonly number[], from: number, to: number) => sum(counts.slice(from, to)) / sum(counts)
   const title = TITLES[name] ?? name
   const none = before.length - 1
   const isNumber = typeof cells[0] === 'number'

@@ -122,19 +122,11 @@ export function excessPsi(before: readonly number[], now: readonly number[]): nu
   return sum(parts) - (cells - 1) * (1 / n + 1 / m)
 }
 
-const MULTIPLES = [1 / 4, 1 / 2, 2, 4]
-/** Nothing has been counted yet. */
-export const NO_EVIDENCE: readonly number[] = MULTIPLES.map(() => 0)
-/** What `evidence` has on average after so many steps without any change: above twice a year's, there is one. */
-export const evidenceOf = (evidence: readonly number[]) => sum(evidence) / evidence.length
-/** The e-detector (Shiryaev-Roberts) of a share that has become another, after a step with `hits` out of `of`. */
-export const detect = (evidence: readonly number[], hits: number, of: number, [low, high]: Interval) =>
-  MULTIPLES.map((multiple, i) => {
-    const from = Math.min(0.5, multiple < 1 ? low : high) // toward which the change is: only what is beyond it counts
-    const to = Math.min(0.999, from * multiple)
-    const likelihood = from > 0 ? hits * Math.log(to / from) + (of - hits) * Math.log((1 - to) / (1 - from)) : 0
-    return Math.min(1e300, ((evidence[i] ?? 0) + 1) * Math.exp(likelihood))
-  })
+/** How many standard deviations a share, by `hits` out of `of`, is away from another one: the root of its likelihood ratio. */
+export function deviation(hits: number, of: number, share: number): number {
+  const off = (part: number, chance: number) => (part > 0 ? part * Math.log(part / of / chance) : 0)
+  return Math.sqrt(Math.max(0, 2 * (off(hits, share) + off(of - hits, 1 - share))))
+}
 
 /** Two models on the same rows: the chance that one alone is right so often more, when both are equal (exact). */
 export const mcNemar = (onlyOne: number, onlyOther: number) =>
