@@ -1,6 +1,6 @@
 import { DAY } from '../io/time.ts'
 import type { Counted } from '../review/reviews.ts'
-import { bootstrap, fayFeuer, type Interval, jeffreys, sum } from './statistics.ts'
+import { bootstrap, type Estimate, fayFeuer, type Interval, jeffreys, shareOfBoth, sum } from './statistics.ts'
 
 /** Whose word counts where no person has said anything: the producer's, or nobody's. */
 export type Truth = 'producer' | 'reviewer'
@@ -141,15 +141,21 @@ function estimated(
   const frauds = judged.filter(({ verdict }) => verdict === 1)
   const found = frauds.flatMap((cell) => Array<number>(cell.rows).fill(weight(cell)))
   if (judged.length === 0 || caught + found.length < FEW) return undefined
-  const [low, high] = fayFeuer(found, Math.max(...judged.map(weight)))
+  const [low, high] = fayFeuer(
+    found,
+    judged.reduce((most, cell) => Math.max(most, weight(cell)), 0),
+  )
   const known = Math.max(sum(found), missed)
+  const all: Estimate = { value: known, interval: [Math.max(low, missed), Math.max(high, missed)] }
   const caughtInAll = caught + (open * caught) / Math.max(1, caught + falseAlarms)
-  const least = Math.max(low, missed)
   return {
     value: known / Math.max(1, known + caughtInAll),
-    interval: [least / Math.max(1, least + caught + open), high / (high + caught)],
+    interval: [shareOfBoth(all, counted(caught + open))[0], shareOfBoth(all, counted(caught))[1]],
   }
 }
+
+/** What has been counted could have come more or less often. */
+const counted = (value: number): Estimate => ({ value, interval: fayFeuer(Array<number>(value).fill(1), 1) })
 
 /** Rows of the sample to judge until the rate is known to ±10 points, if one fraud in five is missed. */
 function wanted(caught: number, honest: number): number {

@@ -85,6 +85,21 @@ export function fayFeuer(found: readonly number[], largest: number, level = 0.95
   return [mean === 0 ? 0 : at(out, mean, variance), at(1 - out, mean + largest, variance + largest * largest)]
 }
 
+/** A count that is known to within bounds. */
+export type Estimate = { value: number; interval: Interval }
+/** The share that one of two counts has in both, by what is known of each (Donner and Zou's MOVER of a ratio). */
+export function shareOfBoth(one: Estimate, other: Estimate): Interval {
+  // How often the lower bound of `a` is there for each of `b`; no count is divided by, so that both may be 0.
+  const least = (a: Estimate, b: Estimate) => {
+    const [low, high] = [a.interval[0], b.interval[1]]
+    const [product, left] = [a.value * b.value, low * (2 * a.value - low)]
+    const ratio = left / (product + Math.sqrt(Math.max(0, product * product - left * high * (2 * b.value - high))))
+    return left > 0 ? ratio : 0
+  }
+  const [low, high] = [least(one, other), least(other, one)]
+  return [low / (1 + low), 1 / (1 + high)]
+}
+
 /** p-values as they count when the smallest of them all is what one looks at (Holm). */
 export function holm(p: readonly number[]): number[] {
   const adjusted = Array<number>(p.length)

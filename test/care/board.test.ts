@@ -114,8 +114,15 @@ describe.for<[Pattern, 'producer' | 'reviewer']>([
       expect(board.open).toBe(open)
       const least = Math.max(low, missed.length)
       if (caught.length + missed.length < 5) continue
-      expect(board.falseNegativeRate!.interval[0]).toBeCloseTo(least / (least + caught.length + open), 9)
-      expect(board.falseNegativeRate!.interval[1]).toBeCloseTo(high / (high + caught.length), 9)
+      // As Donner and Zou print the bounds of a ratio of `a`, which may be down to `low`, to `b`, which may be up to `high`.
+      const lowest = (a: number, low: number, b: number, high: number) =>
+        (a * b - Math.sqrt((a * b) ** 2 - low * high * (2 * a - low) * (2 * b - high))) / (high * (2 * b - high))
+      const [known, all] = [missed.length * weight, caught.length + open]
+      const bounds = (count: number) => fayFeuer(Array(count).fill(1), 1)
+      const ratio = lowest(known, least, all, bounds(all)[1])
+      const inverse = lowest(caught.length, bounds(caught.length)[0], known, high)
+      expect(board.falseNegativeRate!.interval[0]).toBeCloseTo(ratio / (1 + ratio), 9)
+      expect(board.falseNegativeRate!.interval[1]).toBeCloseTo(1 / (1 + inverse), 9)
       expect(board.money.missed).toBeCloseTo(hand.amount(missed) * weight, 5)
     }
   })

@@ -12,6 +12,8 @@ import {
   jeffreys,
   mcNemar,
   mcNemarEvidence,
+  shareOfBoth,
+  sum,
 } from '../../src/care/statistics.ts'
 import { seeded } from '../../src/simulate/random.ts'
 
@@ -75,6 +77,49 @@ describe('in simulated worlds', () => {
       if (low <= missed && missed <= high) held++
     }
     expect(held / 1000).toBeGreaterThanOrEqual(0.95)
+  })
+
+  /** Frauds in all, of which a share is missed; each of the missed is in the sample with one probability, or with two. */
+  test.for([
+    ...[0.02, 0.25, 0.5, 0.9, 0.98, 1].map((rate) => [60, rate, 0.1, 1] as const),
+    ...[0, 0.25, 0.9].map((rate) => [800, rate, 0.01, 4] as const),
+    [12, 0.5, 0.5, 1] as const,
+    [30, 0.95, 1, 1] as const,
+    [5000, 0.25, 0.02, 4] as const,
+  ])(
+    'of %i frauds %f are missed, and one in %f of them audited: the interval of the rate holds it 95 times in 100',
+    ([frauds, rate, chance, ratio]) => {
+      const random = seeded(Math.round(frauds + 1000 * rate)).uniform
+      const poisson = (mean: number) => binomial(random, Math.ceil(mean * 20), mean / Math.ceil(mean * 20 || 1))
+      let [held, shown] = [0, 0]
+      for (let i = 0; i < 1000; i++) {
+        const caught = poisson(frauds * (1 - rate))
+        const chances = [chance, Math.min(1, chance * ratio)]
+        const found = chances.flatMap((p) => Array<number>(poisson((frauds * rate * p) / 2)).fill(1 / p))
+        if (caught + found.length < 5) continue
+        const missed = { value: sum(found), interval: fayFeuer(found, 1 / chance) }
+        const [low, high] = shareOfBoth(missed, { value: caught, interval: fayFeuer(Array(caught).fill(1), 1) })
+        shown++
+        if (low <= rate && rate <= high) held++
+      }
+      expect(shown).toBeGreaterThan(100)
+      expect(held / shown).toBeGreaterThanOrEqual(0.95)
+    },
+  )
+
+  test('at nothing missed and at nothing caught the interval of the rate ends there, and is as wide as a few rows allow', () => {
+    const of = (value: number, weight = 1) => ({
+      value: value * weight,
+      interval: fayFeuer(Array(value).fill(weight), weight),
+    })
+    const [low, high] = shareOfBoth(of(5, 20), of(0))
+    expect(high).toBe(1)
+    expect(low).toBeGreaterThan(0.9)
+    expect(low).toBeLessThan(0.97)
+    expect(shareOfBoth(of(5), of(0))[0]).toBeLessThan(0.6)
+    const [none, most] = shareOfBoth(of(0, 20), of(5))
+    expect([none, most > 0.9]).toEqual([0, true])
+    expect(shareOfBoth(of(0), of(0))).toEqual([0, 1])
   })
 
   test('two samples of the same differ by an index that is 0 on average', () => {
