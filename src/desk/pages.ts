@@ -142,7 +142,7 @@ function past({ when, merchant, under, item }: Parts, { last, ...found }: Case &
   const outside = isSetBySql(found) ? html`<li>Set outside the desk: ${said ? WORDS[said] : 'open again'}</li>` : ''
   const spoken = trail.map(
     ({ verdict, reviewer, at, via, note }) =>
-      html`<li><div><span><b class="${verdict}">${WORDS[verdict]}</b>, ${say(reviewer, 80)}, ${when(at)} (${say(via, 20)})</span>
+      html`<li><div><span><b class="${verdict}">${WORDS[verdict]}</b>, ${say(reviewer, 80)}, ${at > 0 ? when(at) : 'at a time that nobody knows'} (${say(via, 20)})</span>
 ${note ? html`<span>${say(note, 1000)}</span>` : ''}</div></li>`,
   )
   return html`<h2>Its last payments</h2><ul>${last.map(line)}</ul>

@@ -395,6 +395,7 @@ describe('who may', () => {
     expect(done.text).toContain('1 verdict in the database')
     expect(done.text).toContain('…4184: is not in the database')
     expect(d.sql('SELECT reviewer, via FROM reviews')).toEqual([{ reviewer: 'bruno', via: 'import' }])
+    expect((await anna.get(`/desk/${idOf(fraud(1))}`)).text).toMatch(/bruno, at a time that nobody knows \(import\)/)
     for (const [wrong, said] of [
       ['trans_num;verdict\ntrans-1;fraud\n', 'wants a first line with trans_num,verdict'],
       ['trans_num,verdict\n"trans-1"x,fraud\n', 'line 2 of the CSV has a quote where none can be'],

@@ -3,6 +3,7 @@ import { type Column, type ColumnName, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } 
 import { shownServer } from '../../config/dsn.ts'
 import { Refusal } from '../../io/errors.ts'
 import { stringify } from '../../io/json.ts'
+import { grouped, seconds } from '../../io/text.ts'
 import { careSchema, judgementSchema, reviewSchema } from '../../record/schema.ts'
 import type { Store } from '../../record/store.ts'
 import { identity, type Prediction } from '../../transaction.ts'
@@ -35,6 +36,8 @@ const REVIEWS = `SET LOCAL statement_timeout = '1h';
     $$ BEGIN RAISE EXCEPTION 'reviews are only ever added'; END $$;
   CREATE OR REPLACE TRIGGER reviews_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON reviews EXECUTE FUNCTION reviews_stay()`
 
+/** of rows, of which the indexes are made, on a slow machine */
+const BYTES_A_SECOND = 16 * 2 ** 20
 /** rows in one statement: each is to be done well within its deadline, on a slow server too */
 const STATEMENT_ROWS = 5000
 /** Times have no zone in the rows: they are UTC. Nor is a date interpreted: what is not ISO, of an earlier release, is none. */
@@ -58,8 +61,24 @@ export function postgresStore(url: URL, log?: Logger, table = 'predictions'): St
   const db = openPostgres(url, { connections: 1, ...(log && { log }) })
   const insert = insertInto(table)
   let migrated = false
+  /** Says before how long the indexes of a table take that has none: nothing is recorded meanwhile. */
+  async function foretell() {
+    const [old] = await db.query(
+      `SELECT pg_relation_size(oid) AS bytes FROM pg_class WHERE oid = to_regclass($1) AND NOT EXISTS
+         (SELECT 1 FROM pg_attribute WHERE attrelid = pg_class.oid AND attname = 'sampled')`,
+      [table],
+    )
+    const bytes = Number(old?.bytes ?? 0)
+    if (bytes >= BYTES_A_SECOND)
+      log?.info(
+        `the desk's indexes of ${grouped(Math.round(bytes / 2 ** 20))} MB of rows are made now, once; that takes about ${seconds((bytes / BYTES_A_SECOND) * 1000)} s`,
+      )
+  }
   async function ready() {
-    if (!migrated) await migrate(db, table, migrations(table))
+    if (!migrated) {
+      await foretell()
+      await migrate(db, table, migrations(table))
+    }
     migrated = true
   }
   return {

@@ -34,6 +34,12 @@ function open(url: URL): Store {
 }
 const predictions = (count: number, from = 1) => Array.from({ length: count }, (_, i) => prediction(from + i))
 
+/** As the first program left it. */
+const TO_VERSION_1 = `ALTER TABLE predictions DROP CONSTRAINT predictions_fraud_confirmed_check, DROP COLUMN sampled, DROP COLUMN threshold;
+  DROP INDEX predictions_time, predictions_card, predictions_last_four, predictions_alarms, predictions_reviewed;
+  DROP TABLE reviews, exports, baselines; DROP FUNCTION reviews_stay();
+  UPDATE client_predict_schema SET version = 1 WHERE part = 'predictions'`
+
 describe('the table', { timeout: 120_000 }, () => {
   test('has proper types and its key', async () => {
     const url = await server.database()
@@ -112,10 +118,7 @@ describe('the table', { timeout: 120_000 }, () => {
     await open(url).insert([prediction(1), prediction(2), prediction(3)])
     await look(
       url,
-      `ALTER TABLE predictions DROP CONSTRAINT predictions_fraud_confirmed_check, DROP COLUMN sampled, DROP COLUMN threshold;
-       DROP INDEX predictions_time, predictions_card, predictions_last_four, predictions_alarms, predictions_reviewed;
-       DROP TABLE reviews, exports, baselines; DROP FUNCTION reviews_stay();
-       UPDATE client_predict_schema SET version = 1 WHERE part = 'predictions';
+      `${TO_VERSION_1};
        UPDATE predictions SET fraud_confirmed = 7 WHERE trans_num = 'trans-1';
        UPDATE predictions SET fraud_confirmed = 1 WHERE trans_num = 'trans-2'`,
     )
@@ -127,6 +130,23 @@ describe('the table', { timeout: 120_000 }, () => {
       await look(url, `UPDATE predictions SET fraud_confirmed = ${verdict} WHERE trans_num = 'trans-3'`)
     for (const verdict of ['2', '-1', '32767'])
       await expect(look(url, `UPDATE predictions SET fraud_confirmed = ${verdict}`)).rejects.toThrow('check constraint')
+  })
+
+  test('of version 1, where there are many rows, has its indexes made, and the log says before how long that takes', async () => {
+    const url = await server.database()
+    await open(url).insert([prediction(1)])
+    await look(
+      url,
+      `${TO_VERSION_1};
+       INSERT INTO predictions SELECT (jsonb_populate_record(p, jsonb_build_object('trans_num', n, 'job', repeat('y', 1000)))).*
+         FROM predictions AS p, generate_series(1, 20000) AS n`,
+    )
+    const { log, text } = listeningLog()
+    const store = postgresStore(url, log)
+    onTestFinished(() => store.close())
+    await store.insert([])
+    expect(text()).toMatch(/^the desk's indexes of 2\d MB of rows are made now, once; that takes about 1\.\d s$/m)
+    expect(await look(url, "SELECT 1 AS n FROM pg_indexes WHERE indexname = 'predictions_card'")).toEqual([{ n: 1n }])
   })
 
   test('of a newer program is refused, and left as it is', async () => {
