@@ -55,7 +55,10 @@ function signed(columns: () => Promise<Columns>, make: (columns: Columns) => Mod
 const payments = ({ PRODUCER_URL, STAGES }: Config) => !PRODUCER_URL && STAGES.includes('fetch')
 /** How rows say one of the names of `namesOf`, or what one stands for: those that a stand-in had a hand in are marked. */
 export const stampOf = (config: Config, name: string | undefined) =>
-  stamp(name, { model: !config.MODEL_URL && name !== config.CHALLENGER_NAME, payments: payments(config) })
+  stamp(name, {
+    model: !config.MODEL_URL && (name === undefined || name !== config.CHALLENGER_NAME),
+    payments: payments(config),
+  })
 /** How rows name the model at MODEL_URL. */
 export const modelName = (config: Config) => stampOf(config, config.MODEL_NAME)
 

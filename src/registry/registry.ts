@@ -82,7 +82,7 @@ const columns = z.array(z.object({ name: z.string().optional(), required: z.bool
 export function inputsOf(mlmodel: string, name: string): Feature[] {
   const [, quoted] = /^signature:\n(?: .*\n)*? {2}inputs: '((?:[^']|'')*)'/m.exec(mlmodel) ?? []
   if (quoted === undefined) throw new Outage(`${name} was logged without a signature`, { cure: LIST })
-  const found = columns.safeParse(parsed(quoted.replaceAll("''", "'").replace(/\s*\n\s*/g, ' ')))
+  const found = columns.safeParse(parsed(unfolded(quoted.replaceAll("''", "'"))))
   const all = found.data ?? []
   if (all.length === 0 || all.some((column) => column.name === undefined))
     throw new Outage(`the signature of ${name} has no columns with names`, { cure: LIST })
@@ -98,6 +98,13 @@ export function inputsOf(mlmodel: string, name: string): Feature[] {
     )
   return all.map((column) => column.name!).filter(isFeature)
 }
+
+/** A line that YAML has folded. */
+const unfolded = (text: string) =>
+  text
+    .split('\n')
+    .map((line) => line.trim())
+    .join(' ')
 
 function parsed(json: string): unknown {
   try {

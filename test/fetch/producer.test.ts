@@ -25,7 +25,7 @@ async function producerThatAnswers(...answers: Answer[]) {
   const url = new URL('/current-transactions?key=s3cret-key', server.url)
   return {
     ...server,
-    call: (signal = never, deadline = 10_000) => producerApi({ url, headers: secret, deadline }).call(signal),
+    call: (signal = never, deadline = 60_000) => producerApi({ url, headers: secret, deadline }).call(signal),
   }
 }
 
