@@ -26,7 +26,7 @@ require('node:module').enableCompileCache(require('node:path').join(__dirname, '
 require('node:v8').setFlagsFromString('--semi-space-growth-factor=1')
 
 /** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
-const STOP_WITHIN = 9000
+const STOP_WITHIN = 8000
 const stop = new AbortController()
 /** @type {NodeJS.Signals | undefined} */
 let asked
