@@ -61,7 +61,7 @@ export function boards(counted: readonly Counted[], rules: Rules, now: number, r
   const groups = Map.groupBy(counted, ({ model, threshold }) => JSON.stringify([model, threshold]))
   return [...groups.values()]
     .map((cells) => boardOf(cells, { truth, until, reviewCost: rules.reviewCost, random }))
-    .sort((a, b) => b.last - a.last || b.rows - a.rows)
+    .sort((a, b) => Math.min(b.last, until) - Math.min(a.last, until) || b.rows - a.rows) // no clock that is ahead counts
 }
 
 type Reading = { truth: Truth; until: number; reviewCost: number; random: () => number }

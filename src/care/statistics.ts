@@ -150,8 +150,12 @@ export const mcNemar = (onlyOne: number, onlyOther: number) =>
 export const mcNemarEvidence = (onlyOne: number, onlyOther: number, prior = 1) =>
   Math.exp(lnBeta(onlyOne + prior, onlyOther + prior) - lnBeta(prior, prior) + (onlyOne + onlyOther) * Math.LN2)
 
+/** days at most that are drawn one by one; of more several on end are one */
+const DRAWN = 200
 /** The total of so many days, each of which could have come never, once, or several times; `random` is in 0 to 1. */
-export function bootstrap(days: readonly number[], random: () => number, draws = 2000, level = 0.95): Interval {
+export function bootstrap(all: readonly number[], random: () => number, draws = 2000, level = 0.95): Interval {
+  const size = Math.ceil(all.length / DRAWN)
+  const days = Array.from({ length: Math.ceil(all.length / size) }, (_, i) => sum(all.slice(i * size, (i + 1) * size)))
   const totals = Array.from({ length: draws }, () => {
     let [total, drawn] = [0, 0]
     for (const day of days) {

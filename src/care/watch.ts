@@ -29,7 +29,7 @@ export async function lookForDrift({ reviews, note = async () => {}, boards, now
   const active = counted.filter(({ day }) => day * DAY > now - ACTIVE)
   const found: Watched[] = []
   for (const model of new Set(active.map((cell) => cell.model))) {
-    const mine = counted.filter((cell) => cell.model === model)
+    const mine = counted.filter((cell) => cell.model === model && cell.day * DAY <= now) // a clock that is ahead makes no base
     const thresholds = new Set(active.filter((cell) => cell.model === model).map(({ threshold }) => threshold))
     const name = model ?? ''
     const looking = { reviews, note, now, noted: noted.filter((one) => one.model === name) }
@@ -50,7 +50,7 @@ async function columns(model: string, counted: readonly Counted[], { reviews, no
   let base: Measured[] = noted.filter((one) => one.base && isColumn(one))
   if (base.length === 0) {
     if (rowsOf(counted) < BASE) return { windows: 0, drifts: [] }
-    const { first, last } = await reviews.firstRows(model, BASE)
+    const { first, last } = await reviews.firstRows(model, BASE, now)
     base = await reviews.measured(model, first, last)
     await note(base.map((one) => ({ ...one, base: true })))
   }

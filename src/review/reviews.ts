@@ -126,8 +126,8 @@ export type Questions = {
   judgedBefore(from: number, to: number, after: Which | undefined, limit: number): Promise<Before[]>
   /** Frauds that were no alarm, the newest first; `labelled`: what the producer says counts where no person has said anything. */
   missed(labelled: boolean, limit: number): Promise<Payment[]>
-  /** When the first rows of a model came, at most so many. A model without a name is ''. */
-  firstRows(model: string, count: number): Promise<{ first: number; last: number; rows: number }>
+  /** When the first rows of a model came, at most so many and until then. A model without a name is ''. */
+  firstRows(model: string, count: number, until: number): Promise<{ first: number; last: number; rows: number }>
   /** Each watched column of the rows from a time to a time, in the cells of a base, or in those that are even in these rows. */
   measured(model: string, first: number, last: number, base?: readonly Measured[]): Promise<Measured[]>
   hours(of: Pick<Payment, 'model' | 'threshold'>, since: number): Promise<Hour[]>

@@ -21,11 +21,12 @@ export const WATCHED: {
     ...given: Parameters<Watched[N]>
   ) => Generator<Statement, Awaited<ReturnType<Watched[N]>>, Row[]>
 } = {
-  *firstRows(model, count) {
-    const rows = "SELECT event_time FROM predictions WHERE coalesce(model, '') = $1 ORDER BY event_time LIMIT $2"
+  *firstRows(model, count, until) {
+    const rows = `SELECT event_time FROM predictions WHERE coalesce(model, '') = $1 AND event_time <= $3
+      ORDER BY event_time LIMIT $2`
     const [row] = yield [
       `SELECT min(event_time) AS first, max(event_time) AS last, count(*) AS rows FROM (${rows}) AS found`,
-      [model, count],
+      [model, count, until],
     ]
     return { first: Number(row!.first), last: Number(row!.last), rows: Number(row!.rows) }
   },

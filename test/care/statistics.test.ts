@@ -143,6 +143,16 @@ describe('in simulated worlds', () => {
       if (low <= 3000 && 3000 <= high) held++
     }
     expect(held / 200).toBeGreaterThanOrEqual(0.9)
+    let drawn = 0
+    const [least, most] = bootstrap(
+      Array.from({ length: 18_000 }, () => 100 + 40 * random.normal()),
+      () => {
+        drawn++
+        return random.uniform()
+      },
+      400,
+    )
+    expect([least < 1.8e6 && 1.8e6 < most && most - least < 60_000, drawn <= 80_000]).toEqual([true, true])
     const [low, high] = bootstrap(Array(20).fill(7), random.uniform, 200)
     expect([low, high].map(Math.round)).toEqual([140, 140])
   })

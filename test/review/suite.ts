@@ -246,7 +246,7 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
         }),
       )
       const { reviews } = await start([...rows, prediction(99, { model: null })])
-      const found = await reviews.firstRows('rf/7', 20)
+      const found = await reviews.firstRows('rf/7', 20, Number.MAX_SAFE_INTEGER)
       expect(found).toEqual({ first: at(0), last: at(19), rows: 20 })
       const base = await reviews.measured('rf/7', found.first, found.last)
       const of = (measured: typeof base, name: string) => measured.find((one) => one.name === name)!
