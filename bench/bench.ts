@@ -2,15 +2,14 @@ import { execFile } from 'node:child_process'
 import { copyFile, readFile, writeFile } from 'node:fs/promises'
 import { cpus, loadavg } from 'node:os'
 import { basename, join, resolve } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs, promisify } from 'node:util'
-import { disposable } from '../test/outside.ts'
 import { tempDir } from '../test/rows.ts'
 import type { startWorker } from '../test/worker.ts'
 import { check } from './check.ts'
 import type { Lap } from './probe.ts'
 import { median, openReport } from './report.ts'
+import { started, watched } from './started.ts'
 import { type Cost, isFraud, openWorld, rowOf, type World } from './world.ts'
 
 // How fast the worker is, beside what the model server alone allows: docs/speed.md. Options: see below; --smoke proves
@@ -56,50 +55,12 @@ type Project = (typeof projects)[number]
 let passed = 0
 
 /** The worker of a checkout in a folder, measured from inside. */
-function started({ start }: Project, folder: string, env: Record<string, string>) {
-  const laps = join(folder, 'laps.json')
-  const probed = {
-    NODE_OPTIONS: `--import=${here('probe.ts')} ${given.node}`,
-    BENCH_LAPS: laps,
-    NODE_COMPILE_CACHE: '',
-  }
-  const topics = { TOPICS_URL: `sqlite:${folder}/topics.db`, DATABASE_URL: `sqlite:${folder}/fraud.db` }
-  const worker = start(folder, { ...probed, ...topics, ...env })
-  return {
-    lap: () => worker.kill('SIGUSR2'),
-    async until(what: string, look: () => boolean, every = 10) {
-      for (const end = Date.now() + GIVE_UP; !look(); await sleep(every))
-        if (Date.now() > end || !worker.running()) throw new Error(`no ${what} in time:\n${worker.text()}`)
-    },
-    async stop(): Promise<Lap[]> {
-      worker.kill('SIGTERM')
-      const { code } = await worker.end
-      if (code !== 0) throw new Error(worker.text())
-      return JSON.parse(await readFile(laps, 'utf8'))
-    },
-    [Symbol.asyncDispose]: worker[Symbol.asyncDispose],
-  }
-}
-
-/** How many rows a table has, without counting them: nothing is deleted meanwhile. */
-function watched(folder: string, file: string, table: string) {
-  let db: (DatabaseSync & Disposable) | undefined
-  return {
-    count(): number {
-      try {
-        db ??= disposable(new DatabaseSync(join(folder, file), { readOnly: true, timeout: 1000 }))
-        return Number(db.prepare(`SELECT max(rowid) AS n FROM ${table}`).get()?.n ?? 0)
-      } catch {
-        return 0 // not yet
-      }
-    },
-    [Symbol.dispose]: () => db?.close(),
-  }
-}
+const begun = ({ start }: Project, folder: string, env: Record<string, string>) =>
+  started(start, folder, env, { giveUp: GIVE_UP, node: given.node })
 
 /** A topics.db in which all rows wait to be judged, as the fetch stage writes it. */
 async function fill(folder: string, world: World) {
-  await using worker = started(projects[0]!, folder, { ...world.env, STAGES: 'fetch' })
+  await using worker = begun(projects[0]!, folder, { ...world.env, STAGES: 'fetch' })
   world.offer(rows)
   {
     using topics = watched(folder, 'topics.db', 'transactions') // who looks on keeps the last pages in the -wal
@@ -120,7 +81,7 @@ async function drain(project: Project, world: World, filled: string, batch: numb
   await copyFile(join(filled, 'topics.db'), folder.file('topics.db'))
   world.forget()
   const sizes = { SCORE_BATCH_SIZE: `${batch}`, RECORD_BATCH_SIZE: `${batch}` }
-  await using worker = started(project, folder.path, { ...world.env, ...sizes, STAGES: 'score,alert,record' })
+  await using worker = begun(project, folder.path, { ...world.env, ...sizes, STAGES: 'score,alert,record' })
   await worker.until('request to the model', () => world.state.requests > 0, 1)
   const began = performance.now()
   worker.lap()
@@ -149,7 +110,7 @@ async function drain(project: Project, world: World, filled: string, batch: numb
 async function alarm(project: Project, rate: number) {
   await using folder = await tempDir()
   await using world = await openWorld({ ...cost, exclusive: 1 }, 1)
-  await using worker = started(project, folder.path, world.env)
+  await using worker = begun(project, folder.path, world.env)
   await worker.until('call', () => world.state.calls > 0)
   const mailed = (count: number) => worker.until(`alarm ${count}`, () => world.state.mails.size >= count)
   for (let i = 1; i <= WARM_UP; i++) {
@@ -177,7 +138,7 @@ async function start(project: Project) {
   await using folder = await tempDir()
   await using world = await openWorld(cost, 0)
   const began = performance.now()
-  await using worker = started(project, folder.path, world.env)
+  await using worker = begun(project, folder.path, world.env)
   await worker.until('call', () => world.state.calls > 0, 1)
   report.note('start to the first call, ms', project.name, performance.now() - began)
   await sleep(given.smoke ? 200 : 3000)
