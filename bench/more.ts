@@ -58,6 +58,7 @@ async function oneRowACall() {
   using recorded = watched(folder.path, 'fraud.db', 'predictions')
   await worker.until('rows recorded', () => recorded.count() >= calls)
   const ours = (calls / since(first)) * 1000
+  await sleep(1000) // the last positions
   await worker.stop()
   check(folder.path, world)
   note('one row a call, rows a second', ours)
@@ -116,6 +117,7 @@ async function drained(folder: string, world: World) {
   using recorded = watched(folder, 'fraud.db', 'predictions')
   await worker.until('rows recorded', () => recorded.count() >= rows)
   const found = (rows / since(began)) * 1000
+  await sleep(1000)
   await worker.stop()
   return found
 }
