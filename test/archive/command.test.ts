@@ -56,7 +56,7 @@ test('killed again and again at any moment nothing is lost; run to its end each 
   for (let ended = false; !ended; ) {
     await using child = startWorker(at.path, { ...settings, ROWS_KEEP_DAYS: '730' }, 'archive')
     const over = child.end.then(() => true)
-    ended = await Promise.race([over, sleep(random.integer(300, 1500 + kills * 500), false)])
+    ended = await Promise.race([over, sleep(kills === 0 ? 100 : random.integer(300, 900 + kills * 300), false)])
     child.kill('SIGKILL')
     if (!ended) kills++
     await child.end
