@@ -32,7 +32,7 @@ ${
         .slice(0, SHOWN)
         .map(
           (one) =>
-            html`<li>${parts.when(one.at)} ${parts.zone} <b>${say(one.champion, 60)}</b> in the place of ${say(one.before, 60)}, by ${say(one.by, 60)}</li>`,
+            html`<li><div><span>${parts.when(one.at)} ${parts.zone}: <b>${say(one.champion, 60)}</b> in the place of ${say(one.before, 60)}, by ${say(one.by, 60)}</span></div></li>`,
         )}</ul></details>`
 }</section>`
 }

@@ -8,6 +8,7 @@ import type { Store } from '../record/store.ts'
 import type { Reviews } from '../review/reviews.ts'
 import { orAborted } from '../run/loop.ts'
 import type { Topics } from '../topic/topic.ts'
+import { challenger } from './challenger.ts'
 import { type Check, type Target, wrong } from './check.ts'
 import { disks } from './disk.ts'
 import { growing } from './growth.ts'
@@ -58,6 +59,7 @@ export async function* doctor(options: DoctorOptions): AsyncGenerator<Check> {
   const targets: Target[] = [
     ...(runs('fetch') ? [producer(config, options.offline, topics)] : []),
     ...(runs('score') ? [model(config)] : []),
+    ...(runs('shadow') ? challenger(config) : []),
     ...(runs('score') || runs('shadow') ? registry(config) : []),
     ...(runs('alert') ? [mail(config, options.send), ...webhookTarget(config, options.send)] : []),
     topicsTarget(config, topics),

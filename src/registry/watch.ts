@@ -40,18 +40,10 @@ export function watchRegistry(options: WatchOptions) {
   const { registry, names, champion, topics, log, promote, now = Date.now, every = EVERY } = options
   const { registered, alias = CHAMPION } = namedAs(names.model)
   const as = `${registered}@${alias}`
-  const unchecked = new Map(Object.entries({ MODEL_NAME: names.model, CHALLENGER_NAME: names.challenger }))
-  let away = false
+  const check = openCheck(registry, names, log)
+  let [away, closed] = [false, false]
   let told: { name: string; cure: string; since: number; wrong: string } | undefined
 
-  async function check() {
-    for (const [setting, name] of unchecked) {
-      const absent = name && (await registry.absent(name))
-      if (absent)
-        log.warn(`${setting}: got "${name}": the registry at ${registry.host} ${absent}; nothing waits for it`)
-      unchecked.delete(setting)
-    }
-  }
   const seen = async () => {
     const noted = (await topics.latest(KEY)) as Seen | undefined
     return noted?.alias === as ? noted.name : undefined
@@ -85,8 +77,9 @@ export function watchRegistry(options: WatchOptions) {
     )
   }
   function tell(name: string, judges: string, cure: string) {
-    if (told?.name === name) return
-    told = { name, cure, since: now(), wrong: `${as} is ${name} in the registry, and ${judges} judges.` }
+    const wrong = `${as} is ${name} in the registry, and ${judges} judges.`
+    if (told?.wrong === wrong) return
+    told = { name, cure, since: now(), wrong }
     log.warn(`${as} is ${name} in the registry, and ${judges} judges: ${cure}`)
   }
   async function gone() {
@@ -103,6 +96,7 @@ export function watchRegistry(options: WatchOptions) {
       if (away) log.info(`the registry at ${registry.host} answers again`)
       away = false
     } catch (error) {
+      if (closed) return
       if (isBug(error)) log.error({ err: error }, 'the registry is not looked at as it should be')
       else if (!away)
         log.warn(
@@ -130,7 +124,22 @@ export function watchRegistry(options: WatchOptions) {
         subjects: [`${as} is another version than the one that judges`, `${as} is the version that judges again`],
       },
     ],
-    [Symbol.dispose]: () => clearInterval(timer),
+    [Symbol.dispose]() {
+      closed = true
+      clearInterval(timer)
+    },
+  }
+}
+
+/** Says once of each name that the registry does not know it. */
+function openCheck({ absent, host }: WatchOptions['registry'], names: WatchOptions['names'], log: Logger) {
+  const unchecked = new Map(Object.entries({ MODEL_NAME: names.model, CHALLENGER_NAME: names.challenger }))
+  return async () => {
+    for (const [setting, name] of unchecked) {
+      const missing = name && (await absent(name))
+      if (missing) log.warn(`${setting}: got "${name}": the registry at ${host} ${missing}; nothing waits for it`)
+      unchecked.delete(setting)
+    }
   }
 }
 

@@ -1,10 +1,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { type Browser, chromium } from 'playwright-core'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
+import { openChampion } from '../../src/shadow/champion.ts'
 import { seeded } from '../../src/simulate/random.ts'
+import { sqliteTopics } from '../../src/topic/sqlite.ts'
 import { startDesk } from '../desk/place.ts'
-import { prediction } from '../rows.ts'
+import { prediction, tempDir } from '../rows.ts'
 
 const executablePath = process.env.CHROMIUM ?? '/usr/bin/chromium'
 const PICTURES = process.env.PICTURES
@@ -61,4 +63,53 @@ test('the models fit a phone and a screen, without a script, light and dark; the
     expect(complaints).toEqual([])
     await context.close()
   }
+}, 120_000)
+
+test('a lead promotes on a phone without a script, by typing the name, and rolls back; a screen has it beside the comparison', async () => {
+  await using dir = await tempDir()
+  const topics = await sqliteTopics({ path: dir.file('topics.db') })
+  onTestFinished(() => topics.close())
+  const champion = openChampion(topics, { model: 'fraud/7', challenger: 'fraud/8' })
+  const names = async () => {
+    const { champion: one, challenger = '' } = await champion.both()
+    return { names: { champion: one, challenger }, stamped: { champion: one, challenger } }
+  }
+  const rows = world()
+  const told = () => ({ text: 'fraud@champion is fraud/8 in the registry, and fraud/7 judges.' })
+  const d = await startDesk(rows, { pair: names, choice: { champion, told } })
+  const judged = rows.filter(({ model }) => model === 'fraud/7')
+  const better = (p: (typeof rows)[number]) => (p.is_fraud === 1 && p.score! > 0.3 ? 1 : p.prediction)
+  for (let n = 0; n < judged.length; n += 500)
+    await d.reviews.keep(
+      judged.slice(n, n + 500).map((p) => ({ ...p, model: 'fraud/8', threshold: 0.5, prediction: better(p) })),
+    )
+  const open = async (width: number) => {
+    const context = await browser.newContext({ javaScriptEnabled: false, viewport: { width, height: 740 } })
+    onTestFinished(() => context.close())
+    const page = await context.newPage()
+    await page.goto(`${d.url}/desk/models`)
+    return page
+  }
+  const screen = await open(1280)
+  const section = screen.locator('section', { hasText: 'Who judges' })
+  if (PICTURES) await section.screenshot({ path: join(PICTURES, 'promote-1280.png') })
+  const against = screen.locator('section', { hasText: 'the challenger, against' })
+  if (PICTURES) await against.screenshot({ path: join(PICTURES, 'against-1280.png') })
+  const page = await open(360)
+  await page.getByRole('textbox').fill('fraud/9')
+  await page.getByRole('button', { name: 'Promote' }).click()
+  expect(await page.locator('h1').innerText()).toBe('Another name')
+  await page.goBack()
+  await page.getByRole('textbox').fill('fraud/8')
+  await page.getByRole('button', { name: 'Promote' }).click()
+  const here = page.locator('section', { hasText: 'Who judges' })
+  expect(await here.innerText()).toMatch(/fraud\/8 judges; fraud\/7 is the challenger[\s\S]*by this machine/)
+  expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360)
+  if (PICTURES) await here.screenshot({ path: join(PICTURES, 'promoted-360.png') })
+  await page.getByRole('textbox').fill('fraud/7')
+  await page.getByRole('button', { name: 'Roll back' }).click()
+  expect((await champion.history()).map(({ champion, by }) => `${champion} ${by}`)).toEqual([
+    'fraud/7 this machine',
+    'fraud/8 this machine',
+  ])
 }, 120_000)

@@ -44,12 +44,15 @@ export async function consult(
 
 /** Only what is said of one system, of a process that runs only its stage. */
 export async function consultOn(
-  name: 'producer' | 'model' | 'mail' | 'webhook' | 'database',
+  name: 'producer' | 'model' | 'challenger' | 'registry' | 'mail' | 'webhook' | 'database',
   settings: Record<string, string>,
   options: Partial<DoctorOptions> = {},
   adjust?: (config: Config) => void,
 ) {
-  const stage = { producer: 'fetch', model: 'score', mail: 'alert', webhook: 'alert', database: 'record' }[name]
+  const stage = {
+    ...{ producer: 'fetch', model: 'score', challenger: 'shadow', registry: 'score' },
+    ...{ mail: 'alert', webhook: 'alert', database: 'record' },
+  }[name]
   const { checks, lines } = await consult({ STAGES: stage, ...settings }, options, adjust)
   const found = checks.filter((check) => check.name === name)
   return { ...found[0]!, all: found, lines: lines.filter((_, i) => checks[i]!.name === name) }

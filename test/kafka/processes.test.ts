@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from '../../src/io/json.ts'
 import { outside, someRows } from '../outside.ts'
 import { body, httpServer, tempDir, waitFor } from '../rows.ts'
+import { promoteUnderLoad } from '../shadow/promotions.ts'
 import { type Kafka, startKafka } from './broker.ts'
 import {
   expectAllOnce,
@@ -268,3 +269,12 @@ describe('several processes', () => {
     await Promise.all([stops(fetcher), stops(end)])
   })
 })
+
+test(
+  '20 promotions under load, with two scorers: each row is stamped once, by whom it was judged; the audit holds',
+  async () => {
+    await using topics = await freshTopics(kafka)
+    await promoteUnderLoad(topics.settings, 2, { STAGES: 'score' })
+  },
+  3 * MINUTE,
+)

@@ -17,7 +17,7 @@ async function open() {
   const topics = stack.adopt(await sqliteTopics({ path: dir.file('topics.db') }), (t) => t.close())
   const server = await fakeRegistry()
   const { log, text } = listeningLog()
-  const registry = openRegistry(openTracking(server.url, { within: 3000 }))
+  const registry = openRegistry(openTracking(server.url))
   return { server, state: server.state, text, start: () => signedColumns({ registry, topics, log }) }
 }
 

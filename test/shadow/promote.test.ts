@@ -1,19 +1,7 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, expect, onTestFinished, test } from 'vitest'
-import { audit } from '../../src/commands/audit.ts'
-import { modelStatus } from '../../src/commands/model.ts'
-import { readConfig } from '../../src/config/read.ts'
-import { logger } from '../../src/io/log.ts'
-import { openChampion } from '../../src/shadow/champion.ts'
-import { openStore, openTopics } from '../../src/wiring.ts'
-import { openReviews } from '../../src/wiring-desk.ts'
-import { someRows } from '../outside.ts'
+import { afterAll, test } from 'vitest'
 import { type Server, startPostgres } from '../postgres.ts'
-import { held, waitFor } from '../rows.ts'
-import { modelServer, type Row } from '../score/server.ts'
-import { challenged } from './world.ts'
+import { promoteUnderLoad } from './promotions.ts'
 
-const NAMES = { model: 'rf/7', challenger: 'rf/8' }
 let server: Server | undefined
 afterAll(() => server?.[Symbol.asyncDispose]())
 async function database() {
@@ -22,58 +10,10 @@ async function database() {
   return { TOPICS_URL: href, DATABASE_URL: href }
 }
 
-/** Says by which model: the one at MODEL_URL has a score of .25 for everything, the challenger .75. */
-const always = (score: number) => (rows: Row[]) => ({ predictions: rows.map(() => [1 - score, score]) })
-
-test.for<[string, () => Promise<object>, number]>([
+test.for<[string, () => Promise<Record<string, string>>, number]>([
   ['SQLite', async () => ({}), 1],
   ['PostgreSQL, with two scorers', database, 2],
 ])(
   '20 promotions under load in %s: each row is stamped once, by whom it was judged; the audit holds',
-  async ([, where, workers]) => {
-    const model = await modelServer(async (rows) => sleep(20, always(0.25)(rows)))
-    onTestFinished(() => model[Symbol.asyncDispose]())
-    const world = await challenged({
-      ...(await where()),
-      MODEL_URL: model.url.href,
-      FRAUD_THRESHOLD: '0.9',
-      SCORE_BATCH_SIZE: '7',
-    })
-    world.state.say = async (rows) => sleep(20, always(0.75)(rows))
-    for (let n = 0; n < workers; n++) await world.start()
-    const config = readConfig(world.settings)
-    const topics = await openTopics(config, logger('silent'), { worker: false })
-    onTestFinished(() => topics.close())
-    const champion = openChampion(topics, NAMES)
-    const total = 600
-    for (let n = 0; n < 20; n++) {
-      world.send(someRows(total).slice(n * 30, n * 30 + 30))
-      // Some of them are judged by whom each promotion has made the champion, and others wait for the next.
-      await waitFor('some rows', async () => (await held(topics, 'predictions')).length >= n * 30 - 20)
-      await sleep(100)
-      if (n % 2 === 0) await champion.promote('rf/8', 'anna')
-      else await champion.rollback('anna')
-    }
-    const scored = await waitFor('every row', async () => {
-      const found = await held(topics, 'predictions')
-      return found.length >= total ? found : undefined
-    })
-    expect(scored).toHaveLength(total)
-    expect(new Set(scored.map(({ trans_num }) => trans_num)).size).toBe(total)
-    const said = Map.groupBy(scored, ({ model, score }) => `${model} ${score}`)
-    expect([...said.keys()].sort()).toEqual(['rf/7 0.25', 'rf/8 0.75'])
-    const store = await openStore(config, logger('silent'))
-    onTestFinished(() => store.close())
-    await waitFor('every row in the database', async () => (await store.missing(scored)).length === 0)
-    expect(await audit({ topics, store, retentionDays: 7 })).toMatchObject({ holds: true })
-    const judgements = await openReviews(config)
-    onTestFinished(() => judgements.close())
-    const status = () =>
-      modelStatus({ champion, judgements, rules: { truth: 'producer', reviewCost: 2 }, stamped: (name) => name })
-    await waitFor('the challenger', async () => /rows that both have judged/.test((await status())[2]!))
-    expect((await status()).slice(0, 2)).toEqual([
-      'rf/7 judges; rf/8 is the challenger',
-      expect.stringMatching(/^rf\/7 was made the champion by anna at .* UTC, in the place of rf\/8$/),
-    ])
-  },
+  async ([, where, workers]) => promoteUnderLoad(await where(), workers),
 )
