@@ -588,6 +588,20 @@ describe.concurrent('commands', () => {
     expect(worker.text()).toBe(`${manifest.version}\n`)
   })
 
+  test('model says who judges where there is no challenger, and what is missing for one', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(3), dir.path)
+    await using worker = startWorker(dir.path, { ...world.env, MODEL_NAME: 'fraud/7' })
+    await waitFor('the rows', () => world.recorded().length === 3)
+    await using status = startWorker(dir.path, { ...world.env, MODEL_NAME: 'fraud/7' }, 'model', 'status')
+    expect((await status.end).code).toBe(0)
+    expect(status.text()).toBe('fraud/7 judges; CHALLENGER_URL names no other\n')
+    await using promote = startWorker(dir.path, world.env, 'model', 'promote', 'fraud/8')
+    expect((await promote.end).code).toBe(2)
+    expect(promote.text()).toContain('CHALLENGER_URL: is not set')
+    expect(worker.running()).toBe(true)
+  })
+
   test('simulate prints labelled history for a trainer', async () => {
     await using dir = await tempDir()
     await using worker = startWorker(dir.path, {}, 'simulate', '--rows', '50')
