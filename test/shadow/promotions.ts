@@ -33,14 +33,23 @@ export async function promoteUnderLoad(where: Record<string, string>, scorers: n
   const topics = await openTopics(config, logger('silent'), { worker: false })
   onTestFinished(() => topics.close())
   const champion = openChampion(topics, NAMES)
-  const total = 600
+  let total = 0
+  const send = (count: number) => {
+    world.send(someRows(total + count).slice(total))
+    total += count
+  }
+  const judgedBy = async (name: string) => (await held(topics, 'predictions')).filter((p) => p.model === name).length
   for (let n = 0; n < 20; n++) {
-    world.send(someRows(total).slice(n * 30, n * 30 + 30))
-    // Some of them are judged by whom each promotion has made the champion, and others wait for the next.
-    await waitFor('some rows', async () => (await held(topics, 'predictions')).length >= n * 30 - 20)
-    await sleep(100)
-    if (n % 2 === 0) await champion.promote('rf/8', 'anna')
-    else await champion.rollback('anna')
+    send(20)
+    const before = await judgedBy(n % 2 === 0 ? 'rf/8' : 'rf/7')
+    const { champion: now } = n % 2 === 0 ? await champion.promote('rf/8', 'anna') : await champion.rollback('anna')
+    if (n % 5 > 1)
+      await sleep(100) // which the next one may overtake
+    else
+      await waitFor(`a row by ${now}`, async () => {
+        send(7)
+        return (await judgedBy(now)) > before
+      })
   }
   const scored = await waitFor('every row', async () => {
     const found = await held(topics, 'predictions')
