@@ -3,7 +3,7 @@ import { DatabaseSync } from 'node:sqlite'
 import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { FileFault } from '../io/errors.ts'
-import { parse, stringify } from '../io/json.ts'
+import { stringify } from '../io/json.ts'
 import { failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
@@ -12,6 +12,7 @@ import { inOneBatch, openTail, type Placed } from './tail.ts'
 import { textOf } from './text.ts'
 import {
   type Batch,
+  decodeNote,
   type Notes,
   openArrivals,
   READERS,
@@ -206,11 +207,11 @@ function notesOf(db: DatabaseSync): Pick<Topics, 'state' | 'latest'> {
   return {
     async state(prefix) {
       const rows = all.all(prefix, prefix) as { key: string; value: string }[]
-      return new Map(rows.map(({ key, value }) => [key, parse(value)]))
+      return new Map(rows.map(({ key, value }) => [key, decodeNote(key, value)]))
     },
     async latest(key) {
       const row = one.get(key) as { value: string } | undefined
-      return row && parse(row.value)
+      return row && decodeNote(key, row.value)
     },
   }
 }

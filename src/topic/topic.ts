@@ -197,3 +197,14 @@ export function decode<T extends TopicName>(text: string): Records[T] {
   if (typeof record.cc_num === 'number') record.cc_num = BigInt(record.cc_num)
   return record as unknown as Records[T]
 }
+
+/** A note as it is stored, read again. */
+export function decodeNote(key: string, text: string): Json {
+  try {
+    return parse(text)
+  } catch (error) {
+    throw new Error(
+      `what was noted as ${maskCards(key)} is damaged (${reason(error)}): restore a backup (docs/operate.md)`,
+    )
+  }
+}

@@ -396,6 +396,20 @@ test('a record that is damaged is named, and is no bug that would end the worker
   expect(reason(error)).toMatch(/^the stored record of transaction trans-2 is damaged .*: restore a backup/)
 })
 
+test('a note that is damaged is named, and is no bug that would end the worker', async () => {
+  {
+    await using topics = await open()
+    await topics.note({ 'alert/pace': { mails: [1, 2] } })
+  }
+  inside((db) => db.exec(`UPDATE note SET value = replace(value, '[', '') WHERE key = 'alert/pace'`))
+  await using topics = await open()
+  for (const asked of [topics.state('alert/'), topics.latest('alert/pace')]) {
+    const error = await asked.catch((cause: unknown) => cause)
+    expect(isBug(error)).toBe(false)
+    expect(reason(error)).toMatch(/^what was noted as alert\/pace is damaged .*: restore a backup/)
+  }
+})
+
 test('a record that is damaged is not passed over, however often it is read', async () => {
   {
     await using topics = await open()

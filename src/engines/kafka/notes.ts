@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import { parse } from '../../io/json.ts'
-import type { Topics } from '../../topic/topic.ts'
+import { decodeNote, type Topics } from '../../topic/topic.ts'
 import type { Extent, Kafka } from './client.ts'
 import { holds } from './lag.ts'
 
@@ -18,7 +17,7 @@ export function openNotes(kafka: Kafka, topic: string): Pick<Topics, 'state' | '
         else found.delete(key)
       }
       return new Map(
-        [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [key, parse(value.toString())]),
+        [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([key, value]) => [key, decodeNote(key, value.toString())]),
       )
     },
     /** Reads on from where it was: all of them each time would be a lot. */
@@ -30,7 +29,7 @@ export function openNotes(kafka: Kafka, topic: string): Pick<Topics, 'state' | '
       for await (const { record } of kafka.scan(topic, [{ ...to, start: goesOn ? before.to.end : to.start }]))
         if (record.key?.toString() === key) value = record.value ?? undefined
       followed.set(key, { to, value })
-      return value && parse(value.toString())
+      return value && decodeNote(key, value.toString())
     },
   }
 }

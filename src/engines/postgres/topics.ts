@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import { parse, stringify } from '../../io/json.ts'
+import { stringify } from '../../io/json.ts'
 import { orAborted } from '../../run/loop.ts'
 import {
   BATCH_BYTES,
   type Batch,
   decode,
+  decodeNote,
   type LeaseName,
   type Notes,
   openArrivals,
@@ -252,11 +253,11 @@ const REMOVE_CROSSED_OUT = `WITH crossing AS MATERIALIZED (
 const notesOf = (ask: Query): Pick<Topics, 'state' | 'latest'> => ({
   async state(prefix) {
     const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [prefix])
-    return new Map(rows.map(({ key, value }) => [key as string, parse(value as string)]))
+    return new Map(rows.map(({ key, value }) => [key as string, decodeNote(key as string, value as string)]))
   },
   async latest(key) {
     const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
-    return row && parse(row.value as string)
+    return row && decodeNote(key, row.value as string)
   },
 })
 
