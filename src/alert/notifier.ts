@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { unlikeCard } from '../card.ts'
 import { identity, isSimulated, type Prediction } from '../transaction.ts'
 
 /** Does this prediction call for an analyst? */
@@ -26,16 +27,14 @@ export type Notification = {
   operators?: boolean
 }
 
-/** Names a notification; that of a single alarm follows from the transaction alone. 32 hex digits. */
+/** Names a notification; that of a single alarm follows from the transaction alone. 32 letters and digits. */
 export const notificationKey = ({ at, frauds, notice }: Notification) =>
   draftKey({ at, of: frauds.map(identity), ...(notice && { notice }) })
 /** The same, of a notification whose frauds are given by their identities. */
 export function draftKey({ at, of, notice }: { at: number; of: readonly string[]; notice?: Notice }): string {
   const alone = of.length === 1 && !notice
-  return createHash('sha256')
-    .update(alone ? of[0]! : [at, notice?.subject, ...of].join('\n'))
-    .digest('hex')
-    .slice(0, 32)
+  const hash = createHash('sha256').update(alone ? of[0]! : [at, notice?.subject, ...of].join('\n'))
+  return unlikeCard(hash.digest('hex').slice(0, 32))
 }
 
 /**

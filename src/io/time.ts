@@ -1,6 +1,9 @@
 /** ms */
 export const [MINUTE, HOUR, DAY] = [60_000, 3_600_000, 86_400_000]
 
+/** To the millisecond, as programs read it: 2026-01-31T23:59:59.999Z. */
+export const iso = (at: number) => new Date(at).toISOString()
+
 /** `2026-01-31 23:59:59`, or less of it: 16 characters are to the minute. UTC, as whoever shows it has to say. */
 export const utc = (at: number, length = 19) => new Date(at).toISOString().slice(0, length).replace('T', ' ')
 

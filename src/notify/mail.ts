@@ -4,9 +4,11 @@ import { mark, type Notice, type Notification, notificationKey } from '../alert/
 import { lastFour, maskCards } from '../card.ts'
 import { FEATURES } from '../columns.ts'
 import { csvLine, defuse } from '../io/csv.ts'
+import { iso } from '../io/time.ts'
 import type { Prediction } from '../transaction.ts'
 import { htmlOf, type Page, type Row } from './html.ts'
 import {
+  brief,
   cut,
   dollars,
   holderOf,
@@ -143,7 +145,7 @@ function alarm(p: Prediction, link: LinkOf): Page {
     lines: ['The model takes this card payment for fraud.'],
     facts: [
       ...facts.map(([name, value]) => [name, say(value ?? '', 400)] as const).filter(([, value]) => value),
-      ['Event time', `${p.event_time}`],
+      ['Event time', iso(p.event_time)],
     ],
     columns: [],
     rows: [],
@@ -167,7 +169,7 @@ function digest(frauds: readonly Prediction[], link: LinkOf): Page {
     { name: 'Category', of: (p: Prediction) => say(p.category ?? '', 16) },
     { name: 'Score', right: true, of: (p: Prediction) => (p.score === null ? '' : probability(p.score)) },
     ...(models.size > 1 ? [{ name: 'Model', of: (p: Prediction) => say(p.model ?? '', 16) }] : []),
-    { name: 'Event time', of: (p: Prediction) => String(p.event_time) },
+    { name: 'Event time', of: (p: Prediction) => iso(p.event_time) },
     { name: 'Transaction', of: (p: Prediction) => transaction(p, 40_000 / frauds.length) },
   ]
   return {
@@ -253,15 +255,13 @@ function csvOf(frauds: readonly Prediction[]): string {
   const most = Math.floor(400_000 / frauds.length)
   const shown = (value: unknown) => {
     if (value === null || value === undefined) return null
-    const text = maskCards(String(value))
-    if (typeof value === 'number' && (!Number.isInteger(value) || text === String(value))) return value
-    return defuse(cut(text, most))
+    return typeof value === 'number' ? brief(value) : defuse(cut(maskCards(String(value)), most))
   }
   return [
     csvLine(columns),
     ...frauds.map((p) => {
       const row = { ...p, cc_num: `****${lastFour(p.cc_num)}`, merchant: merchantOf(p) }
-      return csvLine(columns.map((column) => (column === 'event_time' ? p.event_time : shown(row[column]))))
+      return csvLine(columns.map((column) => (column === 'event_time' ? iso(p.event_time) : shown(row[column]))))
     }),
   ].join('')
 }

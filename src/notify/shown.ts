@@ -6,6 +6,12 @@ const DOLLARS = new Intl.NumberFormat('en-US', { style: 'currency', currency: 'U
 /** Nobody pays so much by card: it may be the card's number. */
 export const dollars = (amount: number) =>
   Math.abs(amount) < 1e10 ? DOLLARS.format(amount) : `$${maskCards(String(amount))}`
+/** A number that has 11 digits in a row is as precise as nobody needs it, or may be a card's. */
+export const brief = (value: number): number | string => {
+  const text = String(value)
+  if (!/\d{11}/.test(text)) return value
+  return Math.abs(value) < 1e10 ? Number(value.toFixed(6)) : maskCards(text)
+}
 export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
 export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 

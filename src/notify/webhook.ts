@@ -1,12 +1,13 @@
 import { createHash, createHmac } from 'node:crypto'
 import { mark, type Notification, type Notifier, notificationKey } from '../alert/notifier.ts'
-import { lastFour, maskCards } from '../card.ts'
+import { lastFour, maskCards, unlikeCard } from '../card.ts'
 import { causeOf, HttpFailure, isBug, reason, SendFailure } from '../io/errors.ts'
 import { isHtml, request } from '../io/http.ts'
 import { orProxy, through } from '../io/proxy.ts'
 import { oneLine } from '../io/text.ts'
+import { iso } from '../io/time.ts'
 import type { Prediction } from '../transaction.ts'
-import { dollars, merchantOf, probability } from './shown.ts'
+import { brief, dollars, merchantOf, probability } from './shown.ts'
 
 /** ms until the whole answer must be there: less makes doubles */
 const DEADLINE = 60_000
@@ -33,7 +34,7 @@ export function webhook({ url, secret, deadline = DEADLINE }: Options): Notifier
       const content = contentOf(notification)
       const body = JSON.stringify(content)
       const headers = {
-        'idempotency-key': createHash('sha256').update(body).digest('hex').slice(0, 32),
+        'idempotency-key': unlikeCard(createHash('sha256').update(body).digest('hex').slice(0, 32)),
         ...(secret && { 'x-signature': createHmac('sha256', secret).update(body).digest('hex') }),
       }
       const answer = await request({ url, headers, body, deadline, maxAnswer: MAX_ANSWER, signal }).catch((error) => {
@@ -140,16 +141,15 @@ const say = (text: string, most = MAX_VALUE) => cut(maskCards(oneLine(text)), mo
 /** What may be seen of a fraud. A card's number is in no text of it. */
 function shown(p: Prediction) {
   const text = (value?: string | null) => (value ? say(value) : null)
-  const amount = maskCards(String(p.amt))
   return {
     trans_num: say(p.trans_num),
-    event_time: p.event_time,
+    event_time: iso(p.event_time),
     trans_date_trans_time: p.trans_date_trans_time,
-    amt: Number.isInteger(p.amt) && amount !== String(p.amt) ? amount : p.amt,
+    amt: brief(p.amt),
     merchant: text(merchantOf(p)),
     category: text(p.category),
     card_last4: lastFour(p.cc_num),
-    score: p.score,
+    score: p.score === null ? null : (brief(p.score) as number),
     model: text(p.model),
   }
 }

@@ -10,6 +10,7 @@ import { collectDefaultMetrics } from 'prom-client'
 import { maskCards } from '../card.ts'
 import { isLoopback } from '../config/dsn.ts'
 import { isBug, reason } from '../io/errors.ts'
+import { iso } from '../io/time.ts'
 import { VERSION } from '../version.ts'
 import type { Monitor, Report } from './monitor.ts'
 import { pageOf, STYLE_HASH } from './page.ts'
@@ -121,7 +122,7 @@ function statusRoutes(app: App, { token, log, watch, about, desk }: Routes) {
     },
     async '/metrics'(c) {
       setGauges((await watch.report()).rows)
-      return answer(c, 200, await metrics.registry.metrics(), metrics.registry.contentType)
+      return answer(c, 200, await metrics.text(), metrics.registry.contentType)
     },
     async '/'(c) {
       const rows = desk()?.recent(c)
@@ -185,7 +186,6 @@ function readiness({ ready, rows, at }: Report): string {
   return `${JSON.stringify({ version: VERSION, ready, at: iso(at), stages }, undefined, 2)}\n`
 }
 
-const iso = (at: number) => new Date(at).toISOString()
 const urlOf = (host: string, { port }: AddressInfo) => `http://${host.includes(':') ? `[${host}]` : host}:${port}/`
 
 function cannot({ code, message }: NodeJS.ErrnoException, host: string, port: number): string {

@@ -145,7 +145,7 @@ describe('a single alarm', () => {
       '98.7 %',
       'rf/7',
       'trans-7',
-      '1767323052678', // half of what the row is found by
+      '2026-01-02T03:04:12.678Z', // half of what the row is found by
       'Please check it with the card holder',
     ])
       expect(content).toContain(fact)
@@ -215,23 +215,23 @@ describe('a digest', () => {
       'When:         2026-01-02 03:04 UTC',
       'Model:        rf/7',
       '',
-      'When   Amount  Merchant                  Category         Score  Event time     Transaction',
-      '-----  ------  ------------------------  -------------  -------  -------------  --------------------------------',
+      'When   Amount  Merchant                  Category         Score  Event time                Transaction',
+      '-----  ------  ------------------------  -------------  -------  ------------------------  --------------------------------',
       '',
       "Card *0002, Ada O'Neil",
-      '03:04  $12.00  Ahab                      gas_transport           1767323047678  trans-2.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '03:04  $12.00  Ahab                      gas_transport           2026-01-02T03:04:07.678Z  trans-2.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       "Card *0001, Ada O'Neil",
-      '03:04  $11.00  Ünsal 🛒                  gas_transport  100.0 %  1767323046678  trans-1.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '03:04  $11.00  Ünsal 🛒                  gas_transport  100.0 %  2026-01-02T03:04:06.678Z  trans-1.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       "Card *0004, Ada O'Neil",
-      '03:04  $14.00  unknown merchant          gas_transport    5.1 %  1767323049678  trans-4.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '03:04  $14.00  unknown merchant          gas_transport    5.1 %  2026-01-02T03:04:09.678Z  trans-4.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       "Card *0003, Ada O'Neil",
-      '03:04  $13.00  xxxxxxxxxxxxxxxxxxxxxxx…  gas_transport    5.1 %  1767323048678  trans-3.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '03:04  $13.00  xxxxxxxxxxxxxxxxxxxxxxx…  gas_transport    5.1 %  2026-01-02T03:04:08.678Z  trans-3.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       "Card *0000, Ada O'Neil",
-      '03:04  $10.00  日本カード                gas_transport    5.1 %  1767323045678  trans-0.aaaaaaaaaaaaaaaaaaaaaaaa',
+      '03:04  $10.00  日本カード                gas_transport    5.1 %  2026-01-02T03:04:05.678Z  trans-0.aaaaaaaaaaaaaaaaaaaaaaaa',
       '',
       'Please check them with the card holders. All rows are attached as CSV.',
       '',
@@ -254,7 +254,7 @@ describe('a digest', () => {
       'Kutch, Hermiston and Farrell',
       'gas_transport',
       '50.0 %',
-      '1767323045678',
+      '2026-01-02T03:04:05.678Z',
       'trans-0.',
     ]
     expect(cells('td', rows[1]!)).toEqual(first)
@@ -270,7 +270,7 @@ describe('a digest', () => {
   test('names the models in a column when they differ', async () => {
     const { text } = await readMany({ model: null }, { model: 'rf/8' }, { model: 'rf/7' })
     expect(text).toMatch(/^When +Amount +Merchant +Category +Score +Model +Event time +Transaction$/m)
-    expect(text).toMatch(/98\.7 % {2}rf\/8 {3}1767323046678 {2}trans-1\.$/m)
+    expect(text).toMatch(/98\.7 % {2}rf\/8 {3}2026-01-02T03:04:06.678Z {2}trans-1\.$/m)
     expect(text).not.toMatch(/^Model:/m)
   })
   test('does without columns that a producer leaves out', async () => {
@@ -359,7 +359,7 @@ describe('the CSV', () => {
     expect(await csvRow({ merchant: 'fraud_A "B", C\nD' })).toEqual({
       ...Object.fromEntries(FEATURES.map((column) => [column, String(fraud()[column])])),
       cc_num: '****0007',
-      event_time: '1767323052678',
+      event_time: '2026-01-02T03:04:12.678Z',
       merchant: 'A "B", C\nD',
       prediction: '1',
       score: '0.987',

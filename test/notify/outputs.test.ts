@@ -97,13 +97,7 @@ describe('no card number leaves', () => {
             expect(bare(text), where).not.toContain(card)
             expect(bare(text), where).not.toContain(card.slice(0, -4))
           }
-        const times = new RegExp(frauds.map(({ event_time }) => event_time).join('|'), 'g')
-        for (const [where, text] of Object.entries(all))
-          for (const digits of text
-            .replace(times, '')
-            .replace(/[\da-f]{32}/g, '')
-            .match(/\d{11,}/g) ?? [])
-            expect.unreachable(`${digits} in ${where}: ${text}`)
+        for (const [where, text] of Object.entries(all)) expect(text, where).not.toMatch(/\d{11}/)
       }),
       { numRuns: 150 },
     )

@@ -119,7 +119,7 @@ test('says all of a single alarm: for Slack, for Discord and for machines', asyn
     frauds: [
       {
         trans_num: 'trans-7',
-        event_time: fraud().event_time,
+        event_time: '2026-01-02T03:04:12.678Z',
         trans_date_trans_time: '2026-01-02 03:04:12',
         amt: 17,
         merchant: 'Kutch, Hermiston and Farrell',

@@ -50,6 +50,19 @@ describe('calls', () => {
   })
 })
 
+test('no number has 11 digits in a row, and each is one still', async () => {
+  const { text, gauge } = openMetrics()
+  const numbers = [0.1 + 0.2, 2 ** 40, -1 / 3 / 1e7, 1e21 / 7, 12.5, 1764313742.123, Number.POSITIVE_INFINITY]
+  const one = gauge('one', 'About 12', ['of'])
+  for (const [n, value] of numbers.entries()) one.set({ of: `${LONG_CARD}, ${n}` }, value)
+  const lines = (await text()).split('\n').filter((line) => line.startsWith('client_predict_one{'))
+  expect(lines.join('\n')).not.toMatch(/\d{11}/)
+  for (const [n, value] of numbers.entries()) {
+    const [, read] = /^client_predict_one\{of="…4184, \d"\} (\S+)$/.exec(lines[n]!)!
+    if (Number.isFinite(value)) expect(Math.abs(Number(read) / value - 1)).toBeLessThan(1e-8)
+  }
+})
+
 describe('notifications', () => {
   const delivery = { accepted: ['a'], rejected: [], deferred: ['b'], said: 'sent' }
   const notifier = (send = async () => delivery) => ({ send, close() {} })
