@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import type { Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Producer } from '@platformatic/kafka'
@@ -196,7 +196,8 @@ describe('the flow goes on by itself, with nothing lost, doubled or swapped', ()
 
   test('when the network goes silent for longer than a session, and when it has lost what it held', async () => {
     const topics = await place().open()
-    const fetching = candidate(topics, 'fetch')
+    const fetching = candidate(topics, 'fetch', { again: true })
+    onTestFinished(() => fetching.end())
     await fetching.term()
     const running = flow(topics)
     await running.goesOn()
@@ -261,6 +262,36 @@ describe.concurrent('a commit of which nobody knows whether the broker has heard
     expect(await outcome(work)).toEqual({ predictions: [], lag: 3 })
     await run(work)
     expect(await outcome(work)).toEqual(wanted(name))
+  })
+
+  test('an end that was sent twice, as its answer took too long, does not end what comes next', async ({
+    onTestFinished,
+  }) => {
+    const { prefix, open } = place({ finished: onTestFinished })
+    const topics = await open()
+    const [begun, go] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+    const ends: Buffer[] = []
+    using _ = cluster.relay.rule((frame) => {
+      if (!request('EndTxn', prefix)(frame)) return undefined
+      ends.push(frame)
+      if (ends.length === 1) return { lost: 'requests', silently: true } // for so long
+      if (ends.length > 2) begun.resolve()
+      return ends.length > 2 ? go.promise : undefined
+    })
+    await topics.append({ predictions: [prediction(0)] })
+    expect(ends.length).toBe(2)
+    const next = topics.append({ predictions: [prediction(1)] })
+    await begun.promise // all but its end is done
+    const [host, port] = cluster.beside[0]!.split(':')
+    const broker = connect(Number(port), host!)
+    onTestFinished(() => void broker.destroy())
+    broker.write(ends[0]!)
+    await once(broker, 'data') // which says whether it was heard
+    const meanwhile = numbers((await held(topics, 'predictions')) as Transaction[])
+    go.resolve()
+    await next
+    expect(meanwhile).toEqual([0])
+    expect(numbers((await held(topics, 'predictions')) as Transaction[])).toEqual([0, 1])
   })
 
   test('of foreign messages: they are set aside later, once', async ({ onTestFinished }) => {

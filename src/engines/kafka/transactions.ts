@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { findErrorBy, type Producer } from '@platformatic/kafka'
 import { saysBroker, within } from './errors.ts'
-import { ANEW, newest, retried } from './workarounds.ts'
+import { ANEW, newest, onEndSentAgain, retried } from './workarounds.ts'
 
 /** ms after which a mark that is missing in a log will not come by itself */
 const LATE = 2000
 
 type Sender = Producer<Buffer, Buffer, Buffer, Buffer>
+type Transaction = Awaited<ReturnType<Sender['beginTransaction']>>
 export type Place = { topic: string; partition: number }
 /** What a transaction may have changed: partitions, or all of some topics, and positions of a group. */
 export type Touched = {
@@ -25,6 +26,7 @@ export type Cluster = {
 export function openTransactions({ open, positions, closing }: Cluster, name: string) {
   let producer: Sender | undefined
   const left: Touched[] = [] // by transactions that are not over in every log
+  let endedTwice = false // an end may still be on its way
 
   /** Nothing that failed is open any more anywhere, or it would be committed with the next one. */
   async function begin(touched: Touched) {
@@ -34,9 +36,21 @@ export function openTransactions({ open, positions, closing }: Cluster, name: st
     return begun
   }
   async function start() {
-    producer ??= open(name)
+    producer ??= opened()
     const by = producer
     return { by, transaction: await by.beginTransaction(ANEW) }
+  }
+  function opened() {
+    const fresh = open(name)
+    onEndSentAgain(fresh, () => {
+      endedTwice = true
+    })
+    endedTwice = false
+    return fresh
+  }
+  async function commit(transaction: Transaction) {
+    await transaction.commit()
+    if (endedTwice) throw new Error('the end of a transaction was sent twice')
   }
   /** Nothing that was begun under the name goes on, as far as its coordinator knows. */
   async function fence() {
@@ -85,7 +99,7 @@ export function openTransactions({ open, positions, closing }: Cluster, name: st
     const metadata = await by.metadata({ topics: topicsOf(places) })
     await transaction.addPartitions(metadata, places.map((place) => ({ ...place })) as never)
     if (positions) await transaction.addConsumer(positions as never)
-    await (committed ? transaction.commit() : transaction.abort())
+    await (committed ? commit(transaction) : transaction.abort())
     return by
   }
   /** Whether no transaction holds these positions open. */
@@ -98,7 +112,16 @@ export function openTransactions({ open, positions, closing }: Cluster, name: st
       },
     )
 
-  return { begin, fence, take, drop, end, stable, unended: (places: readonly Place[]) => unended(producer!, places) }
+  return {
+    begin,
+    commit,
+    fence,
+    take,
+    drop,
+    end,
+    stable,
+    unended: (places: readonly Place[]) => unended(producer!, places),
+  }
 }
 const topicsOf = (places: readonly Place[]) => [...new Set(places.map(({ topic }) => topic))]
 async function everyPlace(by: Sender, topics: readonly string[]): Promise<Place[]> {

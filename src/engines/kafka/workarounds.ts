@@ -81,6 +81,15 @@ export function askInTurn(client: Base, order: Broker[]) {
 export const ANEW = { producerId: -1n, producerEpoch: -1 } as never
 
 /**
+ * The library sends an end that is not answered once more, as of the same epoch: the first, which may be in a broker that
+ * stood still, would end what is begun next ("an end that was sent twice").
+ */
+export const onEndSentAgain = (client: Base, told: () => void) =>
+  client.on('client:performWithRetry:retry', (operation: string) => {
+    if (operation === 'endTransaction') told()
+  })
+
+/**
  * A request in the newest version that both sides know. The library has no method for some: positions as of a generation
  * that is given, all in one commit, or asked stably on a connection of our choice (ownership.test.ts).
  */

@@ -81,7 +81,7 @@ export function openWriter(cluster: Cluster, name: string) {
     try {
       const transaction = await within(prepare())
       committing = true
-      await within(transaction.commit())
+      await within(own.commit(transaction))
     } catch (error) {
       own.drop()
       failure = error
