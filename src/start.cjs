@@ -22,8 +22,10 @@ if (major < least || (major === least && minor < minorOfLeast)) {
 // the program anyway. Where nobody can, nothing is kept.
 require('node:module').enableCompileCache(require('node:path').join(__dirname, '../node_modules/.cache/client-predict'))
 
-// What is in hand lives for a moment, and the engine would take 64 MB for it rather than look through 2 more often.
-require('node:v8').setFlagsFromString('--semi-space-growth-factor=1')
+// What is in hand lives for a moment: the engine would take 64 MB for it rather than look through what there is more often,
+// and have threads help to look that take more than they save. See src/io/young.ts.
+for (const flag of ['--semi-space-growth-factor=1', '--no-parallel-scavenge'])
+  require('node:v8').setFlagsFromString(flag)
 
 /** ms after which a stop is no longer waited for; `docker stop` kills after 10 s */
 const STOP_WITHIN = 8000

@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { anyOf } from '../io/abort.ts'
 import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
+import { makeRoom } from '../io/young.ts'
 import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
 import { sayFailure } from './failure.ts'
 import { MANY, turn } from './turns.ts'
@@ -193,6 +194,7 @@ export function consume<T>(
     if (many) await turn()
     const batch = await reader.read(Math.max(limit(), least), stop)
     many = batch.records.length >= MANY
+    if (many) makeRoom()
     if (many) await turn()
     return batch
   }
