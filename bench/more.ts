@@ -7,18 +7,18 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { openEngine } from '../test/accept/engines.ts'
 import { disposable } from '../test/outside.ts'
-import { tempDir } from '../test/rows.ts'
+import { httpServer, tempDir } from '../test/rows.ts'
 import { startWorker } from '../test/worker.ts'
 import { check } from './check.ts'
-import { openReport } from './report.ts'
+import { median, openReport } from './report.ts'
 import { started, watched } from './started.ts'
-import { openWorld, type World } from './world.ts'
+import { openWorld, rowOf, type World } from './world.ts'
 
-// What takes longer than bench.ts, or another engine: node bench/more.ts --only row,fsync,waiting,again,soak,engines
+// What takes longer than bench.ts, or another engine: node bench/more.ts --only row,fsync,webhook,waiting,again,soak,engines
 
 const { values: given } = parseArgs({
   options: {
-    only: { type: 'string', default: 'row,fsync,waiting,again,soak' },
+    only: { type: 'string', default: 'row,fsync,webhook,waiting,again,soak' },
     rows: { type: 'string', default: '20000' },
     many: { type: 'string', default: '1000000' }, // rows that wait, beside `rows`
     seconds: { type: 'string', default: '600' }, // of the soak, at `rate` rows a second
@@ -90,6 +90,36 @@ async function fsyncs(share: number) {
   await worker.stop()
   check(folder.path, world)
   note(`fsyncs a transaction, one row a call${share > 0 ? ', each a fraud and mailed' : ''}`, seen / count)
+}
+
+/** From when the producer has a row to its post, but for the model's time, at `rate` a second; each is mailed as well. */
+async function webhook(rate: number) {
+  const count = 25 + 6 * rate
+  const posted = new Map<string, number>()
+  await using sink = await httpServer(({ text }, response) => {
+    for (const { trans_num } of JSON.parse(text).frauds) posted.set(trans_num, performance.now())
+    response.end()
+  })
+  await using folder = await tempDir()
+  await using world = await openWorld({ ...cost, exclusive: 1 }, 1)
+  await using worker = started(startWorker, folder.path, { ...world.env, ALERT_WEBHOOK_URL: sink.url.href })
+  await worker.until('call', () => world.state.calls > 0)
+  const { had, model } = world.state.times
+  for (let i = 0, due = performance.now(); i < count; i++) {
+    due -= (Math.log(1 - Math.random()) * 1000) / rate
+    await sleep(Math.max(0, due - performance.now()))
+    world.offer(1)
+  }
+  await worker.until('posts and mails', () => posted.size >= count && world.state.mails.size >= count)
+  await sleep(1000) // the last positions
+  await worker.stop()
+  check(folder.path, world)
+  if (sink.received.length !== count) throw new Error(`${sink.received.length} posts of ${count} alarms`)
+  const over = Array.from({ length: count }, (_, i) => posted.get(rowOf(i).trans_num)! - had[i]! - model[i]!)
+  over.splice(0, 15) // the first ones compile
+  over.sort((a, b) => a - b)
+  note(`webhook at ${rate} a second, ms beyond the model, p50`, median(over))
+  note(`webhook at ${rate} a second, ms beyond the model, p99`, over[Math.floor(0.99 * over.length)]!)
 }
 
 /** A topics.db in which `rows` wait, as the fetch stage writes it. */
@@ -220,6 +250,10 @@ const MEASURES: Record<string, () => Promise<void>> = {
   fsync: async () => {
     await fsyncs(0)
     await fsyncs(1)
+  },
+  webhook: async () => {
+    await webhook(1)
+    await webhook(10)
   },
   waiting,
   again,

@@ -42,7 +42,7 @@ export async function environment(release: Release): Promise<Environment> {
   return { version: (found ?? complete(marker, release))!, python: bin('python'), mlflow: bin('mlflow') }
 }
 
-function cacheFolder() {
+export function cacheFolder() {
   const base = windows ? process.env.LOCALAPPDATA : process.env.XDG_CACHE_HOME
   return join(base || join(homedir(), windows ? 'AppData/Local' : '.cache'), 'client-predict')
 }
@@ -81,7 +81,7 @@ async function installNewest(pip: (...args: string[]) => Promise<string>) {
 }
 
 /** 2.14.1 wants numpy 1.26, which has no wheels for Python 3.13; scikit-learn 1.9 wants 3.11. */
-async function basePython(release: Release): Promise<string> {
+export async function basePython(release: Release): Promise<string> {
   const fits = release === 'newest' ? (minor: number) => minor >= 10 : (minor: number) => minor === 11 || minor === 12
   const given = process.env.PYTHON
   const seen: string[] = []
@@ -95,7 +95,7 @@ async function basePython(release: Release): Promise<string> {
   throw new Error(`MLflow (${release}) needs Python ${range}; set PYTHON to one (${seen.join(', ')})`)
 }
 
-async function makeVenv(python: string, home: string) {
+export async function makeVenv(python: string, home: string) {
   try {
     await run(python, '-m', 'venv', home)
   } catch (cause) {
