@@ -1,6 +1,7 @@
 import { READERS, type ReaderName, type Snapshot, TOPICS, type TopicName } from '../../topic/topic.ts'
-import type { Extent, Kafka } from './client.ts'
+import type { Kafka } from './client.ts'
 import type { Named } from './codec.ts'
+import type { Extent } from './reads.ts'
 
 /** Up to so many records the lag is counted; beyond, the marks of transactions count too. */
 const COUNTED = 1000

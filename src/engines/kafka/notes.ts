@@ -1,7 +1,8 @@
 import { isDeepStrictEqual } from 'node:util'
 import { decodeNote, type Topics } from '../../topic/topic.ts'
-import type { Extent, Kafka } from './client.ts'
+import type { Kafka } from './client.ts'
 import { holds } from './lag.ts'
+import type { Extent } from './reads.ts'
 
 /** What was noted, read from the topic of the notes: of each key the last counts. */
 export function openNotes(kafka: Kafka, topic: string): Pick<Topics, 'state' | 'latest'> {

@@ -1,10 +1,10 @@
 import { orAborted } from '../../run/loop.ts'
 import type { ReaderName, Records, TopicName } from '../../topic/topic.ts'
-import { discard, type Extent } from './client.ts'
 import { toEntry } from './codec.ts'
 import { saysBroker } from './errors.ts'
 import { earlier, type GroupConsumer } from './group.ts'
 import { holds } from './lag.ts'
+import { discard, type Extent } from './reads.ts'
 import type { Part, Shared } from './shared.ts'
 
 /** ms that a broker may wait for new records before it answers that there are none */

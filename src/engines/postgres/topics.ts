@@ -2,10 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { stringify } from '../../io/json.ts'
-import { orAborted } from '../../run/loop.ts'
 import {
-  BATCH_BYTES,
-  type Batch,
   decode,
   decodeNote,
   type LeaseName,
@@ -13,9 +10,7 @@ import {
   openArrivals,
   portions,
   READERS,
-  type Reader,
   type ReaderName,
-  type Records,
   type Standby,
   TOPICS,
   type TopicName,
@@ -23,8 +18,9 @@ import {
   termAfterTerm,
   type Writes,
 } from '../../topic/topic.ts'
-import { assertSessions, migrate, openPostgres, type Query } from './client.ts'
-import { failing, openLock, type Term } from './lock.ts'
+import { assertSessions, migrate, openPostgres, type Postgres, type Query } from './client.ts'
+import { failing, openLock } from './lock.ts'
+import { page, postgresReader } from './reader.ts'
 import { openSession } from './session.ts'
 
 /** records removed in one transaction */
@@ -82,42 +78,7 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
   const session = openSession(db, wakeAll)
   const ask: Query = (text, values) => db.query(text, values).catch(failing('cannot read the topics'))
 
-  /** One transaction: all or nothing, durable when it resolves. `position` goes first: it tells whose turn it is. */
-  async function write(writes: Writes, notes: Notes, position?: (query: Query) => Promise<void>) {
-    const appended = TOPICS.map((topic) => ({ topic, texts: (writes[topic] ?? []).map((record) => stringify(record)) }))
-    const fresh = appended.filter(({ texts }) => texts.length > 0)
-    const keys = Object.keys(notes)
-    if (fresh.length === 0 && keys.length === 0 && !position) return
-    const forgotten = keys.filter((key) => notes[key] === null)
-    const noted = keys.filter((key) => notes[key] !== null)
-    await db
-      .transaction(async (query) => {
-        await position?.(query)
-        for (const { topic, texts } of fresh) {
-          const [last] = await query(
-            'UPDATE topics.last SET "offset" = "offset" + $2 WHERE topic = $1 RETURNING "offset" - $2 AS before',
-            [topic, texts.length],
-          )
-          let before = last!.before as bigint
-          for (const some of portions(texts)) {
-            await query(
-              `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
-              [before, Date.now(), some],
-            )
-            before += BigInt(some.length)
-          }
-        }
-        if (forgotten.length > 0) await query('DELETE FROM topics.note WHERE key = ANY ($1)', [forgotten])
-        if (noted.length > 0)
-          await query(
-            `INSERT INTO topics.note SELECT key, value::json FROM unnest($1::text[], $2::text[]) AS new (key, value)
-             ORDER BY key ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
-            [noted, noted.map((key) => stringify(notes[key]))],
-          )
-        if (fresh.length > 0) await query('NOTIFY topics')
-      })
-      .catch(failing('cannot write the topics'))
-  }
+  const write = writer(db)
 
   const shared = { db, session, me, url, log, standby }
   const locks = new Map<string, ReturnType<typeof openLock>>()
@@ -144,56 +105,8 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
     })
   }
 
-  function reader<T extends TopicName>(topic: T, name: ReaderName): Reader<Records[T]> {
-    const { hold, move } = lockOf(topic, name)
-    let term: Term | undefined // of the last read
-    let cursor: bigint | undefined // the end of the last read; undefined: the position
-    const here = [topic, name]
-
-    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
-      for (;;) {
-        const readIn = await hold(signal)
-        if (readIn !== term) [term, cursor] = [readIn, undefined]
-        const [from, heard] = [cursor, news]
-        const after =
-          from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
-        const rows = await orAborted(
-          signal,
-          ask(page(topic, after, '$1'), [limit, ...(from === undefined ? here : [from])]),
-        )
-        if (cursor !== from) continue // rewound meanwhile
-        if (rows.length > 0) {
-          cursor = rows.at(-1)!.offset as bigint
-          return batch(rows as { offset: bigint; record: string }[], readIn)
-        }
-        if (news === heard) await arrivals.wait(LOOK_AGAIN, signal)
-      }
-    }
-    function batch(rows: { offset: bigint; record: string }[], readIn: Term): Batch<Records[T]> {
-      let done = 0
-      return {
-        records: rows.map((row) => decode<T>(row.record)),
-        async commit(count, writes = {}, notes = {}) {
-          const last = rows[done + count - 1]
-          if (count < 0 || (count > 0 && !last))
-            throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
-          await write(writes, notes, move(count > 0 ? last!.offset : 0n, readIn))
-          done += count
-        },
-      }
-    }
-    return {
-      read,
-      async seekToEnd(notes) {
-        const term = await hold(new AbortController().signal)
-        await write({}, notes, async (query) => move(await lastOf(query, topic), term)(query))
-        cursor = undefined
-      },
-      rewind() {
-        cursor = undefined
-      },
-    }
-  }
+  const reader = <T extends TopicName>(topic: T, name: ReaderName) =>
+    postgresReader({ write, ask, arrivals, news: () => news }, lockOf(topic, name), topic, name)
 
   return {
     append: (writes) => write(writes, {}),
@@ -237,6 +150,45 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
   }
 }
 
+/** One transaction: all or nothing, durable when it resolves. `position` goes first: it tells whose turn it is. */
+function writer(db: Postgres) {
+  return async (writes: Writes, notes: Notes, position?: (query: Query) => Promise<void>) => {
+    const appended = TOPICS.map((topic) => ({ topic, texts: (writes[topic] ?? []).map((record) => stringify(record)) }))
+    const fresh = appended.filter(({ texts }) => texts.length > 0)
+    const keys = Object.keys(notes)
+    if (fresh.length === 0 && keys.length === 0 && !position) return
+    const forgotten = keys.filter((key) => notes[key] === null)
+    const noted = keys.filter((key) => notes[key] !== null)
+    await db
+      .transaction(async (query) => {
+        await position?.(query)
+        for (const { topic, texts } of fresh) {
+          const [last] = await query(
+            'UPDATE topics.last SET "offset" = "offset" + $2 WHERE topic = $1 RETURNING "offset" - $2 AS before',
+            [topic, texts.length],
+          )
+          let before = last!.before as bigint
+          for (const some of portions(texts)) {
+            await query(
+              `INSERT INTO topics."${topic}" SELECT $1 + n, $2, text::json FROM unnest($3::text[]) WITH ORDINALITY AS new (text, n)`,
+              [before, Date.now(), some],
+            )
+            before += BigInt(some.length)
+          }
+        }
+        if (forgotten.length > 0) await query('DELETE FROM topics.note WHERE key = ANY ($1)', [forgotten])
+        if (noted.length > 0)
+          await query(
+            `INSERT INTO topics.note SELECT key, value::json FROM unnest($1::text[], $2::text[]) AS new (key, value)
+             ORDER BY key ON CONFLICT (key) DO UPDATE SET value = excluded.value`,
+            [noted, noted.map((key) => stringify(notes[key]))],
+          )
+        if (fresh.length > 0) await query('NOTIFY topics')
+      })
+      .catch(failing('cannot write the topics'))
+  }
+}
+
 async function trim(query: Query, before: number, unused: readonly ReaderName[]) {
   for (const topic of TOPICS.filter((name) => READERS[name].length > 0))
     while ((await query(removal(topic), [before, topic, unused])).length === BITE);
@@ -261,9 +213,6 @@ const notesOf = (ask: Query): Pick<Topics, 'state' | 'latest'> => ({
   },
 })
 
-const lastOf = async (query: Query, topic: TopicName) =>
-  (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
-
 /** One statement, one moment. What was removed before a reader came by does not wait for it. */
 const SNAPSHOT = TOPICS.map(
   (topic) => `SELECT reader, p."offset",
@@ -277,11 +226,3 @@ const removal = (topic: TopicName) =>
      SELECT "offset" FROM (SELECT "offset", at FROM topics."${topic}" ORDER BY "offset" LIMIT ${BITE}) AS oldest
      WHERE at < $1 AND "offset" <= (
        SELECT min("offset") FROM topics.position WHERE topic = $2 AND reader <> ALL ($3))) RETURNING 1`
-
-/** The next records, as far as they go into a batch. */
-const page = (topic: TopicName, after: string, limit: string) => `
-  SELECT "offset", record FROM (
-    SELECT "offset", record, sum(octet_length(record)) OVER (ORDER BY "offset") - octet_length(record) AS before FROM (
-      SELECT "offset", record::text FROM topics."${topic}" WHERE "offset" > ${after} ORDER BY "offset" LIMIT ${limit}
-    ) AS next
-  ) AS sized WHERE before < ${BATCH_BYTES} ORDER BY "offset"`
