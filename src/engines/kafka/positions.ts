@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ReaderName, TopicName } from '../../topic/topic.ts'
 import type { Kafka } from './client.ts'
+import { everywhere } from './codec.ts'
 import { saysBroker } from './errors.ts'
+import type { Position } from './group.ts'
 import type { Member } from './member.ts'
 import type { Part, Shared } from './shared.ts'
 import type { Message } from './writer.ts'
 
 /** What a broker says of a commit while a rebalance is on its way, or when another process has the writer's name. */
-export const REBALANCING = [
+const REBALANCING = [
   'ILLEGAL_GENERATION',
   'UNKNOWN_MEMBER_ID',
   'REBALANCE_IN_PROGRESS',
@@ -15,9 +17,11 @@ export const REBALANCING = [
   'PRODUCER_FENCED',
 ]
 
+/** ms after which the next heartbeat has told of a rebalance, and a broker that stood still knows of it */
+const HEARD = 1000
 /** Moves the positions of one reader, together with what is written, while its partitions are this process's. */
 export function openPositions<T>(
-  { kafka, named, group, session }: Shared,
+  { kafka, named, group, session, catchUp }: Shared,
   topic: TopicName,
   name: ReaderName,
   member: () => Member<Part<T>>,
@@ -70,17 +74,37 @@ export function openPositions<T>(
     writer = undefined
   }
 
-  return {
-    of,
-    oneByOne,
-    move,
-    /** The writer's name is about to be taken by somebody else. */
-    forget(partition: number) {
-      if (writer?.name === partition) closeWriter()
-    },
+  /**
+   * Finds out where these partitions go on. What a process that had them before left unfinished is aborted first; else its
+   * end would have to be waited for.
+   */
+  async function find(fresh: Part<T>[]): Promise<unknown> {
+    for (const { partition } of fresh) {
+      if (writer?.name === partition) closeWriter() // the name is taken anew
+      const former = kafka.writer(`${group(name)}-${partition}`)
+      const moved = { groupId: group(name), topic: named(topic), partitions: [partition] }
+      await former.take({ topics: everywhere(named), positions: moved }).finally(() => former.close())
+    }
+    await catchUp(name)
+    const changed = member().changed()
+    let found: Position[]
+    try {
+      found = await member().positions(fresh.map(({ partition }) => partition))
+    } catch (error) {
+      if (!saysBroker(error, ...REBALANCING)) throw error
+      return rebalanced(changed, HEARD) // either it or the broker that was asked is behind
+    }
+    const starts = found.length < fresh.length ? await kafka.extents(named(topic)) : []
+    for (const part of fresh) {
+      const at = found.find(({ partition }) => partition === part.partition)
+      part.next ??= at?.offset ?? starts[part.partition]!.start
+      part.term ??= at?.term
+    }
   }
+
+  return { of, oneByOne, move, find }
 }
 
 /** Waits for what brokers say of a rebalance to get here, but not for ever. */
-export const rebalanced = (changed: Promise<void>, most: number): Promise<unknown> =>
+const rebalanced = (changed: Promise<void>, most: number): Promise<unknown> =>
   Promise.race([changed, sleep(most, undefined, { ref: false })])

@@ -7,7 +7,7 @@ import { ANEW, newest, onEndSentAgain, retried } from './workarounds.ts'
 const LATE = 2000
 
 type Sender = Producer<Buffer, Buffer, Buffer, Buffer>
-type Transaction = Awaited<ReturnType<Sender['beginTransaction']>>
+export type Transaction = Awaited<ReturnType<Sender['beginTransaction']>>
 export type Place = { topic: string; partition: number }
 /** What a transaction may have changed: partitions, or all of some topics, and positions of a group. */
 export type Touched = {

@@ -5,7 +5,7 @@ import { seconds } from '../../io/text.ts'
 import { backoff } from '../../run/loop.ts'
 import { explained, saysBroker, within } from './errors.ts'
 import { type Membership, movePositions, type Position } from './group.ts'
-import { type Cluster as Named, openTransactions, type Place, type Touched } from './transactions.ts'
+import { type Cluster as Named, openTransactions, type Place, type Touched, type Transaction } from './transactions.ts'
 
 /** bytes of the records in one request; a record that is larger goes alone, compressed */
 const REQUEST_BYTES = 700_000
@@ -59,14 +59,7 @@ export function openWriter(cluster: Cluster, name: string) {
     const prepare = async () => {
       const { by, transaction } = await own.begin({ topics: messages.map(({ topic }) => topic), positions })
       try {
-        for (const part of parted(messages, most)) {
-          const compression = sizeOf(part[0]!) > REQUEST_BYTES ? 'zstd' : 'none'
-          const sent = transaction.send({ messages: part, acks: ProduceAcks.ALL, compression })
-          const { offsets = [] } = await sent.catch((error) => {
-            throw saysBroker(error, 'MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE') ? new TooLarge(part, error) : error
-          })
-          written.push(...offsets)
-        }
+        for (const part of parted(messages, most)) written.push(...(await send(transaction, part)))
         if (moved) {
           await transaction.addConsumer(moved.by.consumer)
           await movePositions(by, name, moved.by, moved.topic, moved.next)
@@ -151,6 +144,14 @@ export function openWriter(cluster: Cluster, name: string) {
     take: own.take,
     close: own.drop,
   }
+}
+async function send(transaction: Transaction, messages: Message[]): Promise<Written[]> {
+  const compression = sizeOf(messages[0]!) > REQUEST_BYTES ? 'zstd' : 'none'
+  const sent = transaction.send({ messages, acks: ProduceAcks.ALL, compression })
+  const { offsets = [] } = await sent.catch((error) => {
+    throw saysBroker(error, 'MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE') ? new TooLarge(messages, error) : error
+  })
+  return offsets
 }
 const sizeOf = ({ value }: Message) => (value?.length ?? 0) + 100
 /** In parts that fit into a request. */
