@@ -172,7 +172,7 @@ const READS_OTHERS: Record<string, string> = {
   'src/io/errors.ts': 'V8 has no code for what is too large',
   'src/io/http.ts': 'axios has one code for several failures',
   'src/cli.ts': 'Node.js adds advice of its own to what is wrong with an argument',
-  'src/engines/postgres/client.ts': 'pg has no code for a server without TLS',
+  'src/engines/postgres/connections.ts': 'pg has no code for a server without TLS',
   'src/engines/kafka/errors.ts': 'the library hides its reasons in texts',
   'src/notify/smtp.ts': 'nodemailer and OpenSSL say it in texts alone',
   'src/doctor/check.ts': 'the system, OpenSSL, PostgreSQL, Kafka and SQLite: a person is told what to do',
