@@ -6,7 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { modelServer, type Row, type Saying } from '../test/score/server.ts'
 import { startWorker } from '../test/worker.ts'
-import { openWorld } from './world.ts'
+import type { Lap } from './probe.ts'
+import { openWorld, rowOf } from './world.ts'
 
 // What a challenger costs the champion, whatever it does: node bench/challenger.ts [--seconds 30] [--rate 100] [--burst 10000] [--runs 1]
 //   [--only 'no challenger,frozen']
@@ -29,6 +30,7 @@ const [seconds, rate, burst, runs] = [given.seconds, given.rate, given.burst, gi
 const WAIT = 300_000
 const well = (rows: Row[]): Saying => ({ predictions: rows.map(() => 0) })
 type Ill = (rows: Row[], healed: Promise<unknown>) => Saying | Promise<Saying>
+const isOdd = (trans_num: unknown) => Number.parseInt(String(trans_num).at(-1)!, 16) % 2 === 1
 /** The slow one takes a hundred times as long for a row as the champion. */
 const STATES: Record<string, Ill | undefined> = {
   'no challenger': undefined,
@@ -36,6 +38,7 @@ const STATES: Record<string, Ill | undefined> = {
   frozen: (rows, healed) => healed.then(() => well(rows)),
   'answers 500': () => ({ status: 500, text: 'broken' }),
   'wrong shape': () => ({ predictions: [[{ a: 1 }]] }),
+  'wrong for a half': (rows) => ({ predictions: rows.map(({ trans_num }) => (isOdd(trans_num) ? null : 0)) }),
   '1/100 of the speed': (rows, healed) => Promise.race([sleep(rows.length * 2), healed]).then(() => well(rows)),
 }
 
@@ -49,10 +52,10 @@ async function measured(name: string, ill: Ill | undefined) {
   const more = ill ? { CHALLENGER_URL: challenger.url.href, CHALLENGER_NAME: 'next' } : {}
   const probe = { NODE_OPTIONS: `--import=${join(import.meta.dirname, 'probe.ts')}`, BENCH_LAPS: laps }
   await using worker = startWorker(folder, { ...world.env, MODEL_NAME: 'now', ...more, ...probe })
-  const count = (table: string) => {
+  const count = (table: string, where = '') => {
     try {
       using db = Object.assign(new DatabaseSync(join(folder, 'data/fraud.db'), { readOnly: true }), {})
-      return Number(db.prepare(`SELECT count(*) AS n FROM ${table}`).get()!.n)
+      return Number(db.prepare(`SELECT count(*) AS n FROM ${table} ${where}`).get()!.n)
     } catch {
       return 0 // not yet
     }
@@ -63,6 +66,7 @@ async function measured(name: string, ill: Ill | undefined) {
   }
   await until('call', () => world.state.calls > 0)
   await sleep(2000) // the challenger begins where the topic ends
+  worker.kill('SIGUSR2')
   const first = Math.ceil(rate * seconds)
   for (let i = 0, due = performance.now(); i < first; i++) {
     due += 1000 / rate
@@ -76,22 +80,28 @@ async function measured(name: string, ill: Ill | undefined) {
   world.offer(burst)
   await until('burst', () => count('predictions') >= first + burst)
   const drained = burst / ((performance.now() - began) / 1000)
+  worker.kill('SIGUSR2') // what it takes to catch up is not the champion's time
+  await sleep(200)
+  const { length: asked } = challenger.asked
   say = well
   healed.resolve()
   const ended = performance.now()
-  if (ill) await until('judgement of each row', () => count('judgements') === first + burst)
+  const last = rowOf(first + burst - 1).current_time
+  if (ill) await until('judgement of the last row', () => count('judgements', `WHERE event_time = ${last}`) === 1)
   const caught = (performance.now() - ended) / 1000
   worker.kill('SIGTERM')
   await worker.end
-  const found = JSON.parse(await readFile(laps, 'utf8')) as { peak: number; p99: number }[]
+  const found = JSON.parse(await readFile(laps, 'utf8')) as Lap[]
   await rm(folder, { recursive: true })
   const at = (share: number) => over[Math.floor(share * (over.length - 1))]!.toFixed(0)
   return {
     'alarm p50, ms': at(0.5),
     'alarm p99, ms': at(0.99),
     'rows a second of a burst': drained.toFixed(0),
-    'most memory, MB': found.at(-1)!.peak.toFixed(0),
-    'loop p99, ms': found.at(-1)!.p99.toFixed(1),
+    'CPU of a row, µs': (found[1]!.cpu / (first + burst)).toFixed(0),
+    'most memory, MB': found[1]!.peak.toFixed(0),
+    'loop p99, ms': found[1]!.p99.toFixed(1),
+    'requests to it': asked,
     'caught up after, s': ill ? caught.toFixed(0) : '',
   }
 }

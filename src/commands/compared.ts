@@ -4,7 +4,8 @@ import { shareOf } from '../care/words.ts'
 import { reason } from '../io/errors.ts'
 import { grouped } from '../io/text.ts'
 import { DAY } from '../io/time.ts'
-import type { Before, Paired, Reviews, Which } from '../review/reviews.ts'
+import { pages } from '../review/pages.ts'
+import type { Before, Paired, Reviews } from '../review/reviews.ts'
 import type { Topics } from '../topic/topic.ts'
 import { identity, type Prediction } from '../transaction.ts'
 
@@ -45,11 +46,9 @@ export async function comparedLines(
   }
   const lines: string[] = []
   try {
-    for (let after: Which | undefined; said.size > 0; ) {
-      const page = await reviews.judgedBefore(first, last, after, PAGE)
+    for await (const page of pages<Before>(PAGE, (after, size) => reviews.judgedBefore(first, last, after, size))) {
       for (const before of page) see(before)
-      after = page.at(-1)
-      if (page.length < PAGE) break
+      if (said.size === 0) break
     }
   } catch (error) {
     lines.push(`verdicts count nowhere here, as the database could not be asked: ${reason(error)}`)

@@ -4,6 +4,7 @@ import { TABLE, TRAINING_COLUMNS } from '../columns.ts'
 import { csvLine } from '../io/csv.ts'
 import { grouped, percent, plural } from '../io/text.ts'
 import { DAY } from '../io/time.ts'
+import { pages } from '../review/pages.ts'
 import type { Payment, Reviews, Wanted } from '../review/reviews.ts'
 import { type Own, refuseOwn } from './output.ts'
 
@@ -27,8 +28,7 @@ export async function exportRows(
   const review = await reviews.lastReview()
   const at = Date.now()
   await write(csvLine(['', ...TRAINING_COLUMNS]))
-  for (let after: Payment | undefined; ; ) {
-    const page = await reviews.rows(wanted, after, PAGE)
+  for await (const page of pages<Payment>(PAGE, (after, size) => reviews.rows(wanted, after, size))) {
     const whole = page.filter((row) => NUMBERS.every((column) => row[column] !== null))
     count.incomplete += page.length - whole.length
     for (const row of whole) {
@@ -38,8 +38,6 @@ export async function exportRows(
       count.first = Math.min(count.first, row.event_time)
     }
     await write(whole.map(line).join(''))
-    after = page.at(-1)
-    if (page.length < PAGE) break
   }
   await done()
   const whole = wanted.from === 0 && wanted.to === Number.MAX_SAFE_INTEGER

@@ -1,4 +1,5 @@
 import { TRAINING_COLUMNS } from '../columns.ts'
+import { pages } from '../review/pages.ts'
 import type { Payment, Reviews } from '../review/reviews.ts'
 import type { Topics } from '../topic/topic.ts'
 import type { Transaction } from '../transaction.ts'
@@ -17,11 +18,9 @@ export function historyOf(reviews: Pick<Reviews, 'rows'>, { from, to }: Range): 
   let after: Payment | undefined
   let read = 0
   async function* scan() {
-    for (;;) {
-      const page = await reviews.rows(wanted, after, PAGE)
+    for await (const page of pages<Payment>(PAGE, (last, size) => reviews.rows(wanted, last ?? after, size))) {
       for (const row of page) yield { id: `row-${++read}`, record: transactionOf(row) }
-      after = page.at(-1)
-      if (page.length < PAGE) return
+      after = page.at(-1) ?? after
     }
   }
   return { scan: scan as Topics['scan'] }

@@ -2,6 +2,7 @@ import { maskCards } from '../card.ts'
 import { csvLine, csvRows } from '../io/csv.ts'
 import { reason } from '../io/errors.ts'
 import { oneLine, plural } from '../io/text.ts'
+import { pages } from './pages.ts'
 import { type Payment, type Review, type Reviews, type Saying, VERDICTS, type Verdict, verdictOf } from './reviews.ts'
 
 const COLUMNS = ['trans_num', 'event_time', 'verdict', 'at', 'reviewer', 'via', 'note'] as const
@@ -17,18 +18,10 @@ const ALIASES: Record<string, Verdict> = {
 /** Every verdict, and what SQL alone has set, as CSV: `importLabels` puts them back. */
 export async function* exportLabels(reviews: Reviews): AsyncGenerator<string> {
   yield csvLine(COLUMNS)
-  for (let after = 0; ; ) {
-    const page = await reviews.reviews(after, AT_A_TIME)
+  for await (const page of pages<Review>(AT_A_TIME, (after, size) => reviews.reviews(after?.id ?? 0, size)))
     yield page.map(lineOf).join('')
-    after = page.at(-1)?.id ?? after
-    if (page.length < AT_A_TIME) break
-  }
-  for (let after: Payment | undefined; ; ) {
-    const page = await reviews.setBySql(after, AT_A_TIME)
+  for await (const page of pages<Payment>(AT_A_TIME, (after, size) => reviews.setBySql(after, size)))
     yield page.map((row) => lineOf(bySql(row))).join('')
-    after = page.at(-1)
-    if (page.length < AT_A_TIME) break
-  }
 }
 const lineOf = (review: Omit<Review, 'id'>) => csvLine(COLUMNS.map((column) => review[column]))
 const bySql = (row: Payment): Omit<Review, 'id'> => ({

@@ -34,6 +34,8 @@ export type Isolation<T> = {
   log: Logger
   /** Tries records together. Resolves with what becomes durable together with the position. */
   attempt(records: readonly T[]): Promise<Writes>
+  /** Told of a record that is set aside, once that is durable: a line each, unless it is said otherwise. */
+  said?: (reason: string) => void
   /** Told of records that were accepted, once that is committed. */
   accepted(records: readonly T[], writes: Writes): void
   /** a coin, from 0 to 1 */
@@ -61,6 +63,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
   log,
   attempt,
   accepted,
+  said = (reason) => log.warn(`a record is set aside: ${reason}`),
   random = Math.random,
   now = Date.now,
 }: Isolation<T>) {
@@ -143,7 +146,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>
     async function setAside(record: T, refusal: Refusal) {
       const reason = maskCards(refusal.message)
       await commit([record], { 'dead-letters': [{ stage, at: Date.now(), reason, record }] })
-      log.warn(`a record is set aside: ${reason}`)
+      said(reason)
     }
 
     function down(cause: Refusal) {

@@ -19,6 +19,8 @@ export type ScoreOptions = {
   judge(): Promise<Judge>
   batchSize: number
   features?: readonly Feature[]
+  /** Told of each row that the model refuses for good. */
+  refused?: ((reason: string) => void) | undefined
 }
 
 /**
@@ -26,7 +28,10 @@ export type ScoreOptions = {
  * position. While they are handed over the model has the next ones already: two requests in flight, whose answers are used in
  * order. A model that does not finish in time gets half as many rows, down to one, until it does.
  */
-export function scoreStage(stage: Stage, { reader, judge, batchSize, features = [] }: ScoreOptions): Promise<void> {
+export function scoreStage(
+  stage: Stage,
+  { reader, judge, batchSize, features = [], refused }: ScoreOptions,
+): Promise<void> {
   const { log, stop } = stage
   let limit = batchSize
   type Judged = { name: string | null; judgements: Judgement[] }
@@ -71,7 +76,7 @@ export function scoreStage(stage: Stage, { reader, judge, batchSize, features = 
     const frauds = predictions.filter((p) => p.prediction === 1).length
     log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
-  const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted })
+  const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted, ...(refused && { said: refused }) })
   const begin: typeof work = async (batch, answered) => {
     const before = early // at once: while it is waited for, the next batch is asked about
     early = undefined

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DAY } from '../io/time.ts'
 import type { Judged, Judgements } from '../review/reviews.ts'
+import { sayFailure } from '../run/failure.ts'
 import { leading, retryUntilReady, runLoop, type Stage, supervise } from '../run/loop.ts'
 import { type Judge, scoreStage } from '../score/score.ts'
 import type { Reader, Topics } from '../topic/topic.ts'
@@ -8,7 +9,7 @@ import type { Prediction, Transaction } from '../transaction.ts'
 
 /** rows in one request, so that the champion's loop is held for a moment alone */
 const BATCH = 200
-/** ms between two batches: of a backlog, and of what has just come */
+/** ms between two requests, whatever came of the first one; and between two batches of what has just come */
 const [REST, LULL] = [50, 250]
 /** judgements that are looked at again, as their row may have come to the database later */
 const LOOKED_AT = 7 * DAY
@@ -44,11 +45,12 @@ export function shadowStage(
         async commit(count, { predictions = [] } = {}) {
           if (predictions.length > 0) await judgements.keep(predictions.map((p) => judgedOf(p, threshold)))
           await batch.commit(count)
-          await sleep(count < most ? LULL : REST, undefined, { signal: stop }).catch(() => {})
+          if (count < most) await sleep(LULL, undefined, { signal: stop }).catch(() => {})
         },
       }
     },
   })
+  const refused = (why: string) => void sayFailure(stage.log, `a row has no judgement: ${why}`, 'the others have')
   return leading(stage, topics, 'shadow', async (lease) => {
     const term = { ...stage, stop: lease.stop }
     const begun = await retryUntilReady(term, async () => {
@@ -58,7 +60,8 @@ export function shadowStage(
     })
     if (!begun) return
     await supervise(term.stop, [
-      (stop) => scoreStage({ ...term, stop }, { reader: keeping(stop), judge, batchSize: most }),
+      (stop) =>
+        scoreStage({ ...term, stop }, { reader: keeping(stop), judge: rested(judge, stop), batchSize: most, refused }),
       (stop) =>
         runLoop({ log: stage.log, stop }, async () => {
           const found = await judgements.undrawn(Date.now() - LOOKED_AT)
@@ -67,6 +70,27 @@ export function shadowStage(
         }),
     ])
   })
+}
+
+/** One request at a time, with a rest behind each: one that refuses row after row takes no more of the champion's loop. */
+function rested(judge: () => Promise<Judge>, stop: AbortSignal): () => Promise<Judge> {
+  let before = Promise.resolve()
+  return async () => {
+    const { model, name } = await judge()
+    return {
+      name,
+      model: {
+        judge(transactions, signal) {
+          const answer = before.then(() => model.judge(transactions, signal))
+          before = answer.then(rest, rest)
+          return answer
+        },
+      },
+    }
+  }
+  function rest() {
+    return sleep(REST, undefined, { signal: stop }).catch(() => {})
+  }
 }
 
 const judgedOf = (p: Prediction, threshold: number): Judged => ({

@@ -81,8 +81,31 @@ test('a row that the challenger refuses has no judgement, and is no dead letter'
   await waitFor('every other judgement', () => world.judged().length === 19)
   expect(world.judged().map(({ trans_num }) => trans_num)).not.toContain('trans-7')
   expect(world.recorded()).toHaveLength(20)
-  expect(world.text()).toContain('challenger: a record is set aside')
+  expect(world.text()).toContain('challenger: a row has no judgement: the model answered 400')
 })
+
+test('a challenger that says nothing of every second row is asked 20 times a second at most, and fills no log', async () => {
+  const world = await challenged()
+  const nothingOfHalf = (asked: Row[]) => ({ predictions: asked.map((row) => (isOdd(row) ? null : 0)) })
+  world.state.say = nothingOfHalf
+  await world.start()
+  await sleep(500)
+  const began = performance.now()
+  world.send(someRows(60))
+  await waitFor('all rows', () => world.recorded().length === 60)
+  await waitFor('many requests', () => world.asked.length >= 60, 30_000)
+  expect(world.asked.length).toBeLessThanOrEqual(1 + (performance.now() - began) / 50)
+  expect(
+    world.lines.filter(({ level, msg }) => level !== 'debug' && /a row has no judgement/.test(msg)).length,
+  ).toBeLessThan(3)
+  world.state.say = (asked) => flags(asked, 500)
+  await waitFor(
+    'a judgement of the last row',
+    () => world.judged().some(({ trans_num }) => trans_num === 'trans-59'),
+    30_000,
+  )
+})
+const isOdd = ({ trans_num }: Row) => Number(String(trans_num).replace(/\D/g, '')) % 2 === 1
 
 test('what only one of the two flags is put before a person', async () => {
   const world = await challenged({ AUDIT_PER_DAY: '0' })

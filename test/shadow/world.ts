@@ -23,7 +23,7 @@ export async function challenged(env = {}) {
   )
   const state: { say: (rows: Row[]) => Saying | Promise<Saying> } = { say: (asked) => flags(asked, 500) }
   const challenger = stack.use(await modelServer((asked) => state.say(asked)))
-  const { log, text } = listeningLog()
+  const { log, lines, text } = listeningLog()
   const PRODUCER_URL = `${producer.url.href}current-transactions`
   const settings = { ...world.env, PRODUCER_URL, CHALLENGER_URL: challenger.url.href, CHALLENGER_NAME: 'rf/8', ...env }
   const sql = (statement: string) => {
@@ -31,7 +31,7 @@ export async function challenged(env = {}) {
     return db.prepare(statement).all()
   }
   return {
-    ...{ ...world, settings, dir, state, text, sql, asked: challenger.asked },
+    ...{ ...world, settings, dir, state, text, lines, sql, asked: challenger.asked },
     send: (rows: readonly Record<string, unknown>[]) => void waiting.push(...rows),
     judged: () => sql('SELECT trans_num, model, prediction FROM judgements ORDER BY event_time'),
     letters: () => text().match(/set aside/g)?.length ?? 0,
