@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Condition } from '../alert/trouble.ts'
 import { reason } from '../io/errors.ts'
 import { HOUR } from '../io/time.ts'
-import type { Payment, Reviews } from '../review/reviews.ts'
+import type { Listed, Reviews } from '../review/reviews.ts'
 import { seeded } from '../simulate/random.ts'
 import { type Board, boards, type Rules, ripeUntil, type Truth, truthIn } from './board.ts'
 import { type Comparison, compare, type Pair } from './compare.ts'
@@ -19,7 +19,7 @@ const MOST_MISSED = 50
 /** How good each model is, counted at that time (ms since 1970). */
 export type Quality = { at: number; truth: Truth; boards: Board[] }
 /** The same with what a page shows: frauds that were missed, and what other thresholds of the last model would cost. */
-export type Shown = Quality & { missed: Payment[]; curve?: Curve; drift: Watched[]; compared: Compared | undefined }
+export type Shown = Quality & { missed: Listed[]; curve?: Curve; drift: Watched[]; compared: Compared | undefined }
 /** The two models on the same rows; how many that one of them alone flags wait for a person. */
 export type Compared = Pair['names'] & { comparison: Comparison; waiting: number }
 export type Care = ReturnType<typeof openCare>

@@ -1,7 +1,7 @@
 import { utc } from '../io/time.ts'
 import type { Payment, Reviews } from '../review/reviews.ts'
 import type { Model } from '../score/mlflow.ts'
-import type { Prediction, Transaction } from '../transaction.ts'
+import type { Transaction } from '../transaction.ts'
 
 /** What is taken from the payment together, or from another one. */
 export const GROUPS = {
@@ -15,8 +15,10 @@ export const GROUPS = {
 export type Group = keyof typeof GROUPS
 const NAMES = Object.keys(GROUPS) as Group[]
 const COALITIONS = 2 ** NAMES.length
-/** other payments that the payment is compared with, and the rows among which they are */
-const [OTHERS, AMONG] = [8, 400]
+/** other payments that the payment is compared with */
+const OTHERS = 8
+/** rows in a request: an alarm that comes meanwhile waits for no more */
+const AT_A_TIME = 128
 /** ms after which a page comes without it; answers that are kept */
 const [WITHIN, KEPT] = [3000, 200]
 
@@ -50,12 +52,12 @@ export function shapley(worth: readonly number[]): number[] {
 export type WhyOptions = {
   /** the model that judges now, by its name */
   champion(): Promise<{ model: Model; name: string | null }>
-  reviews: Pick<Reviews, 'recent'>
+  reviews: Pick<Reviews, 'usual'>
   within?: number
 }
 
 /**
- * Explains what the model said by one more call, of 512 rows. Undefined where that cannot be had in time, while another
+ * Explains what the model said by 512 rows more. Undefined where that cannot be had in time, while another
  * one is under way, and for what another model has judged: a page never waits for it longer than that.
  */
 export function openWhy({ champion, reviews, within = WITHIN }: WhyOptions) {
@@ -64,12 +66,15 @@ export function openWhy({ champion, reviews, within = WITHIN }: WhyOptions) {
   async function work(payment: Payment): Promise<Why | undefined> {
     const { model, name } = await champion()
     if (payment.model !== name) return undefined
-    const recent = (await reviews.recent(AMONG)).filter(isUsual)
-    const others = recent.filter((_, i) => i % Math.max(1, Math.floor(recent.length / OTHERS)) === 0).slice(0, OTHERS)
+    const others = await reviews.usual(OTHERS)
     if (others.length === 0) return undefined
     const signal = AbortSignal.timeout(within)
-    const judged = await model.judge(mixed(payment, others), signal)
-    const answers = judged.map(({ prediction, score }) => score ?? prediction)
+    const rows = mixed(payment, others)
+    const answers: number[] = []
+    while (answers.length < rows.length) {
+      const judged = await model.judge(rows.slice(answers.length, answers.length + AT_A_TIME), signal)
+      answers.push(...judged.map(({ prediction, score }) => score ?? prediction))
+    }
     const worth = Array.from({ length: COALITIONS }, (_, i) =>
       mean(answers.slice(i * others.length, (i + 1) * others.length)),
     )
@@ -98,6 +103,3 @@ export function openWhy({ champion, reviews, within = WITHIN }: WhyOptions) {
   }
 }
 const mean = (numbers: readonly number[]) => numbers.reduce((sum, one) => sum + one, 0) / numbers.length
-/** No alarm, and nobody says that it was fraud. */
-const isUsual = (p: Prediction & Pick<Payment, 'fraud_confirmed'>) =>
-  p.prediction === 0 && p.fraud_confirmed !== 1 && p.is_fraud !== 1

@@ -2,10 +2,10 @@ import { lastFour } from '../card.ts'
 import { plural } from '../io/text.ts'
 import { clockIn } from '../io/time.ts'
 import { dollars, merchantOf, probability, say } from '../notify/shown.ts'
-import { addressOf, type Counts, idOf, type Payment } from '../review/reviews.ts'
+import { addressOf, type Counts, idOf, type Listed } from '../review/reviews.ts'
 
 /** The queue for a terminal: a line for each alarm, and how many there are. */
-export function alarmLines(queue: readonly Payment[], counts: Counts, zone: string, desk?: URL): string[] {
+export function alarmLines(queue: readonly Listed[], counts: Counts, zone: string, desk?: URL): string[] {
   const clock = clockIn(zone)
   return [
     ...queue.map((p) =>

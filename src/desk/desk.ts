@@ -1,5 +1,7 @@
 import { type Context, Hono } from 'hono'
+import { HTTPException } from 'hono/http-exception'
 import { secureHeaders } from 'hono/secure-headers'
+import { timeout } from 'hono/timeout'
 import type { Logger } from 'pino'
 import { maskCards } from '../card.ts'
 import type { Care } from '../care/care.ts'
@@ -15,7 +17,12 @@ import { type App, openRoom, type RoomOptions, withoutCards } from './room.ts'
 import { sayRoutes } from './say.ts'
 import { HEADERS } from './style.ts'
 
-const BODY_BYTES = 64 * 1024
+/** bytes; what is longer is read to its end all the same, up to a bound, or a browser would show no answer */
+const [BODY_BYTES, MOST_READ] = [64 * 1024, 16 * 1024 * 1024]
+/** ms; a database that is away is said before anybody wonders */
+const WITHIN = 8000
+const SILENT =
+  'the database does not answer. What was just said may count all the same: the payment shows it, once it can'
 const TOO_LONG = 'A form has 64 kB: a note 1,000 characters; longer lists of verdicts go in by npm run label.'
 
 export type DeskOptions = RoomOptions & { log: Logger; care: Care; choice?: Choice | undefined }
@@ -63,6 +70,7 @@ export function openDesk({ log, care, choice, ...options }: DeskOptions) {
   })
   labelRoutes(app, room)
   modelRoutes(app, room, care, choice)
+  app.use(timeout(WITHIN, () => new HTTPException(503, { message: SILENT })))
   lookRoutes(app, room)
   sayRoutes(app, room)
   app.notFound((c) => refuse(c, 404, 'Not there', 'There is /desk, /desk/search, and a page for each payment.'))
@@ -82,8 +90,8 @@ async function formIn({ req }: Context): Promise<URLSearchParams | undefined> {
   let size = 0
   for await (const part of req.raw.body ?? []) {
     size += part.length
-    if (size > BODY_BYTES) return undefined
-    parts.push(part)
+    if (size <= BODY_BYTES) parts.push(part)
+    if (size > MOST_READ) break
   }
-  return new URLSearchParams(Buffer.concat(parts).toString())
+  return size > BODY_BYTES ? undefined : new URLSearchParams(Buffer.concat(parts).toString())
 }

@@ -46,7 +46,7 @@ export function lookRoutes(app: App, room: Room) {
       return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) }, person))
     }
     const tab = tabOf(c.req.query('tab'))
-    const ids = (await reviews.queue(tab, MOST)).map(idOf)
+    const ids = (await reviews.order(tab, MOST)).map(idOf)
     const at = ids.indexOf(id)
     const notice = await noticeOf(person, c.req.query('done'), tab)
     const way = { next: ids[at + 1] ?? '', previous: ids[at - 1] ?? '' }

@@ -10,6 +10,8 @@ import {
   type History,
   idOf,
   isSetBySql,
+  type Listed,
+  type Past,
   type Payment,
   type Queued,
   seenBy,
@@ -32,12 +34,12 @@ export function queuePage(parts: Parts, { tab, found, counts, fields, notice }: 
     tab === 'alarms'
       ? `${plural(counts.alarms, 'alarm')}, ${dollars(counts.sum)}`
       : `${grouped(counts[tab])} ${tab === 'audit' ? 'to audit' : tab}`
-  const link = (p: Payment) => `/desk/${idOf(p)}?tab=${tab}`
+  const link = (p: Listed) => `/desk/${idOf(p)}?tab=${tab}`
   const box = (p: Queued) =>
     html`<input type="checkbox" name="of" value="${idOf(p)}~${seenBy(p, p.said)}" aria-label="choose ${dollars(p.amt)}">`
   const rows = html`<form method="post" action="/desk/bulk">${hidden({ ...fields, tab })}
 <ul>${found.map((p) => item(p, link(p), tab !== 'unsure' && tab !== 'done' ? box(p) : ''))}</ul>
-${rest > 0 ? html`<p class="soft">${grouped(rest)} more come when these are done.</p>` : ''}
+${rest > 0 ? html`<p class="soft">${grouped(rest)} more ${tab === 'unsure' || tab === 'done' ? 'are found by search' : 'come when these are done'}.</p>` : ''}
 ${found.length > 0 && fields.key ? html`<div class="say"><small>Those that are chosen are</small>${buttons(false)}</div>` : ''}</form>`
   const first = found[0]
     ? html`<p><a href="${link(found[0])}" data-key="j">Begin with the first</a></p>`
@@ -45,7 +47,7 @@ ${found.length > 0 && fields.key ? html`<div class="say"><small>Those that are c
   return layout(title, html`${notice}<h1>${title}</h1>${first}${rows}`, person, counts, tab)
 }
 
-type Bulk = { verdict: Verdict; found: readonly Payment[]; fields: Fields; of: readonly string[] }
+type Bulk = { verdict: Verdict; found: readonly Listed[]; fields: Fields; of: readonly string[] }
 export function bulkPage({ layout, hidden, list }: Parts, { verdict, found, fields, of }: Bulk, person: Person) {
   const question = `${sumOf(found)}: ${WORDS[verdict]}?`
   return layout(
@@ -134,7 +136,7 @@ payments to ${probability(score)} for this one; not the cause.</p>`
 function past({ when, merchant, under, item }: Parts, { last, ...found }: Case & History, person: Person) {
   const { payment, trail } = found
   const here = idOf(payment)
-  const line = (p: Payment) =>
+  const line = (p: Listed) =>
     person.via === 'page' && idOf(p) !== here
       ? item(p, `/desk/${idOf(p)}`)
       : html`<li${idOf(p) === here ? raw(' class="this"') : ''}><div><span><b>${dollars(p.amt)}</b> ${merchant(p)}</span>${under(p)}</div></li>`
@@ -179,7 +181,7 @@ export function doneNotice({ told, undo, merchant, judged }: Parts, found: Case,
 export const searchPage = (
   { layout, list }: Parts,
   words: string,
-  found: readonly Payment[] | undefined,
+  found: readonly Listed[] | undefined,
   person: Person,
 ) =>
   layout(
@@ -209,14 +211,14 @@ export const labelsPage = ({ layout, hidden }: Parts, fields: Fields, lines: rea
   )
 
 /** For the front page of the server. */
-export const recentRows = ({ when, merchant, score, judged, isBlind }: Parts, found: readonly Payment[]) =>
+export const recentRows = ({ when, merchant, score, judged, isBlind }: Parts, found: readonly Listed[]) =>
   html`${found.map(
     (p) => html`<li>${when(p.event_time)}<span><a href="/desk/${idOf(p)}">${dollars(p.amt)}</a> ${merchant(p)}</span>
 <span>${isBlind(p) ? '' : score(p)}</span><span>${p.prediction === 1 ? html`<b class="bad">alarm</b>` : ''} ${judged(p)}</span></li>`,
   )}`
 
 /** What this card has done before, in a sentence. */
-export function usual(p: Payment, before: readonly Payment[]): string {
+export function usual(p: Payment, before: readonly Past[]): string {
   if (before.length === 0) return 'It has paid nothing before that is recorded here.'
   const amounts = before.map(({ amt }) => amt).toSorted((a, b) => a - b)
   const within = (ms: number) => before.filter(({ event_time }) => event_time > p.event_time - ms).length

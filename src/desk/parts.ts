@@ -7,7 +7,7 @@ import {
   type Case,
   type Counts,
   idOf,
-  type Payment,
+  type Listed,
   seenOf,
   TABS,
   type Tab,
@@ -34,18 +34,18 @@ export type Parts = ReturnType<typeof openParts>
 export function openParts(zone: string) {
   const clock = clockIn(zone)
   const when = (at: number) => html`<time datetime="${new Date(at).toISOString()}">${clock(at)}</time>`
-  const merchant = (p: Payment, most = 60) => merchantName(p, most)
-  const score = (p: Payment) =>
+  const merchant = (p: Listed, most = 60) => merchantName(p, most)
+  const score = (p: Listed) =>
     p.score === null
       ? ''
       : html`<meter aria-hidden="true" min="0" max="1" low="0.3" high="0.7" optimum="0" value="${p.score.toFixed(3)}">${probability(p.score)}</meter> ${probability(p.score)}`
-  const judged = (p: Payment) => {
+  const judged = (p: Listed) => {
     const said = verdictOf(p)
     return said ? html`<b class="${said}">${WORDS[said]}</b>` : ''
   }
   /** Of the sample, and nobody has looked at it: what the model says is not to be known yet. */
-  const isBlind = (p: Payment) => p.prediction === 0 && p.sampled !== null && verdictOf(p) === undefined
-  const under = (p: Payment) =>
+  const isBlind = (p: Listed) => p.prediction === 0 && p.sampled !== null && verdictOf(p) === undefined
+  const under = (p: Listed) =>
     html`<small>${when(p.event_time)} · ${say(p.category ?? '', 30)} · *${lastFour(p.cc_num)}</small>
       <small>${isBlind(p) ? '' : score(p)} ${p.prediction === 1 ? 'alarm' : ''} ${judged(p)}</small>`
 
@@ -68,9 +68,9 @@ ${
 ${person ? html`<details><summary data-key="?">Keys</summary><p>${KEYS}. Times are ${zone}. You are ${say(person.name, 60)}.</p></details>` : ''}
 <script>${raw(SHEET.script)}</script></body></html>`
 
-  const item = (p: Payment, link: string, before: Html | string = '') =>
+  const item = (p: Listed, link: string, before: Html | string = '') =>
     html`<li>${before}<div><a href="${link}"><b>${dollars(p.amt)}</b> ${merchant(p)}</a>${under(p)}</div></li>`
-  const list = (found: readonly Payment[], of = (p: Payment) => `/desk/${idOf(p)}`) =>
+  const list = (found: readonly Listed[], of = (p: Listed) => `/desk/${idOf(p)}`) =>
     html`<ul>${found.map((p) => item(p, of(p)))}</ul>`
   const hidden = (fields: Fields) =>
     Object.entries(fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)

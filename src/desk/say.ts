@@ -49,7 +49,7 @@ export function sayRoutes(app: App, room: Room) {
     }
     const found = await reviews.find(id)
     if (!found) return refuse(c, 409, 'Not there yet', 'The payment is not in the database yet: try again in a while.')
-    const ids = byName ? [] : (await reviews.queue(tab, MOST)).map(idOf)
+    const ids = byName ? [] : (await reviews.order(tab, MOST)).map(idOf)
     const note = form.get('note') ?? ''
     const [said] = await reviews.say([saying(found.payment, verdict, person, form.get('seen') ?? '', note)])
     const back = byName ? `?key=${key}` : `?tab=${tab}`

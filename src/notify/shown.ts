@@ -13,16 +13,17 @@ export const brief = (value: number): number | string => {
   return Math.abs(value) < 1e10 ? Number(value.toFixed(6)) : maskCards(text)
 }
 export const probability = (score: number) => `${(score * 100).toFixed(1)} %`
-export const merchantOf = (p: Prediction) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
+export const merchantOf = (p: Pick<Prediction, 'merchant'>) => p.merchant?.replace(/^fraud_/, '') // the honest ones' begin so, too: nobody must see that
 
 /** A text from outside, fit to be shown: in one line that is not too long, without a card number. */
 export const say = (text: string, most = 200) => cut(maskCards(oneLine(text)), most)
 /** `2 payments, $30.00` */
-export const sumOf = (payments: readonly Prediction[]) =>
+export const sumOf = (payments: readonly Pick<Prediction, 'amt'>[]) =>
   `${plural(payments.length, 'payment')}, ${dollars(payments.reduce((sum, { amt }) => sum + amt, 0))}`
 export const nameOf = (p: Prediction) => `${p.first ?? ''} ${p.last ?? ''}`.trim()
 export const holderOf = (p: Prediction) => [nameOf(p), p.street, p.city, p.state].filter(Boolean).join(', ')
-export const merchant = (p: Prediction, most = 100) => say(merchantOf(p) ?? '', most) || 'unknown merchant'
+export const merchant = (p: Pick<Prediction, 'merchant'>, most = 100) =>
+  say(merchantOf(p) ?? '', most) || 'unknown merchant'
 
 const WIDE =
   /[\p{Emoji_Presentation}\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6\u{20000}-\u{3fffd}]/u

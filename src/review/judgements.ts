@@ -1,6 +1,7 @@
 import { DAY } from '../io/time.ts'
 import { numbers, type Statement, TOTALS, VERDICT } from './figures.ts'
 import type { Judged, Judgements, Paired, Which } from './reviews.ts'
+import { named } from './rows.ts'
 
 type Row = Record<string, unknown>
 type Work<T> = Generator<Statement, T, Row[]>
@@ -30,7 +31,7 @@ export const JUDGEMENTS = {
        WHERE p.prediction = 0 AND coalesce(p.sampled, 0) < 1`,
       [since],
     ]
-    return rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
+    return named(rows)
   },
   *paired(champion: string, challenger: string): Work<Paired[]> {
     const said = (model: string) => `CASE WHEN p.model = ${model} THEN p.prediction ELSE j.prediction END`

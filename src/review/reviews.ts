@@ -13,6 +13,23 @@ export type Payment = Prediction & {
   reviewed_by: string | null
 }
 export type Which = Pick<Payment, 'trans_num' | 'event_time'>
+/** What a list shows of a payment: whoever asks for many is not sent the rest. */
+export const LISTED = [
+  'trans_num',
+  'event_time',
+  'cc_num',
+  'merchant',
+  'category',
+  'amt',
+  'prediction',
+  'score',
+  'sampled',
+  'fraud_confirmed',
+  'reviewed_at',
+  'reviewed_by',
+] as const
+export type Listed = Pick<Payment, (typeof LISTED)[number]>
+export type Past = Pick<Payment, 'event_time' | 'amt' | 'merch_lat' | 'merch_long'>
 /** What somebody said of a payment; `at` in ms since 1970. */
 export type Review = Which & {
   id: number
@@ -29,8 +46,8 @@ export type Said = { review: Review } | { stale: Case } | { missing: Which }
 /** A payment with all that was said of it, the oldest first. */
 export type Case = { payment: Payment; trail: readonly Review[] }
 /** With the number of what was said of it last; 0: nothing. */
-export type Queued = Payment & { said: number }
-export type History = { last: readonly Payment[]; before: readonly Payment[] }
+export type Queued = Listed & { said: number }
+export type History = { last: readonly Listed[]; before: readonly Past[] }
 
 export const TABS = ['alarms', 'disagreements', 'audit', 'unsure', 'done'] as const
 export type Tab = (typeof TABS)[number]
@@ -103,8 +120,12 @@ export type Questions = {
   /** The last payments of the card, and those before this payment, the newest first. */
   card(payment: Payment): Promise<History>
   /** By a card's last four digits, the number of a transaction, or part of a merchant's name among the newest rows. */
-  search(words: string, limit: number): Promise<Payment[]>
-  recent(limit: number): Promise<Payment[]>
+  search(words: string, limit: number): Promise<Listed[]>
+  recent(limit: number): Promise<Listed[]>
+  /** Some of the last rows that nobody takes for fraud, whole. */
+  usual(limit: number): Promise<Payment[]>
+  /** The queue's payments by name, in its order. */
+  order(tab: Tab, limit: number): Promise<Which[]>
   /** The sightings of a transaction. */
   sightings(trans_num: string): Promise<Which[]>
   /**
@@ -124,8 +145,8 @@ export type Questions = {
   scored(of: Pick<Payment, 'model' | 'threshold'>, until: number, cut?: number): Promise<Scored[]>
   /** Rows from a time to a time, both included: so many after that one. */
   judgedBefore(from: number, to: number, after: Which | undefined, limit: number): Promise<Before[]>
-  /** Frauds that were no alarm, the newest first; `labelled`: what the producer says counts where no person has said anything. */
-  missed(labelled: boolean, limit: number): Promise<Payment[]>
+  /** Frauds that were no alarm, the newest first; `labelled`: what the producer says counts where no person has said, or is to say, anything. */
+  missed(labelled: boolean, limit: number): Promise<Listed[]>
   /** When the first rows of a model came, at most so many and until then. A model without a name is ''. */
   firstRows(model: string, count: number, until: number): Promise<{ first: number; last: number; rows: number }>
   /** Each watched column of the rows from a time to a time, in the cells of a base, or in those that are even in these rows. */
@@ -189,7 +210,10 @@ export const columnsAfter = ({ verdict, at, reviewer }: Omit<Review, 'id'>) =>
     : { fraud_confirmed: CONFIRMED[verdict], reviewed_at: at, reviewed_by: reviewer }
 
 /** The verdict that a row's columns hold; undefined while it is open. */
-export const verdictOf = ({ fraud_confirmed: confirmed, reviewed_at }: Payment): Verdict | undefined =>
+export const verdictOf = ({
+  fraud_confirmed: confirmed,
+  reviewed_at,
+}: Pick<Payment, 'fraud_confirmed' | 'reviewed_at'>): Verdict | undefined =>
   confirmed === 1 ? 'fraud' : confirmed === 0 ? 'legit' : reviewed_at === null ? undefined : 'unsure'
 
 /** Is what the columns hold of SQL alone, and not what was said last? */
@@ -201,5 +225,7 @@ export function isSetBySql({ payment, trail }: Case): boolean {
 
 /** What a person has before them: the last that was said, and what the columns hold. */
 export const seenOf = ({ payment, trail }: Case) => seenBy(payment, trail.at(-1)?.id ?? 0)
-export const seenBy = ({ fraud_confirmed, reviewed_at }: Payment, last: number) =>
-  `${last}.${fraud_confirmed ?? ''}.${(reviewed_at ?? 0).toString(36)}`
+export const seenBy = (
+  { fraud_confirmed, reviewed_at }: Pick<Payment, 'fraud_confirmed' | 'reviewed_at'>,
+  last: number,
+) => `${last}.${fraud_confirmed ?? ''}.${(reviewed_at ?? 0).toString(36)}`

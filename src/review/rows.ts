@@ -1,6 +1,6 @@
 import { COLUMNS } from '../columns.ts'
 import { utc } from '../io/time.ts'
-import type { Payment, Review, Which } from './reviews.ts'
+import { LISTED, type Listed, type Payment, type Review, type Which } from './reviews.ts'
 
 // Rows of the tables, as any engine hands them over.
 
@@ -11,6 +11,10 @@ export const SELECTED = COLUMNS.filter((c) => c !== 'trans_date_trans_time')
   .map((c) => (c === 'dob' ? 'CAST(dob AS text) AS dob' : c))
   .join(', ')
 export const SELECT = `SELECT ${SELECTED} FROM predictions`
+export const KEY = 'trans_num, event_time'
+export const named = (rows: Row[]): Which[] =>
+  rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
+export const LIST = `SELECT ${LISTED} FROM predictions`
 
 /** A page of many begins after the last row of the one before; $1 and $2 are that row's. */
 export const AFTER = '(event_time > $1 OR (event_time = $1 AND trans_num > $2))'
@@ -20,12 +24,16 @@ export const reviews = (rows: Row[]) =>
   rows.map((row) => ({ ...row, id: Number(row.id), event_time: Number(row.event_time), at: Number(row.at) }) as Review)
 
 /** Whole numbers come as bigint: only a card's has to stay one. */
-export const payments = (rows: Row[]) =>
-  rows.map((row) => {
-    const read = Object.entries(row).map(([name, value]) => [
+const read = (row: Row): unknown =>
+  Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [
       name,
       name === 'cc_num' ? BigInt(value as bigint) : typeof value === 'bigint' ? Number(value) : value,
-    ])
-    const payment = Object.fromEntries(read) as Payment
+    ]),
+  )
+export const listed = (rows: Row[]) => rows.map(read) as Listed[]
+export const payments = (rows: Row[]) =>
+  rows.map((row) => {
+    const payment = read(row) as Payment
     return { ...payment, trans_date_trans_time: utc(payment.event_time) }
   })

@@ -1,10 +1,19 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readlinkSync } from 'node:fs'
+import { setPriority } from 'node:os'
+import { basename } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 import { utc } from '../io/time.ts'
 import type { Statement } from './figures.ts'
 import type { Questions } from './reviews.ts'
 import { WORK, WRITES } from './work.ts'
+
+/** a third of what a thread gets that is busy, too: an alarm waits for nobody who reads */
+const LOWER = 5
+// Linux knows the thread alone by its number.
+try {
+  setPriority(Number(basename(readlinkSync('/proc/thread-self'))), LOWER)
+} catch {} // elsewhere it goes on as it is
 
 /** ms that a verdict may wait for the worker, which writes a batch at a time */
 const BUSY_TIMEOUT = 5000

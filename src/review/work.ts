@@ -11,6 +11,8 @@ import {
   type Exported,
   idOf,
   isSetBySql,
+  LISTED,
+  type Past,
   type Questions,
   type Queued,
   type Review,
@@ -21,7 +23,7 @@ import {
   verdictOf,
   type Which,
 } from './reviews.ts'
-import { AFTER, payments, place, reviews, SELECT, SELECTED } from './rows.ts'
+import { AFTER, KEY, LIST, listed, named, payments, place, reviews, SELECT, SELECTED } from './rows.ts'
 import { WATCHED } from './watched.ts'
 
 type Row = Record<string, unknown>
@@ -37,9 +39,14 @@ export const WORK: {
   ...FIGURES,
   ...WATCHED,
   *queue(tab, limit) {
-    const text = `SELECT ${SELECTED}, coalesce((SELECT max(id) FROM reviews AS r WHERE ${OF_P}), 0) AS said
+    const text = `SELECT ${LISTED}, coalesce((SELECT max(id) FROM reviews AS r WHERE ${OF_P}), 0) AS said
       FROM predictions AS p WHERE ${WHERE[tab]} ORDER BY ${ORDER[tab]} LIMIT $1`
-    return payments(yield [text, [limit]]) as Queued[]
+    return listed(yield [text, [limit]]) as Queued[]
+  },
+  *order(tab, limit) {
+    return named(
+      yield [`SELECT ${KEY} FROM predictions AS p WHERE ${WHERE[tab]} ORDER BY ${ORDER[tab]} LIMIT $1`, [limit]],
+    )
   },
   *counts() {
     const counted = Object.entries(WHERE).map(
@@ -51,38 +58,49 @@ export const WORK: {
     return Object.fromEntries(Object.entries(row!).map(([name, value]) => [name, Number(value)])) as Counts
   },
   *find(id) {
-    const [time = '', hash] = id.split('-')
-    const at = /^[0-9a-z]{1,9}$/.test(time) && hash ? Number.parseInt(time, 36) : -1
-    const found = payments(yield [`${SELECT} WHERE event_time = $1`, [at]]).find((payment) => idOf(payment) === id)
+    const found = payments(yield [`${SELECT} WHERE event_time = $1`, [timeIn(id)]]).find(
+      (payment) => idOf(payment) === id,
+    )
     return found && { payment: found, trail: yield* trail(found) }
   },
   *card({ cc_num, event_time }) {
     const order = 'ORDER BY event_time DESC, trans_num LIMIT'
     return {
-      last: payments(yield [`${SELECT} WHERE cc_num = $1 ${order} 20`, [cc_num]]),
-      before: payments(yield [`${SELECT} WHERE cc_num = $1 AND event_time < $2 ${order} 500`, [cc_num, event_time]]),
+      last: listed(yield [`${LIST} WHERE cc_num = $1 ${order} 20`, [cc_num]]),
+      before: listed(
+        yield [
+          `SELECT event_time, amt, merch_lat, merch_long FROM predictions WHERE cc_num = $1 AND event_time < $2 ${order} 500`,
+          [cc_num, event_time],
+        ],
+      ) as unknown as Past[],
     }
   },
   *search(words, limit) {
     const order = `ORDER BY event_time DESC LIMIT ${limit}`
-    const exact = payments(yield [`${SELECT} WHERE trans_num = $1 ${order}`, [words]])
+    const exact = listed(yield [`${LIST} WHERE trans_num = $1 ${order}`, [words]])
     if (exact.length > 0) return exact
-    if (/^\d{4}$/.test(words)) return payments(yield [`${SELECT} WHERE cc_num % 10000 = $1 ${order}`, [Number(words)]])
+    if (/^\d{4}$/.test(words)) return listed(yield [`${LIST} WHERE cc_num % 10000 = $1 ${order}`, [Number(words)]])
     const like = `%${words.toLowerCase().replace(/[\\%_]/g, '\\$&')}%`
     // Of what is searched through no more is read than the name, or it takes twice as long.
     const newest = `(SELECT merchant, trans_num, event_time FROM predictions WHERE event_time > $2
       ORDER BY event_time DESC LIMIT ${MOST_SEARCHED}) AS newest`
     const found = `SELECT trans_num, event_time FROM ${newest} WHERE lower(merchant) LIKE $1 ESCAPE '\\' ${order}`
-    return payments(
-      yield [`${SELECT} WHERE (trans_num, event_time) IN (${found}) ${order}`, [like, Date.now() - 90 * DAY]],
-    )
+    return listed(yield [`${LIST} WHERE (trans_num, event_time) IN (${found}) ${order}`, [like, Date.now() - 90 * DAY]])
   },
   *recent(limit) {
-    return payments(yield [`${SELECT} ORDER BY event_time DESC LIMIT $1`, [limit]])
+    return listed(yield [`${LIST} ORDER BY event_time DESC LIMIT $1`, [limit]])
+  },
+  *usual(limit) {
+    const last = `(${SELECT} ORDER BY event_time DESC LIMIT ${MOST_USUAL}) AS last`
+    const numbered = `(SELECT *, row_number() OVER (ORDER BY event_time DESC) AS n, count(*) OVER () AS among FROM ${last}
+      WHERE prediction = 0 AND coalesce(fraud_confirmed, 0) <> 1 AND coalesce(is_fraud, 0) <> 1) AS numbered`
+    const apart = `CASE WHEN among < ${limit} THEN 1 ELSE among / ${limit} END`
+    return payments(
+      yield [`SELECT ${SELECTED} FROM ${numbered} WHERE (n - 1) % (${apart}) = 0 ORDER BY n LIMIT ${limit}`],
+    )
   },
   *sightings(trans_num) {
-    const rows = yield ['SELECT trans_num, event_time FROM predictions WHERE trans_num = $1', [trans_num]]
-    return rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
+    return named(yield [`SELECT ${KEY} FROM predictions WHERE trans_num = $1`, [trans_num]])
   },
   *say(sayings) {
     const said: Said[] = []
@@ -127,8 +145,9 @@ export const WORK: {
     )
   },
   *missed(labelled, limit) {
-    const known = `(fraud_confirmed = 1${labelled ? ` OR (is_fraud = 1 AND ${OPEN})` : ''})`
-    return payments(yield [`${SELECT} WHERE prediction = 0 AND ${known} ORDER BY event_time DESC LIMIT $1`, [limit]])
+    // What waits to be audited is nobody's to know.
+    const known = `(fraud_confirmed = 1${labelled ? ` OR (is_fraud = 1 AND sampled IS NULL AND ${OPEN})` : ''})`
+    return listed(yield [`${LIST} WHERE prediction = 0 AND ${known} ORDER BY event_time DESC LIMIT $1`, [limit]])
   },
   *lastExport() {
     const [row] = yield ["SELECT * FROM exports WHERE kind <> 'part' ORDER BY id DESC LIMIT 1"]
@@ -156,8 +175,8 @@ export const WRITES: readonly (keyof Questions)[] = [
   'putBack',
 ]
 
-/** rows among which a merchant's name is searched for */
-const MOST_SEARCHED = 100_000
+/** rows among which a merchant's name is searched for, and usual ones */
+const [MOST_SEARCHED, MOST_USUAL] = [100_000, 400]
 const WHERE: Record<Tab, string> = {
   alarms: `prediction = 1 AND ${OPEN}`,
   disagreements: `prediction = 0 AND sampled IS NOT NULL AND ${OPEN} AND sampled = 1 AND ${ONLY_CHALLENGED}`,
@@ -175,6 +194,12 @@ const ORDER: Record<Tab, string> = {
   unsure: LATEST,
   done: LATEST,
 }
+/** When the payment happened that an id stands for; -1: it stands for none. */
+function timeIn(id: string): number {
+  const [time = '', hash] = id.split('-')
+  return /^[0-9a-z]{1,9}$/.test(time) && hash ? Number.parseInt(time, 36) : -1
+}
+
 function* trail({ trans_num, event_time }: Which): Work<Review[]> {
   return reviews(
     yield ['SELECT * FROM reviews WHERE trans_num = $1 AND event_time = $2 ORDER BY id', [trans_num, event_time]],

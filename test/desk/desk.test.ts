@@ -5,7 +5,7 @@ import { reviewers } from '../../src/config/schemas.ts'
 import { reviewerEntry } from '../../src/desk/keys.ts'
 import { DAY, MINUTE } from '../../src/io/time.ts'
 import { idOf } from '../../src/review/reviews.ts'
-import { LONG_CARD, prediction } from '../rows.ts'
+import { LONG_CARD, prediction, waitFor } from '../rows.ts'
 import { formOf, fraud, startDesk } from './place.ts'
 
 const NOW = Date.now()
@@ -434,7 +434,7 @@ test('the front page of the server has the last payments for whoever may see the
   expect(stranger.status).toBe(200)
   expect(stranger.text).not.toMatch(/\$11\.00|<meter/)
   await c.post('/desk/login', { name: 'anna', password: 'open-sesame' })
-  const { text } = await c.get('/')
+  const text = await waitFor('the last payments', async () => /<ol>.*/s.exec((await c.get('/')).text)?.[0])
   expect(text).toMatch(/\$11\.00.*<meter[^>]*value="0\.900"/s)
   expect(text).toContain('$7.77')
   expect(text).not.toMatch(/1\.2 %|\d{11}/) // what the model says of an audited one is not to be known here either
@@ -448,5 +448,5 @@ test('a database that cannot be asked is said, and the page comes when it can', 
   expect((await d.client().get('/')).status).toBe(200)
   d.sql('ALTER TABLE elsewhere RENAME TO predictions')
   expect((await d.client().get('/desk')).status).toBe(200)
-  expect((await d.client().get('/')).text).toContain('$11.00')
+  await waitFor('the last payments', async () => (await d.client().get('/')).text.includes('$11.00'))
 })

@@ -41,7 +41,10 @@ export async function openRows(rows: readonly Prediction[]) {
 /** A real server with the desk, over a real file with these rows. */
 export async function startDesk(
   rows: readonly Prediction[],
-  { pair, ...options }: Partial<AccessOptions & Pick<DeskOptions, 'why' | 'choice'> & Pick<CareOptions, 'pair'>> = {},
+  {
+    pair,
+    ...options
+  }: Partial<AccessOptions & Pick<DeskOptions, 'why' | 'choice' | 'zone'> & Pick<CareOptions, 'pair'>> = {},
 ) {
   const { stack, file, store, reviews, sql } = await openRows(rows)
   const { log, text } = listeningLog()

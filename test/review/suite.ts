@@ -197,7 +197,7 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
         prediction(4, { ...at(1), threshold: 0.5, amt: 40, score: null, sampled: 0.01, model: null }),
         prediction(5, { ...at(2), threshold: 0.5, amt: 50, score: 1 }),
       ]
-      const { reviews } = await start(rows)
+      const { reviews, store } = await start(rows)
       await reviews.say([
         saying(rows[0]!),
         saying(rows[3]!, { verdict: 'unsure' }),
@@ -233,6 +233,7 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       const missed = async (labelled: boolean) => (await reviews.missed(labelled, 9)).map(({ trans_num }) => trans_num)
       expect([await missed(false), (await missed(true)).sort()]).toEqual([[], ['trans-2', 'trans-3']])
       await reviews.say([saying(rows[1]!, { verdict: 'legit' }), saying(rows[4]!)])
+      await store.insert([prediction(6, { ...at(2), is_fraud: 1, sampled: 0.01 })]) // which is first to be audited
       expect([await missed(false), await missed(true)]).toEqual([['trans-5'], ['trans-5', 'trans-3']])
     })
 
@@ -382,12 +383,23 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
           .reverse()
           .map((p) => p.trans_num),
       )
-      expect(before.map((p) => p.trans_num)).toEqual(
+      expect(before).toEqual(
         rows
           .slice(0, 25)
           .reverse()
-          .map((p) => p.trans_num),
+          .map(({ event_time, amt, merch_lat, merch_long }) => ({ event_time, amt, merch_lat, merch_long })),
       )
+    })
+
+    test('usual rows are some of the last that nobody takes for fraud, apart, and whole', async () => {
+      const rows = Array.from({ length: 41 }, (_, n) => prediction(n))
+      const others = [fraud(50), prediction(51, { is_fraud: 1 }), prediction(52)]
+      const { reviews, see } = await start([...rows, ...others])
+      await reviews.say([saying(others[2]!)])
+      const usual = await reviews.usual(8)
+      expect(usual.map((p) => p.trans_num)).toEqual([40, 35, 30, 25, 20, 15, 10, 5].map((n) => `trans-${n}`))
+      expect(usual[0]).toEqual((await see(rows[40]!)).payment)
+      expect(await reviews.usual(100)).toHaveLength(41)
     })
 
     test('is searched by last four digits, transaction, and part of a merchant, whatever signs are in it', async () => {
