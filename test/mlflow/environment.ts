@@ -3,7 +3,10 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { text } from 'node:stream/consumers'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { disposable } from '../outside.ts'
 
 /** 2.14.1 is what the first project serves with; `newest` is whatever pip finds today. */
 export type Release = '2.14.1' | 'newest'
@@ -29,10 +32,11 @@ export async function environment(release: Release): Promise<Environment> {
   const marker = join(home, 'complete.json') // written last: without it the install is a half one
   const bin = (name: string) => (windows ? join(home, 'Scripts', `${name}.exe`) : join(home, 'bin', name))
   const pip = (...args: string[]) => run(bin('python'), '-m', 'pip', '--disable-pip-version-check', ...args)
+  mkdirSync(cacheFolder(), { recursive: true })
+  using _alone = await locked(`${home}.lock`)
   const found = complete(marker, release)
   if (!found) {
     rmSync(home, { recursive: true, force: true })
-    mkdirSync(cacheFolder(), { recursive: true })
     await makeVenv(await basePython(release), home)
     if (release === 'newest') await installNewest(pip)
     else await pip('install', ...PINNED)
@@ -41,6 +45,20 @@ export async function environment(release: Release): Promise<Environment> {
   }
   return { version: (found ?? complete(marker, release))!, python: bin('python'), mlflow: bin('mlflow') }
 }
+
+/** Two files of tests may want the same install. A lock of SQLite is gone with the process that has it. */
+async function locked(path: string) {
+  const db = disposable(new DatabaseSync(path))
+  for (;;)
+    try {
+      db.exec('BEGIN EXCLUSIVE')
+      return db
+    } catch (error) {
+      if ((error as { errcode?: number }).errcode !== BUSY) throw error
+      await sleep(200)
+    }
+}
+const BUSY = 5
 
 export function cacheFolder() {
   const base = windows ? process.env.LOCALAPPDATA : process.env.XDG_CACHE_HOME

@@ -19,20 +19,34 @@ export async function train(env: Environment, history: string, folder: string): 
 export type Served = { url: string; [Symbol.asyncDispose](): Promise<void> }
 
 /** `mlflow models serve` on a free port of 127.0.0.1, ready when it resolves. Disposing ends all of its processes. */
-export async function serve(env: Environment, model: string): Promise<Served> {
+export function serve(env: Environment, model: string, tracking?: string): Promise<Served> {
+  const args = ['models', 'serve', '-m', model, '-h', '127.0.0.1', '--env-manager', 'local']
+  return started(env, { args, health: '/ping', tracking })
+}
+
+/** `mlflow server`, tracking and registry, with what it keeps in `folder`. Disposing kills it. */
+export function track(env: Environment, folder: string, port: number): Promise<Served> {
+  // The SQLAlchemy that pip finds for 2.14.1 is one that it cannot use.
+  const store = env.version.startsWith('2.') ? `${folder}/runs` : `sqlite:///${folder}/mlflow.db`
+  const kept = ['--backend-store-uri', store, '--artifacts-destination', `${folder}/artifacts`]
+  return started(env, { args: ['server', ...kept, '-h', '127.0.0.1', '--workers', '1'], health: '/health', port })
+}
+
+type Start = { args: readonly string[]; health: string; port?: number; tracking?: string | undefined }
+async function started(env: Environment, { args, health, port: given, tracking }: Start): Promise<Served> {
   const folder = mkdtempSync(join(tmpdir(), 'mlflow-serve-'))
   const path = join(folder, 'server.log')
-  const port = await freePort()
-  const args = ['models', 'serve', '-m', model, '-p', `${port}`, '-h', '127.0.0.1', '--env-manager', 'local']
+  const port = given ?? (await freePort())
   const output = openSync(path, 'a')
-  const child = spawn(env.python, [join(import.meta.dirname, 'until_eof.py'), env.mlflow, ...args], {
+  const child = spawn(env.python, [join(import.meta.dirname, 'until_eof.py'), env.mlflow, ...args, '-p', `${port}`], {
     cwd: folder,
     stdio: ['pipe', output, output],
     // MLflow looks its server program up in PATH.
     env: {
       ...quiet,
       PATH: `${join(env.mlflow, '..')}${delimiter}${process.env.PATH}`,
-      MLFLOW_TRACKING_URI: `file:${folder}/mlruns`,
+      MLFLOW_SERVER_ENABLE_JOB_EXECUTION: 'false', // the newest would start eight processes that nobody here asks for
+      MLFLOW_TRACKING_URI: tracking ?? `file:${folder}/mlruns`,
     },
   })
   closeSync(output)
@@ -44,11 +58,11 @@ export async function serve(env: Environment, model: string): Promise<Served> {
   }
   const url = `http://127.0.0.1:${port}`
   try {
-    await ready(url, child)
+    await ready(`${url}${health}`, child)
   } catch (cause) {
     const tail = readFileSync(path, 'utf8').slice(-4000)
     await end()
-    throw new Error(`mlflow models serve did not start:\n${tail}`, { cause })
+    throw new Error(`mlflow ${args.join(' ')} did not start:\n${tail}`, { cause })
   }
   return { url, [Symbol.asyncDispose]: end }
 }
@@ -56,8 +70,8 @@ export async function serve(env: Environment, model: string): Promise<Served> {
 async function ready(url: string, child: ChildProcess) {
   for (const deadline = Date.now() + START; Date.now() < deadline; await sleep(100)) {
     if (child.exitCode !== null) throw new Error(`it ended with exit code ${child.exitCode}`)
-    const response = await fetch(`${url}/ping`, { signal: AbortSignal.timeout(5000) }).catch(() => undefined)
+    const response = await fetch(url, { signal: AbortSignal.timeout(5000) }).catch(() => undefined)
     if (response?.ok) return
   }
-  throw new Error(`no answer to /ping within ${START / 1000} s`)
+  throw new Error(`no answer at ${url} within ${START / 1000} s`)
 }
