@@ -50,7 +50,6 @@ export function openOutbox(rows: Rows) {
   const memory = openSent(rows)
   const before = openBefore(rows)
   const frauds = new Map<string, Fraud>()
-  let waiting: Fraud[] = [] // those in no notification, in order
   const opens: Open[] = []
   const total = { frauds: 0, mailed: 0, ...(rows.get('total') as Total | undefined) }
   let n = 0
@@ -62,7 +61,7 @@ export function openOutbox(rows: Rows) {
     else Object.assign(add({ ...draft, of }), { key, noted: true, doubtful: true }) // nobody knows how far it came
   }
   const decided = new Set(opens.flatMap(({ of }) => of))
-  waiting = [...frauds.values()].filter(({ name }) => !decided.has(name))
+  let waiting = [...frauds.values()].filter(({ name }) => !decided.has(name)) // those in no notification, in order
 
   function add(draft: Draft, first = false): Open {
     const { of, ...rest } = draft

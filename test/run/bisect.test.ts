@@ -494,6 +494,14 @@ describe('a model that refuses at random', () => {
     }
   })
 
+  test('is watched from when all of what it refused together is accepted: a bad row has more tosses then', async () => {
+    const mood = (n: number): Mood => (n === 1 ? 'refuses all' : 'works')
+    const w = world({ rows: 3, limit: (batch) => (batch === 0 ? 2 : 1), bad: [2], mood, random: seeded(1).uniform })
+    expect(await w.round()).toBe(3)
+    expect(await w.round()).toBeGreaterThan(30)
+    expect(w.history).toEqual(['0', '1', '!2'])
+  })
+
   test.each([2, 3, 5])('every %i-th time has no good row set aside', async (period) => {
     for (const seed of range(60)) {
       const w = world({

@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as hop, setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { isBug, Outage, reason, TakenOver } from '../../src/io/errors.ts'
 import { seconds } from '../../src/io/text.ts'
@@ -7,6 +7,8 @@ import {
   backoff,
   consume,
   drainTimeout,
+  leading,
+  ofTopics,
   orAborted,
   reportFailure,
   retry,
@@ -15,7 +17,10 @@ import {
   type StageStatus,
   supervise,
 } from '../../src/run/loop.ts'
+import { alarm } from '../../src/run/turns.ts'
 import { seeded } from '../../src/simulate/random.ts'
+import type { Batch, Lease, Reader, Topics } from '../../src/topic/topic.ts'
+import type { Transaction } from '../../src/transaction.ts'
 import { listeningLog, tempDir, transaction, waitFor } from '../rows.ts'
 import { sqliteTopics } from '../topic/asked.ts'
 
@@ -655,6 +660,118 @@ describe('consume', () => {
     expect(begun[1]!.cancelled.aborted).toBe(true)
   })
 
+  /** Hands out so many records at a time as it is asked for, while there are any; then waits for the stop. */
+  function records(count: number) {
+    let [cursor, position] = [0, 0]
+    const asked: number[] = []
+    const reader: Reader<Transaction> = {
+      async read(limit, signal) {
+        asked.push(limit)
+        if (cursor === count)
+          await new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)))
+        const some = Array.from({ length: Math.min(limit, count - cursor) }, (_, i) => transaction(cursor + i))
+        cursor += some.length
+        const commit: Batch<Transaction>['commit'] = async (n) => {
+          position += n
+        }
+        return { records: some, commit }
+      },
+      async seekToEnd() {},
+      rewind() {
+        cursor = position
+      },
+    }
+    return { reader, asked }
+  }
+
+  test('reads ahead as many batches as have no more records together than it is told, and one at least', async () => {
+    for (const [most, ahead] of [
+      [3, [2, 3, 4, 5, 6]],
+      [0, [2, 3, 4]],
+    ] as const) {
+      const { stage: given, stop } = stage()
+      const [told, seen]: [number[], number[][]] = [[], []]
+      await consume(
+        given,
+        records(9).reader,
+        () => 1,
+        async (batch) => {
+          await hop()
+          await hop()
+          seen.push([...told])
+          await batch.commit(1)
+          if (seen.length === 4) stop()
+        },
+        (some) => told.push(...numbers(some)),
+        most,
+      )
+      const first = ahead.length - 2
+      expect(seen).toEqual([[], ...[first, first + 1, first + 2].map((n) => ahead.slice(0, n))])
+    }
+  })
+
+  test('reads one more beside a record that was refused alone, and no more than it is told once that is done', async () => {
+    const { stage: given, stop } = stage()
+    const { reader, asked } = records(9)
+    let done = 0
+    await consume(
+      given,
+      reader,
+      () => 1,
+      async (batch) => {
+        if (done++ === 0) throw new Outage('refuses everything', { alone: true })
+        if (done === 3) throw new Outage('refuses everything')
+        await batch.commit(batch.records.length)
+        if (done === 5) stop()
+      },
+    )
+    expect(asked).toEqual([1, 2, 1, 1, 1])
+  })
+
+  test('lets alarms go first where it has many records in hand', async () => {
+    const { stage: given, stop } = stage()
+    let [first, batches, sent] = [0, 0, true]
+    await consume(
+      given,
+      records(20 * 50).reader,
+      () => 50,
+      async (batch) => {
+        if (batches > 0 && sent) first++
+        sent = false
+        void alarm(async () => {
+          for (let i = 0; i < 5; i++) await hop()
+          sent = true
+        })
+        await batch.commit(50)
+        if (++batches === 20) stop()
+      },
+    )
+    expect(first).toBeGreaterThan(10) // each is waited for by the clock
+  })
+
+  test('has few records in hand without waiting for anybody', async () => {
+    const { stage: given, stop } = stage()
+    const sending = Promise.withResolvers<void>()
+    const sent = alarm(() => sending.promise)
+    let [batches, hops] = [0, 0]
+    const counting = (async () => {
+      for (; batches < 20; hops++) await hop()
+    })()
+    await consume(
+      given,
+      records(20 * 49).reader,
+      () => 49,
+      async (batch) => {
+        await batch.commit(49)
+        if (++batches === 20) stop()
+      },
+    )
+    await counting
+    expect(hops).toBeLessThan(5)
+    sending.resolve()
+    await sent
+  })
+
   test('throws a bug in the work', async () => {
     await using world = await consuming()
     const consuming_ = consume(
@@ -666,6 +783,54 @@ describe('consume', () => {
       },
     )
     await expect(consuming_).rejects.toThrow(TypeError)
+  })
+})
+
+test('a failure that does not last is the last one, and no more; each is told', () => {
+  const told: unknown[] = []
+  const health: StageStatus = { retrying: (error) => void told.push(error) }
+  const error = down()
+  reportFailure(health, error, { lasting: false, now: 5 })
+  expect(health).toMatchObject({ last: { at: 5, reason: 'cannot reach the model: connect ECONNREFUSED' } })
+  expect([health.failing, told]).toEqual([undefined, [error]])
+  reportFailure(undefined, error)
+})
+
+describe('reading and noting', () => {
+  test('have a state of their own, and tell whoever the work tells', () => {
+    const { stage: given } = stage()
+    const retrying = () => {}
+    const health: StageStatus = { retrying }
+    const apart = ofTopics({ ...given, health })
+    expect(apart.health).toBe(health.topics)
+    expect(apart).toEqual({ ...given, health: { retrying } })
+    expect(ofTopics({ ...given, health }).health).toBe(health.topics)
+    const silent: StageStatus = {}
+    expect(ofTopics({ ...given, health: silent }).health).toEqual({})
+    expect('health' in ofTopics(given)).toBe(false)
+  })
+})
+
+describe('leading', () => {
+  test('does its work whenever it leads, and has worked once it does, however long that lasts', async () => {
+    const { stage: given, stop, lines } = stage()
+    const health: StageStatus = {}
+    const lease = { lost: given.stop } as Lease
+    const terms: unknown[] = []
+    const lead: Topics['lead'] = async (name, signal, work) => {
+      terms.push([name, signal === given.stop])
+      if (terms.length < 3) throw down()
+      await work(lease)
+    }
+    const seen: unknown[] = []
+    await leading({ ...given, health }, { lead }, 'alert', async (its) => {
+      seen.push([its === lease, health.failing])
+      if (seen.length === 2) stop()
+    })
+    expect(terms).toEqual(Array(4).fill(['alert', true]))
+    expect(seen).toEqual(Array(2).fill([true, undefined]))
+    expect(health.since).toBeGreaterThan(0)
+    expect(lines.at(-1)?.msg).toMatch(/^works again after 2 failed attempts in /)
   })
 })
 
