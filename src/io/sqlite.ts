@@ -1,4 +1,4 @@
-import { closeSync, existsSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
+import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { DamagedFile, FileFault, NewerSchema } from './errors.ts'
@@ -75,6 +75,13 @@ export function fileOf(path: string): string {
       'the file has a second name (a hard link), by which its -wal is not found: remove that name, or make it a copy',
     )
   return realpathSync(path)
+}
+
+/** The same for who writes it: SQLite opens one that cannot be written too, and for this process it stays so when it can be again. */
+export function writableFile(path: string): string {
+  const file = fileOf(path)
+  accessSync(file, constants.W_OK)
+  return file
 }
 
 /** With those above it. Node's own `recursive` never ends in /proc, where nothing can be made. */

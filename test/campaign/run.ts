@@ -1,6 +1,5 @@
-import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
-import { appendFileSync, rmSync, writeFileSync } from 'node:fs'
+import { rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { seeded } from '../../src/simulate/random.ts'
@@ -8,8 +7,11 @@ import { type EngineName, openEngine } from '../accept/engines.ts'
 import { client, formOf } from '../desk/place.ts'
 import { tempDir } from '../rows.ts'
 import { startWorker } from '../worker.ts'
-import { alarmsHeld, type Check, cardsHidden, recordsHeld, unsaid, verdictsHeld } from './oracle.ts'
-import { idOf } from './rows.ts'
+import { copyOf, flipped } from './damage.ts'
+import { smallDisk } from './disk.ts'
+import { openEars } from './ears.ts'
+import { alarmsHeld, type Check, openEyes, recordsHeld, unsaid, verdictsHeld } from './oracle.ts'
+import { idOf, type Row } from './rows.ts'
 import { MOMENTS, openWorld, SYSTEMS } from './world.ts'
 
 const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
@@ -19,32 +21,49 @@ const LONGEST: Record<EngineName, number> = { sqlite: 8000, postgres: 15_000, ka
 /** ms without any progress after which it is over */
 const PATIENCE = 120_000
 const HOUR = 3_600_000
+const NOBODY = 'http://127.0.0.1:1/'
 const isRoot = process.platform === 'linux' && process.getuid?.() === 0
 
-type Options = { engine: EngineName; seconds: number; seed: number }
+type Options = {
+  engine: EngineName
+  seconds: number
+  seed: number
+  /** s that a life lasts at most */
+  life?: number | undefined
+  /** s that something is out at most */
+  outage: number
+  /** rows in a body at most */
+  rows: number
+  /** ends it early, with its account */
+  stop: AbortSignal
+}
 
 /** One campaign on one engine. Resolves with what held, and what did not. */
-export async function campaign({ engine: name, seconds, seed }: Options): Promise<Check[]> {
+export async function campaign({ engine: name, seconds, seed, life, outage, rows, stop }: Options): Promise<Check[]> {
   const random = seeded(seed)
+  const longest = life ? life * 1000 : LONGEST[name]
   await using dir = await tempDir()
+  await using beside = await tempDir() // is no disk that breaks
   using disk = name === 'sqlite' && isRoot ? smallDisk(dir.path) : undefined
   await using engine = await openEngine(name, dir.path)
-  await using world = await openWorld(random, seed)
-  writeFileSync(dir.file('clock'), '0')
-  const env = { ...world.env, ...engine.env, DISK_RESERVE_MB: '0', CAMPAIGN_CLOCK: dir.file('clock') }
+  await using world = await openWorld(random, seed, rows)
+  const [ears, eyes] = [openEars(world), openEyes(world)]
+  const clock = beside.file('clock')
+  writeFileSync(clock, '0')
+  const env = { ...world.env, ...engine.env, DISK_RESERVE_MB: '0', CAMPAIGN_CLOCK: clock }
   const count = name === 'sqlite' ? 1 : 2 // a file has one worker, a server has one that takes over
   const met: Record<string, number> = {}
   const meet = (what: string) => {
     met[what] = (met[what] ?? 0) + 1
   }
-  const [exits, shown, answered]: [string[], string[], string[]] = [[], [], []]
-  let began = 0
+  const [exits, answered, wrong]: [string[], string[], string[]] = [[], [], []]
+  let [began, ends] = [0, 0]
   const fates = FATES.filter((fate) => name !== 'kafka' || !fate.endsWith('a commit')) // nobody sees a broker's from inside
   const expected = fates.map((fate) => `killed: ${fate}`)
   /** As long as it was asked to, and on a busy machine until it has met everything, five times as long at most. */
   const going = () => {
     const share = (Date.now() - began) / seconds / 1000
-    return share < 1 || (share < 5 && expected.some((what) => !met[what]))
+    return !stop.aborted && (share < 1 || (share < 5 && expected.some((what) => !met[what])))
   }
 
   const start = (more: Record<string, string> = {}) =>
@@ -60,6 +79,65 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
   const workers = new Set<Worker>()
   const isUp = (worker: Worker) => worker.text().includes('status page: ')
 
+  /** What is done to the files while no worker has any of them: between two lives, and when there are no more. */
+  const waiting: (() => Promise<void>)[] = []
+  const atRest = (work: () => Promise<void>) =>
+    new Promise<void>((resolve, reject) => waiting.push(() => work().then(resolve, reject)))
+  async function rest() {
+    for (const work of waiting.splice(0)) await work()
+  }
+  /** A worker that starts there says so, and fetches nothing that it could not keep. */
+  async function readOnly() {
+    disk!.lock()
+    const { calls } = world.counts
+    await using worker = start()
+    await Promise.race([worker.end, sleep(20_000)])
+    if (worker.running() || !/read-?only/i.test(lastLine(worker.text())))
+      wrong.push(`a disk that takes nothing is not named: ${lastLine(worker.text())}`)
+    if (world.counts.calls > calls) wrong.push('rows were fetched that no disk takes')
+    eyes.look(worker.text())
+    disk!.unlock()
+  }
+  /** The flips are made in a copy, with a world of its own: the files from before go on. */
+  async function flips() {
+    const folder = beside.file(`flips-${met['bytes are flipped'] ?? 0}`)
+    let [owed, mailed]: [Row[], ReadonlySet<string>] = [[], new Set()]
+    await atRest(async () => {
+      copyOf(dir.path, folder)
+      owed = world.owed()
+      mailed = new Set((await ears.listen()).inMails.keys())
+    })
+    await using own = await openWorld(random, seed)
+    own.heal()
+    const at = (file: string) => `sqlite:${folder}/${file}.db`
+    const settings = {
+      ...own.env,
+      TOPICS_URL: at('topics'),
+      DATABASE_URL: at('fraud'),
+      DISK_RESERVE_MB: '0',
+      ALERT_BURST: '1000000',
+    }
+    {
+      // Its marks say all that is there. Nothing goes on meanwhile, so that the next one has work.
+      await using idle = startWorker(folder, { ...settings, MODEL_URL: NOBODY, SMTP_URL: 'smtp://127.0.0.1:1' })
+      for (const born = Date.now(); idle.running() && !isUp(idle) && Date.now() - born < 20_000; ) await sleep(50)
+      await sleep(1500)
+    }
+    const begin = () => startWorker(folder, settings)
+    const [what, found] = await flipped({
+      folder,
+      random,
+      sent: world.sent,
+      owed,
+      mailed,
+      start: begin,
+      ears: openEars(own),
+    })
+    meet(what)
+    wrong.push(...found)
+    rmSync(folder, { recursive: true })
+  }
+
   /** One life after the other, each to its own end. */
   async function lives(first: number) {
     for (let life = first; going(); life++) {
@@ -73,8 +151,8 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       const early = fate === 'at its start'
       for (const born = Date.now(); !early && worker.running() && !isUp(worker) && Date.now() - born < 20_000; )
         await sleep(50)
-      const late = sleep(LONGEST[name], 'late', { signal })
-      const soon = () => sleep(early ? random.integer(50, 900) : random.integer(500, LONGEST[name]), 'now', { signal })
+      const late = sleep(longest, 'late', { signal })
+      const soon = () => sleep(early ? random.integer(50, 900) : random.integer(500, longest), 'now', { signal })
       const moment = side ? late : MOMENTS.includes(fate as never) ? happening(fate) : soon()
       const what = await Promise.race([late, alone, moment])
       const asked = Date.now()
@@ -82,8 +160,10 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       const { code, signal: by } = await worker.end
       done.abort()
       workers.delete(worker)
+      ends++
       world.killed()
-      shown.push(worker.text())
+      eyes.look(worker.text())
+      await rest()
       if (fate === 'asked to stop') {
         if (what === 'ended' || code !== 0 || Date.now() - asked > 10_000)
           exits.push(`stopped with ${code ?? by} after ${Date.now() - asked} ms`)
@@ -107,7 +187,7 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
           `${system} is out`,
           async () => {
             const mend = world.break(system)
-            await sleep(random.integer(300, 4500))
+            await sleep(random.integer(300, outage * 1000))
             mend()
           },
         ]),
@@ -119,25 +199,33 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
       },
       'the clock jumps': () => {
         const wrong = random.pick([-24 * HOUR, -HOUR, 0, HOUR, 24 * HOUR])
-        writeFileSync(dir.file('clock'), `${wrong}`)
+        writeFileSync(clock, `${wrong}`)
         for (const worker of workers) if (isUp(worker)) worker.kill('SIGUSR2')
       },
       'people look': async () => {
-        for (const path of ['/', '/readyz', '/metrics', '/desk']) shown.push((await ask(path)) ?? '')
+        for (const path of ['/', '/readyz', '/metrics', '/desk']) eyes.look((await ask(path)) ?? '')
       },
       ...(disk && {
         'the disk is full': async () => {
-          disk.fill()
+          while (!disk.fill()) await sleep(1)
           await sleep(random.integer(500, 3000))
           disk.empty()
         },
       }),
+      ...(disk && { 'the disk takes nothing': () => atRest(readOnly) }),
+      ...(name === 'sqlite' && { 'bytes are flipped': flips }),
       ...Object.fromEntries(
-        Object.entries(engine.outages).map(([what, happen]) => [what, () => happen(random.integer(300, 3000))]),
+        Object.entries(engine.outages).map(([what, happen]) => [
+          what,
+          () => happen(random.integer(300, (outage * 2000) / 3)),
+        ]),
       ),
     }
     const names = Object.keys(all)
-    expected.push(...names)
+    expected.push(
+      ...names,
+      ...(name === 'sqlite' ? ['flipped bytes: refused by name', 'flipped bytes: without effect'] : []),
+    )
     for (let turn = 0; going(); turn++) {
       await sleep(random.integer(300, 2500))
       const what = turn < names.length ? names[turn]! : random.pick(names)
@@ -188,30 +276,36 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
     first.kill('SIGTERM')
     await first.end
     world.killed()
-    shown.push(first.text())
+    eyes.look(first.text())
     world.storm(0.05)
     began = Date.now()
   }
   await firstStart()
   const report = setInterval(() => {
-    const kills = Object.entries(met)
-      .filter(([what]) => what.startsWith('killed'))
-      .reduce((sum, [, n]) => sum + n, 0)
     console.log(
-      `  ${kills} ends, ${world.sent.size} rows handed out, ${world.mails().length} mails, ${answered.length} verdicts`,
+      `  ${ends} ends, ${world.sent.size} rows handed out, ${world.mails().length} mails, ${answered.length} verdicts`,
     )
   }, 30_000).unref()
 
-  await Promise.all([troubles(), verdicts(), ...Array.from({ length: count }, (_, i) => lives(i * 3))])
+  let over = false
+  const all = Promise.all(Array.from({ length: count }, (_, i) => lives(i * 3)))
+  async function rests() {
+    for (await all; !over; await sleep(100)) await rest()
+  }
+  await Promise.all([troubles().finally(() => (over = true)), verdicts(), rests()])
   clearInterval(report)
   world.heal()
-  writeFileSync(dir.file('clock'), '0')
+  writeFileSync(clock, '0')
   const worker = start({ SCORE_BATCH_SIZE: '500', RECORD_BATCH_SIZE: '500' })
   workers.add(worker)
   for (let moved = Date.now(), seen = ''; worker.running() && Date.now() - moved < PATIENCE; await sleep(500)) {
-    const there = new Set((await engine.rows()).map((one) => `${one.trans_num}@${one.event_time}`))
+    const there = new Set(
+      (await engine.ask('SELECT trans_num, event_time FROM predictions')).map(
+        (one) => `${one.trans_num}@${one.event_time}`,
+      ),
+    )
     const left = world.owed().filter((one) => !there.has(idOf(one))).length
-    const unheard = left === 0 ? (await unsaid(world)).length : -1
+    const unheard = left === 0 ? (await unsaid(world, ears)).length : -1
     if (left === 0 && unheard === 0) break
     if (seen !== `${left} ${unheard}`) moved = Date.now()
     seen = `${left} ${unheard}`
@@ -222,40 +316,40 @@ export async function campaign({ engine: name, seconds, seed }: Options): Promis
   const asked = Date.now()
   worker.kill('SIGTERM')
   const { code } = await worker.end
-  shown.push(worker.text())
+  eyes.look(worker.text())
   if (code !== 0 || Date.now() - asked > 10_000)
     exits.push(`the last one stopped with ${code} after ${Date.now() - asked} ms`)
   async function command(...args: string[]) {
     await using ran = startWorker(dir.path, env, ...args)
     const ended = await ran.end
-    shown.push(ran.text())
+    eyes.look(ran.text())
     return { code: ended.code, text: ran.text().trim() }
   }
 
-  const texts = [
-    ...shown,
-    ...world.posts.map(({ body }) => body),
-    ...world.mails().map(({ raw }) => raw.toString('latin1')),
-  ]
+  for (const { body } of world.posts) eyes.look(body)
+  for (const { raw } of world.mails()) eyes.look(raw.toString('latin1'))
+  const counted = Object.entries(world.counts).flatMap(([what, many]) => (many === 0 ? [what] : []))
+  const unmet = [...expected.filter((what) => !met[what]), ...counted]
   return [
-    ...recordsHeld(world, await engine.rows()),
-    ...(await alarmsHeld(world)),
+    ...recordsHeld(world, await engine.ask(ROWS)),
+    ...(await alarmsHeld(world, ears)),
     ...verdictsHeld(
       answered,
       (await engine.ask("SELECT note FROM reviews WHERE note LIKE 'verdict %'")).map(({ note }) => note),
       await engine.ask(UNLIKE),
     ),
-    cardsHidden(world, texts.join('\n')),
+    eyes.held(),
+    ['files that were spoilt', wrong.slice(0, 3).join(' · ') || 'were refused, or held', wrong.length === 0],
     ['audit', audit.code === 0 ? 'the account holds' : audit.text, audit.code === 0],
     ['ends that nobody asked for', exits.slice(0, 3).join(' · ') || '0', exits.length === 0],
-    [
-      'what it did not meet',
-      expected.filter((what) => !met[what]).join(', ') || 'nothing',
-      expected.every((what) => met[what]),
-    ],
-    ['what it met', JSON.stringify({ ...met, ...world.counts }), true],
+    ['what it did not meet', unmet.join(', ') || 'nothing', unmet.length === 0],
+    ['what it met', JSON.stringify({ ends, ...met, ...world.counts }), true],
   ]
 }
+
+/** What is compared; a card number has more digits than a JavaScript number. */
+const ROWS = `SELECT trans_num, event_time, CAST(cc_num AS TEXT) AS cc_num, amt, is_fraud, city_pop, unix_time, prediction, model
+  FROM predictions`
 
 /** The last verdict that is no `withdrawn` one has the columns; `unsure` says that somebody looked. */
 const UNLIKE = `SELECT p.trans_num FROM predictions p JOIN reviews r ON r.trans_num = p.trans_num AND r.event_time = p.event_time
@@ -264,27 +358,3 @@ const UNLIKE = `SELECT p.trans_num FROM predictions p JOIN reviews r ON r.trans_
     OR coalesce(p.fraud_confirmed, -1) <> CASE r.verdict WHEN 'fraud' THEN 1 WHEN 'legit' THEN 0 ELSE -1 END)`
 
 const lastLine = (text: string) => text.trim().split('\n').at(-1)?.slice(0, 300) ?? ''
-
-/** The folder is a disk of its own from now on, in memory, which can be filled to the last byte. */
-function smallDisk(path: string) {
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2g', 'tmpfs', path])
-  const filler = `${path}/filler`
-  const empty = () => rmSync(filler, { force: true })
-  return {
-    fill() {
-      const piece = Buffer.alloc(8 * 2 ** 20)
-      for (const size of [piece.length, 4096, 1])
-        for (;;)
-          try {
-            appendFileSync(filler, piece.subarray(0, size))
-          } catch {
-            break
-          }
-    },
-    empty,
-    [Symbol.dispose]() {
-      empty()
-      execFileSync('umount', ['-l', path])
-    },
-  }
-}

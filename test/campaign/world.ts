@@ -27,16 +27,18 @@ export const SYSTEMS = Object.keys(WAYS) as System[]
 
 /**
  * The producer, the model, the mail server and the webhook, on the wire. Now and then one of them fails for one request;
- * `break` has it fail for longer. What they hand out and take is noted: it is the truth that the worker is held to.
+ * `break` has it fail for longer. `most`: rows in one body. What they hand out and take is noted: it is the truth that the worker is held to.
  */
-export async function openWorld(random: Random, seed: number) {
+export async function openWorld(random: Random, seed: number, most = 12) {
   const moments = new EventEmitter().setMaxListeners(0)
   const broken = new Map<System, string>()
   const { bodies, answers } = junk(seed, 500)
-  const counts = { calls: 0, asked: 0, junk: 0, flaps: 0, repeats: 0 }
+  const counts = { calls: 0, asked: 0, junkBodies: 0, junkAnswers: 0, flaps: 0, repeats: 0 }
   let [frauds, healed] = [0.05, false]
   const sent = new Map<string, Row>()
   const cards = new Map<string, string>()
+  const numbers = new Set<string>()
+  const recent: Row[] = []
   const excused = new Set<string>()
   const unposted = new Set<string>()
   let last: Row[] = [] // may be on their way: owed from the next call on
@@ -48,8 +50,8 @@ export async function openWorld(random: Random, seed: number) {
   const happened = (moment: Moment) => moments.emit(moment)
 
   function handOut(response: ServerResponse, cut: boolean) {
-    const rows = Array.from({ length: random.integer(1, 12) }, () => newRow(random, frauds))
-    const again = [...sent.values()].at(-random.integer(1, 50))
+    const rows = Array.from({ length: random.integer(1, most) }, () => newRow(random, frauds))
+    const again = recent.at(-random.integer(1, 50))
     if (again && random.uniform() < 0.1) {
       counts.repeats++
       rows.push(again)
@@ -63,7 +65,10 @@ export async function openWorld(random: Random, seed: number) {
     for (const one of last) {
       sent.set(idOf(one), one)
       cards.set(one.trans_num, String(one.cc_num))
+      numbers.add(String(one.cc_num))
     }
+    recent.push(...last)
+    recent.splice(0, recent.length - 50)
     return response.end(text, () => happened('rows are out'))
   }
 
@@ -75,7 +80,7 @@ export async function openWorld(random: Random, seed: number) {
       const how = healed ? 'over' : way('producer', 0.02)
       if (how === undefined || how === 'half') return handOut(response, how === 'half')
       if (how === 'cut') return response.destroy()
-      if (how === 'junk') counts.junk++
+      if (how === 'junk') counts.junkBodies++
       if (how === 'junk') return response.end(random.pick(bodies))
       if (how === 'page') return response.setHeader('content-type', 'text/html').end('<title>Application Error</title>')
       return response.writeHead(how === '500' ? 500 : 429).end('{"error":"Rate limit exceeded: 5 per 1 minute"}')
@@ -92,7 +97,7 @@ export async function openWorld(random: Random, seed: number) {
       const how = way('model', 0.03)
       if (how === 'cut') return 'hang up'
       if (how === 'junk') {
-        counts.junk++
+        counts.junkAnswers++
         return { status: 200, text: random.pick(answers) }
       }
       const refusal = { status: 400, text: '{"error_code":"BAD_REQUEST","message":"Failed to predict"}' }
@@ -130,6 +135,7 @@ export async function openWorld(random: Random, seed: number) {
   return {
     ...{ moments, counts, posts, altered, sent },
     labels: () => labels,
+    isCard: (number: string) => numbers.has(number),
     mails: () => smtp.seen,
     env: {
       NODE_ENV: 'production',

@@ -1,5 +1,5 @@
 import { getEventListeners } from 'node:events'
-import { existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
@@ -7,8 +7,9 @@ import { isBug, reason } from '../../src/io/errors.ts'
 import { openSqlite } from '../../src/io/sqlite.ts'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import type { SqliteTopicsOptions } from '../../src/topic/sqlite.ts'
+import { smallDisk } from '../campaign/disk.ts'
 import { startChild } from '../child.ts'
-import { prediction, tempDir, transaction } from '../rows.ts'
+import { listeningLog, prediction, tempDir, transaction } from '../rows.ts'
 import { sqliteTopics, type AskedTopics as Topics } from './asked.ts'
 import { topicSuite } from './suite.ts'
 
@@ -211,6 +212,23 @@ describe('one worker at a time', () => {
     expect(await refusal(sqliteTopics({ path: dir.file('topics2.db'), exclusive: true }))).toBe(
       `cannot open ${dir.file('topics2.db')}.lock: unable to open database file`,
     )
+  })
+
+  test('is refused where nothing can be written, which SQLite would notice late and then keep to', async () => {
+    using disk = process.getuid?.() === 0 ? smallDisk(dir.path) : undefined
+    await (await open()).close()
+    await sqliteStore(dir.file('fraud.db')).close()
+    const { log } = listeningLog()
+    const lock = () => (disk ? disk.lock() : [path, dir.file('fraud.db')].map((file) => chmodSync(file, 0o444)))
+    lock()
+    try {
+      expect(await refusal(open())).toMatch(/^cannot open .*topics\.db: E(ROFS|ACCES|PERM): .*topics\.db/)
+      expect(() => sqliteStore(dir.file('fraud.db'), { log })).toThrow(/E(ROFS|ACCES|PERM): .*fraud\.db/)
+    } finally {
+      disk?.unlock()
+      if (!disk) for (const file of [path, dir.file('fraud.db')]) chmodSync(file, 0o600)
+    }
+    expect(await refusal(open())).toBe('opened')
   })
 
   test('lets commands work beside it, and sees what they append within a couple of seconds', async () => {
