@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
-import { copyFile, open, rename, rm, stat } from 'node:fs/promises'
+import { open, rename, rm, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import {
   asyncBufferFromFile,
@@ -21,11 +21,14 @@ import type { Aged, Which } from '../review/reviews.ts'
 const STAMPS = ['trans_date_trans_time', 'event_time', 'fetched_at', 'predicted_at', 'reviewed_at']
 /** What was said of a row, and what a challenger says: lists as JSON. */
 const LISTS = ['reviews', 'judgements'] as const
+type List = (typeof LISTS)[number]
+const isList = (name: string): name is List => LISTS.includes(name as List)
 const NAMES = [...COLUMNS, ...LISTS]
-const SCHEMA: SchemaElement[] = [{ name: 'root', num_children: NAMES.length }, ...NAMES.map(element)]
+const ELEMENTS = NAMES.map(element)
+const SCHEMA: SchemaElement[] = [{ name: 'root', num_children: NAMES.length }, ...ELEMENTS]
 
-function element(name: string): SchemaElement {
-  const { type = 'text', required = name === 'reviews' || name === 'judgements' } = TABLE[name as ColumnName] ?? {}
+function element(name: ColumnName | List): SchemaElement {
+  const { type = 'text', required = isList(name) } = isList(name) ? {} : TABLE[name]
   const shared = { name, repetition_type: required ? ('REQUIRED' as const) : ('OPTIONAL' as const) }
   if (STAMPS.includes(name))
     return {
@@ -40,17 +43,18 @@ function element(name: string): SchemaElement {
   return { ...shared, type: 'BYTE_ARRAY', converted_type: 'UTF8', logical_type: { type: 'STRING' } }
 }
 
-function written(row: Aged, name: string): unknown {
-  if (name === 'trans_date_trans_time') return BigInt(Math.floor(row.event_time / 1000) * 1000)
-  if (name === 'reviews' || name === 'judgements') return JSON.stringify(row[name])
-  const value = row[name as ColumnName]
-  return value !== null && element(name).type === 'INT64' ? BigInt(value as number) : value
+/** How a column is written of each row. */
+function written(name: ColumnName | List, { type }: SchemaElement): (row: Aged) => unknown {
+  if (name === 'trans_date_trans_time') return (row) => BigInt(Math.floor(row.event_time / 1000) * 1000)
+  if (isList(name)) return (row) => JSON.stringify(row[name])
+  if (type !== 'INT64') return (row) => row[name]
+  return ({ [name]: value }) => (value === null ? null : BigInt(value as number))
 }
 function read(found: Record<string, unknown>): Aged {
   const row = Object.fromEntries(
     NAMES.map((name) => {
       const value = found[name] ?? null
-      if (name === 'reviews' || name === 'judgements') return [name, JSON.parse(String(value))]
+      if (isList(name)) return [name, JSON.parse(String(value))]
       return [name, typeof value === 'bigint' && name !== 'cc_num' ? Number(value) : value]
     }),
   ) as Aged
@@ -108,16 +112,15 @@ const namesIn = (schema: readonly SchemaElement[]) => schema.map(({ name, type }
 const endOf = (groups: readonly RowGroup[]) =>
   groups.reduce((end, { total_compressed_size }) => end + Number(total_compressed_size), 4)
 
-async function digest(path: string, end: number) {
-  const hash = createHash('sha256')
-  for await (const bytes of createReadStream(path, { end: end - 1 })) hash.update(bytes)
-  return hash
-}
-
-/** Throws unless the bytes of the rows are those that were written. */
-export async function assertUnchanged({ path, metadata }: ArchiveFile) {
+/** Throws unless the bytes of the rows are those that were written; `each` is given them on the way. */
+export async function assertUnchanged({ path, metadata }: ArchiveFile, each?: (bytes: Buffer) => Promise<void>) {
   const noted = metadata.key_value_metadata?.find(({ key }) => key === 'sha256')?.value
-  if ((await digest(path, endOf(metadata.row_groups))).digest('hex') !== noted)
+  const hash = createHash('sha256')
+  for await (const bytes of createReadStream(path, { end: endOf(metadata.row_groups) - 1 })) {
+    hash.update(bytes)
+    await each?.(bytes)
+  }
+  if (hash.digest('hex') !== noted)
     throw new Error(`${path} is not as it was written: put it back from a backup; no row is moved before`)
 }
 
@@ -129,18 +132,21 @@ export async function rewrite(path: string, old: ArchiveFile | undefined, kept: 
   const part = `${path}.part`
   await rm(part, { force: true }) // of one that was killed
   const before = old?.metadata.row_groups.slice(0, kept) ?? []
-  const end = endOf(before)
-  if (old) {
-    await assertUnchanged(old)
-    await copyFile(path, part)
-  }
+  const end = before.length > 0 ? endOf(before) : 0
+  const hash = createHash('sha256')
   const file = await open(part, 'a')
   try {
-    await file.truncate(before.length > 0 ? end : 0)
+    let left = end
+    const copy = async (bytes: Buffer) => {
+      const some = bytes.subarray(0, left)
+      left -= some.length
+      hash.update(some)
+      await file.appendFile(some)
+    }
+    if (old) await assertUnchanged(old, copy)
     const writer = new ByteWriter()
     const parquet = new ParquetWriter({ writer, schema: SCHEMA, createdBy: 'client-predict' })
-    const hash = before.length > 0 ? await digest(part, end) : createHash('sha256')
-    if (before.length > 0) [writer.index, writer.offset] = [0, end] // the head is there
+    if (end > 0) [writer.index, writer.offset] = [0, end] // the head is there
     parquet.row_groups.push(...before)
     parquet.num_rows = before.reduce((sum, { num_rows }) => sum + num_rows, 0n)
     const put = async () => {
@@ -150,8 +156,10 @@ export async function rewrite(path: string, old: ArchiveFile | undefined, kept: 
       return bytes
     }
     for await (const rows of groups) {
-      const column = (name: string) => ({ name, data: rows.map((row) => written(row, name)), offsetIndex: false })
-      const columnData = NAMES.map((name) => ({ ...column(name), statistics: name === 'event_time' }))
+      const columnData = NAMES.map((name, i) => ({
+        ...{ name, data: rows.map(written(name, ELEMENTS[i]!)) },
+        ...{ offsetIndex: false, statistics: name === 'event_time' },
+      }))
       await parquet.write({ columnData, rowGroupSize: rows.length })
       hash.update(await put())
     }

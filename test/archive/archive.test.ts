@@ -1,21 +1,4 @@
-import { DatabaseSync } from 'node:sqlite'
-import { sqliteStore } from '../../src/record/sqlite.ts'
-import { sqliteReviews } from '../../src/review/sqlite.ts'
-import { tempDir } from '../rows.ts'
+import { sqlitePlace } from '../review/place.ts'
 import { archiveSuite } from './suite.ts'
 
-archiveSuite('SQLite', async () => {
-  const dir = await tempDir()
-  const file = dir.file('fraud.db')
-  return {
-    store: async () => sqliteStore(file),
-    reviews: () => sqliteReviews(file),
-    async sql(text) {
-      using db = new DatabaseSync(file)
-      const statement = db.prepare(text)
-      statement.setReadBigInts(true)
-      return statement.all().map((row) => ({ ...row }))
-    },
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
-  }
-})
+archiveSuite('SQLite', sqlitePlace)

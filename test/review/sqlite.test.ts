@@ -4,23 +4,10 @@ import { expect, test } from 'vitest'
 import { sqliteStore } from '../../src/record/sqlite.ts'
 import { sqliteReviews } from '../../src/review/sqlite.ts'
 import { prediction, tempDir } from '../rows.ts'
+import { sqlitePlace } from './place.ts'
 import { reviewSuite, saying } from './suite.ts'
 
-reviewSuite('SQLite', async () => {
-  const dir = await tempDir()
-  const file = dir.file('fraud.db')
-  return {
-    store: async () => sqliteStore(file),
-    reviews: () => sqliteReviews(file),
-    async sql(text) {
-      using db = new DatabaseSync(file)
-      const statement = db.prepare(text)
-      statement.setReadBigInts(true)
-      return statement.all().map((row) => ({ ...row }))
-    },
-    [Symbol.asyncDispose]: () => dir[Symbol.asyncDispose](),
-  }
-})
+reviewSuite('SQLite', sqlitePlace)
 
 test('a file that is not there is no mistake, and is read when it comes', async () => {
   await using dir = await tempDir()

@@ -3,23 +3,12 @@ import { postgresReviews } from '../../../src/engines/postgres/reviews.ts'
 import { postgresStore } from '../../../src/engines/postgres/store.ts'
 import { look, startPostgres } from '../../postgres.ts'
 import { reviewSuite } from '../../review/suite.ts'
+import { postgresPlace } from './place.ts'
 
 const server = await startPostgres()
 afterAll(() => server[Symbol.asyncDispose](), 60_000)
 
-reviewSuite('PostgreSQL', async () => {
-  const url = await server.database()
-  return {
-    async store() {
-      const store = postgresStore(url)
-      await store.insert([])
-      return store
-    },
-    reviews: () => postgresReviews(url),
-    sql: (text) => look(url, text),
-    [Symbol.asyncDispose]: async () => {},
-  }
-})
+reviewSuite('PostgreSQL', postgresPlace(server))
 
 test('reviews outlive a table that was dropped, and nobody empties them', async () => {
   const url = await server.database()
