@@ -21,7 +21,7 @@ export function sayRoutes(app: App, room: Room) {
     const [person, verdict, tab] = [c.get('person')!, verdictIn(form), tabOf(form.get('tab'))]
     if (!verdict || !room.isForm(person, 'bulk', form.get('key') ?? '')) return room.refuseKey(c, 'wrong')
     const of = form.getAll('of').slice(0, MOST)
-    const found = await Promise.all(of.map(async (one) => (await reviews.find(one.split('~')[0]!))?.payment))
+    const found = await reviews.chosen(of.map((one) => one.split('~')[0]!))
     const chosen = of.flatMap((one, i) => (found[i] ? [{ payment: found[i], seen: one.split('~')[1] ?? '' }] : []))
     if (chosen.length === 0) return c.redirect(`/desk?tab=${tab}`, 303)
     if (form.get('sure') !== 'yes') {

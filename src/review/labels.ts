@@ -48,28 +48,33 @@ export async function importLabels(reviews: Reviews, text: string, reviewer: str
     }
   }
   let done = 0
-  const waiting: Saying[] = []
-  for (const [i, row] of rows.entries()) {
-    const verdict = ALIASES[at(row, 'verdict').toLowerCase()]
-    const time = readTime(at(row, 'at'))
-    const trans_num = row[head.indexOf('trans_num')] ?? ''
-    const event = at(row, 'event_time')
-    const event_time = readTime(event)
-    if (!verdict || time === undefined || event_time === undefined || trans_num === '') {
-      lines.push(`line ${i + 2}: ${WANTED}`)
-      continue
+  for (let from = 0; from < rows.length; from += AT_A_TIME) {
+    const some = rows.slice(from, from + AT_A_TIME)
+    const names = new Set(some.flatMap((row) => (at(row, 'event_time') ? [] : [row[head.indexOf('trans_num')] ?? ''])))
+    const found = names.size > 0 ? await reviews.sightings([...names]) : []
+    const sightings = Map.groupBy(found, (one) => one.trans_num)
+    const sayings: Saying[] = []
+    for (const [i, row] of some.entries()) {
+      const verdict = ALIASES[at(row, 'verdict').toLowerCase()]
+      const time = readTime(at(row, 'at'))
+      const trans_num = row[head.indexOf('trans_num')] ?? ''
+      const event = at(row, 'event_time')
+      const event_time = readTime(event)
+      if (!verdict || time === undefined || event_time === undefined || trans_num === '') {
+        lines.push(`line ${from + i + 2}: ${WANTED}`)
+        continue
+      }
+      const of = event ? [{ trans_num, event_time }] : (sightings.get(trans_num) ?? [])
+      if (of.length === 0) lines.push(`${maskCards(trans_num)}: is not in the database`)
+      for (const which of of)
+        sayings.push({
+          ...{ ...which, verdict, at: time, note: noteIn(at(row, 'note')) },
+          reviewer: nameIn(at(row, 'reviewer'), 80) || reviewer,
+          via: (['page', 'link', 'sql'] as const).find((via) => via === at(row, 'via')) ?? 'import',
+        })
     }
-    const of = event ? [{ trans_num, event_time }] : await reviews.sightings(trans_num)
-    if (of.length === 0) lines.push(`${maskCards(trans_num)}: is not in the database`)
-    for (const which of of)
-      waiting.push({
-        ...{ ...which, verdict, at: time, note: noteIn(at(row, 'note')) },
-        reviewer: nameIn(at(row, 'reviewer'), 80) || reviewer,
-        via: (['page', 'link', 'sql'] as const).find((via) => via === at(row, 'via')) ?? 'import',
-      })
-    if (waiting.length >= AT_A_TIME) await said(waiting.splice(0))
+    await said(sayings)
   }
-  await said(waiting)
   return { lines: [`${plural(done, 'verdict')} in the database`, ...lines], wrong: lines.length }
 }
 

@@ -117,6 +117,8 @@ export type Questions = {
   counts(): Promise<Counts>
   /** The payment that an id stands for. */
   find(id: string): Promise<Case | undefined>
+  /** Those that ids stand for, each in its place. */
+  chosen(ids: readonly string[]): Promise<(Listed | undefined)[]>
   /** The last payments of the card, and those before this payment, the newest first. */
   card(payment: Payment): Promise<History>
   /** By a card's last four digits, the number of a transaction, or part of a merchant's name among the newest rows. */
@@ -126,8 +128,8 @@ export type Questions = {
   usual(limit: number): Promise<Payment[]>
   /** The queue's payments by name, in its order. */
   order(tab: Tab, limit: number): Promise<Which[]>
-  /** The sightings of a transaction. */
-  sightings(trans_num: string): Promise<Which[]>
+  /** The sightings of some transactions. */
+  sightings(trans_nums: readonly string[]): Promise<Which[]>
   /**
    * Resolves once what counts is durable, as a row of `reviews` and in the row's own columns, in one. The same said
    * again counts once; what is stale or missing changes nothing, and the others of the list count.

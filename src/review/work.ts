@@ -63,6 +63,12 @@ export const WORK: {
     )
     return found && { payment: found, trail: yield* trail(found) }
   },
+  *chosen(ids) {
+    const times = ids.map((_, i) => `$${i + 1}`)
+    const found = ids.length > 0 ? listed(yield [`${LIST} WHERE event_time IN (${times})`, ids.map(timeIn)]) : []
+    const byId = new Map(found.map((one) => [idOf(one), one]))
+    return ids.map((id) => byId.get(id))
+  },
   *card({ cc_num, event_time }) {
     const order = 'ORDER BY event_time DESC, trans_num LIMIT'
     return {
@@ -99,8 +105,11 @@ export const WORK: {
       yield [`SELECT ${SELECTED} FROM ${numbered} WHERE (n - 1) % (${apart}) = 0 ORDER BY n LIMIT ${limit}`],
     )
   },
-  *sightings(trans_num) {
-    return named(yield [`SELECT ${KEY} FROM predictions WHERE trans_num = $1`, [trans_num]])
+  *sightings(trans_nums) {
+    const wanted = trans_nums.map((_, i) => `$${i + 1}`)
+    return named(
+      yield [`SELECT ${KEY} FROM predictions WHERE trans_num IN (${wanted}) ORDER BY event_time`, trans_nums],
+    )
   },
   *say(sayings) {
     const said: Said[] = []

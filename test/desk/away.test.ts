@@ -141,6 +141,34 @@ test('a file that takes no more is said, changes nothing, and can be looked at',
   expect((await c.post(path, form)).status).not.toBe(503)
 }, 60_000)
 
+test('of 10,000 open alarms, many alike, each is met once by who judges them by 100, while new ones come', async () => {
+  const many = Array.from({ length: 10_000 }, (_, n) =>
+    fraud(n, { amt: 1000 + (n % 7), event_time: 1_767_323_045_000 + (n % 50) }),
+  )
+  const d = await startDesk([])
+  for (let n = 0; n < many.length; n += 1000) await d.store.insert(many.slice(n, n + 1000))
+  const c = d.client()
+  const met: string[] = []
+  let [come, found] = [0, true]
+  while (found) {
+    const { text } = await c.get('/desk')
+    const boxes = [...text.matchAll(/name="of" value="([^"]+)"/g)].map(([, value]): [string, string] => ['of', value!])
+    expect(boxes.length).toBeLessThanOrEqual(100)
+    if (come < 50) await d.store.insert([fraud(20_000 + come++, { amt: 999 + (come % 9) })])
+    const sure: [string, string][] = [
+      ...Object.entries(formOf(text, '/desk/bulk')),
+      ['verdict', 'legit'],
+      ['sure', 'yes'],
+    ]
+    met.push(...boxes.map(([, value]) => value.split('~')[0]!))
+    if (boxes.length > 0)
+      expect((await c.post('/desk/bulk', [...sure, ...boxes])).location).toMatch(/said=\d+&stale=0$/)
+    found = boxes.length > 0
+  }
+  expect([met.length, new Set(met).size]).toEqual([10_050, 10_050])
+  expect(d.sql('SELECT count(*) AS n FROM reviews')).toEqual([{ n: 10_050 }])
+}, 300_000)
+
 test('one after the other by the key of the next, none is left out and none comes twice', async () => {
   const rows = Array.from({ length: 150 }, (_, n) => fraud(n, { amt: 50, event_time: 1_767_323_045_000 }))
   const d = await startDesk(rows)

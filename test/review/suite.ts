@@ -185,6 +185,8 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       expect(idOf(row)).toMatch(/^[0-9a-z]{8}-[0-9a-f]{8}$/)
       for (const id of ['', '-', 'a-b', 'zzzzzzzzz-00000000', `${idOf(row)}0`, '1e9-', "'-'", idOf(fraud(3))])
         expect(await reviews.find(id)).toBe(undefined)
+      const chosen = await reviews.chosen(['a-b', idOf(row), '', idOf(fraud(3))])
+      expect(chosen.map((p) => p?.trans_num)).toEqual([undefined, row.trans_num, undefined, undefined])
     })
 
     test('rows are counted by what is known of them, by day, and by score', async () => {
