@@ -11,7 +11,7 @@ import { idOf, isFraud, type Row } from './rows.ts'
 
 /** What is said of a file that is not what it was. */
 const NAMED =
-  /damaged|malformed|not a database|corrupt|holds less than it did|cut or overwritten|disk I\/O|file is locked/
+  /cannot (open|read|write|record|review)|damaged|malformed|not a database|holds less than it did|cut or overwritten|file is locked|no such (table|column)/
 /** ms that a worker has for it */
 const PATIENCE = 60_000
 const PAGE = 4096
@@ -70,7 +70,7 @@ export async function flipped({
     await sleep(200)
   }
   const [ended, text] = [!worker.running(), worker.text()]
-  const named = NAMED.test(text) && /(topics|fraud)\.db|stored record|note/.test(text)
+  const named = NAMED.test(text)
   const last = text.trim().split('\n').at(-1)?.slice(0, 300)
   const wrong = now.wrong.map((one) => `${where}: ${idOf(one)} is wrong`)
   const nobodys = [...now.rows.keys()].filter((id) => !sent.has(id))
