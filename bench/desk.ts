@@ -1,4 +1,6 @@
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
@@ -12,6 +14,7 @@ import { fakeModel } from '../test/outside.ts'
 import { startPostgres } from '../test/postgres.ts'
 import { body, freePort, httpServer, prediction, row, tempDir } from '../test/rows.ts'
 import { startWorker } from '../test/worker.ts'
+import type { Lap } from './probe.ts'
 
 // How long the pages of the desk take over many rows while others come in, and what that costs an alarm:
 // node bench/desk.ts [--rows 1000000] [--rate 500] [--seconds 80] [--postgres]
@@ -135,6 +138,7 @@ await using worker = startWorker(dir.path, {
   },
   ...{ SMTP_URL: `smtp://127.0.0.1:${(mail.server.address() as { port: number }).port}`, MODEL_NAME: 'rf/7' },
   ...{ ALERT_FROM: 'a@example.com', ALERT_TO: 'b@example.com', ALERT_BURST: '100000', ALERT_DAILY_LIMIT: '1000000' },
+  ...{ NODE_OPTIONS: `--import=${join(import.meta.dirname, 'probe.ts')}`, BENCH_LAPS: dir.file('laps.json') },
   ...{ ALERT_BREAKER: 'off', PORT: `${port}`, LOG_LEVEL: 'warn' },
   ...{ TOPICS_URL: `sqlite:${dir.file('topics.db')}`, DATABASE_URL: place.url },
 })
@@ -175,4 +179,16 @@ for (const [who, times] of Object.entries(alarms)) console.log(`alarms with ${wh
 stopped = true
 for (const [path, times] of took) console.log(`${path}  ${told(times)}`)
 console.log(`all pages  ${told([...took.values()].flat())}`)
+worker.kill('SIGUSR2')
+const asked = performance.now()
+await look('/desk/models') // every row is counted: boards, curve, drift
+const counted = (performance.now() - asked) / 1000
+worker.kill('SIGUSR2')
+await sleep(200)
+worker.kill('SIGTERM')
+await worker.end
+const { p99, longest } = (JSON.parse(readFileSync(dir.file('laps.json'), 'utf8')) as Lap[])[1]!
+console.log(
+  `/desk/models, board and drift: ${counted.toFixed(1)} s, event loop meanwhile p99 ${p99.toFixed(1)} ms, longest ${longest.toFixed(0)} ms`,
+)
 mail.close()

@@ -138,6 +138,10 @@ function openCheck({ absent, host }: WatchOptions['registry'], names: WatchOptio
     for (const [setting, name] of unchecked) {
       const missing = name && (await absent(name))
       if (missing) log.warn(`${setting}: got "${name}": the registry at ${host} ${missing}; nothing waits for it`)
+      else if (setting === 'CHALLENGER_NAME' && name && namedAs(name).alias)
+        log.warn(
+          `${setting}: got "${name}", an alias: all that it ever stands for is compared as one model, and no alias that moves promotes it; name the version that CHALLENGER_URL serves`,
+        )
       unchecked.delete(setting)
     }
   }

@@ -9,6 +9,10 @@ export const VERDICT =
   'CASE WHEN fraud_confirmed IS NOT NULL THEN fraud_confirmed WHEN reviewed_at IS NOT NULL THEN 2 END'
 const ALIKE = `prediction, is_fraud AS label, ${VERDICT} AS verdict, sampled`
 export const TOTALS = 'count(*) AS rows, coalesce(sum(amt), 0) AS amount'
+/** models that are counted, each at a threshold: those that judged last, so that no number of names fills the memory */
+const MOST_MODELS = 50
+/** What SQL may have put there instead, infinity say, is no score. */
+export const IS_SCORE = 'score BETWEEN 0 AND 1'
 const OF_MODEL = "coalesce(model, '') = $1 AND coalesce(threshold, -1) = $2"
 
 type Row = Record<string, unknown>
@@ -20,8 +24,12 @@ export const FIGURES: {
   ) => Generator<Statement, Awaited<ReturnType<Figures[N]>>, Row[]>
 } = {
   *counted() {
+    const cells = `SELECT model, threshold, event_time / ${DAY} AS day, ${ALIKE}, ${TOTALS} FROM predictions GROUP BY 1, 2, 3, 4, 5, 6, 7`
+    const dated = `SELECT *, max(day) OVER (PARTITION BY model, threshold) AS latest FROM (${cells}) AS cells`
+    const placed = `SELECT *, dense_rank() OVER (ORDER BY latest DESC, model, threshold) AS place FROM (${dated}) AS dated`
     const rows = yield [
-      `SELECT model, threshold, event_time / ${DAY} AS day, ${ALIKE}, ${TOTALS} FROM predictions GROUP BY 1, 2, 3, 4, 5, 6, 7`,
+      `SELECT model, threshold, day, prediction, label, verdict, sampled, rows, amount FROM (${placed}) AS placed
+        WHERE place <= ${MOST_MODELS}`,
     ]
     return rows.map(numbers) as Counted[]
   },
@@ -32,7 +40,7 @@ export const FIGURES: {
         : [`event_time / ${DAY}`, 'CASE WHEN score >= $4 - 1e-11 THEN 1 ELSE 0 END']
     const rows = yield [
       `SELECT ${day} AS day, ${step} AS step, ${ALIKE}, ${TOTALS} FROM predictions
-        WHERE ${OF_MODEL} AND event_time < $3 AND score IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6`,
+        WHERE ${OF_MODEL} AND event_time < $3 AND ${IS_SCORE} GROUP BY 1, 2, 3, 4, 5, 6`,
       [model ?? '', threshold ?? -1, until * DAY, ...(cut === undefined ? [] : [cut])],
     ]
     return rows.map(numbers) as Scored[]

@@ -142,7 +142,7 @@ export type Questions = {
   rows(wanted: Wanted, after: Which | undefined, limit: number): Promise<Payment[]>
   days(from: number, to: number): Promise<Days>
   grown(since: number): Promise<Grown>
-  /** All rows, counted; of one model and threshold those before a day, by score: on even days, on odd ones, or each day. */
+  /** All rows of the 50 models (each at a threshold) that judged last, counted; of one model and threshold those before a day, by score: on even days, on odd ones, or each day. */
   counted(): Promise<Counted[]>
   scored(of: Pick<Payment, 'model' | 'threshold'>, until: number, cut?: number): Promise<Scored[]>
   /** Rows from a time to a time, both included: so many after that one. */

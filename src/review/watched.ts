@@ -1,5 +1,5 @@
 import { DAY, HOUR } from '../io/time.ts'
-import type { Statement } from './figures.ts'
+import { IS_SCORE, type Statement } from './figures.ts'
 import type { Measured, Questions } from './reviews.ts'
 
 const YEAR = Math.round(365.2425 * DAY)
@@ -8,7 +8,7 @@ const NUMBERS: Record<string, string> = {
   ...{ amt: 'amt', city_pop: 'city_pop', lat: 'lat', long: 'long', merch_lat: 'merch_lat', merch_long: 'merch_long' },
   distance: '111.2 * sqrt(power(merch_lat - lat, 2) + power((merch_long - long) * cos(radians(lat)), 2))',
   age: `event_time / ${YEAR} + 1970 - CAST(substr(CAST(dob AS text), 1, 4) AS integer)`,
-  score: 'score',
+  score: `CASE WHEN ${IS_SCORE} THEN score END`,
 }
 const TEXTS = ['category', 'gender', 'state', 'job']
 const [TILES, MOST] = [10, 20]

@@ -138,6 +138,7 @@ test.for<[Names, RegExp]>([
   [{ model: 'fraus/7' }, /MODEL_NAME: got "fraus\/7": the registry at .* has no model fraus; it has fraud, other;/],
   [{ model: 'fraud/9', challenger: 'fraud/8' }, /MODEL_NAME: .* has no version 9 of fraud; it has 8, 7;/],
   [{ model: 'fraud/7', challenger: 'fraud/9' }, /CHALLENGER_NAME: .* has no version 9 of fraud; it has 8, 7;/],
+  [{ model: 'fraud/7', challenger: 'fraud@champion' }, /CHALLENGER_NAME: got "fraud@champion", an alias: /],
   [{ model: 'fraud@chef' }, /no alias chef of fraud; it has champion \(version 7\), and version 8, 7;/],
 ])('%o: what the registry does not know is one warning with what it has', async ([names, wanted]) => {
   const models = { fraud: { versions: ['7', '8'], aliases: { champion: '7' } }, other: { versions: [], aliases: {} } }

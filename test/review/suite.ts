@@ -22,6 +22,9 @@ export const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => 
   at: 1_767_400_000_000,
   ...changes,
 })
+/** What may stand in the column of scores by SQL alone. */
+const NO_SCORES = (database: string) =>
+  database === 'SQLite' ? ['9e999', '-9e999', '1.5'] : ["'NaN'", "'Infinity'", "'-Infinity'", '1.5']
 const COLUMNS = 'SELECT fraud_confirmed, reviewed_at, reviewed_by FROM predictions ORDER BY event_time'
 
 /** What every database has to pass: the contract in src/review/reviews.ts. */
@@ -237,6 +240,34 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       await reviews.say([saying(rows[1]!, { verdict: 'legit' }), saying(rows[4]!)])
       await store.insert([prediction(6, { ...at(2), is_fraud: 1, sampled: 0.01 })]) // which is first to be audited
       expect([await missed(false), await missed(true)]).toEqual([['trans-5'], ['trans-5', 'trans-3']])
+    })
+
+    test('of any number of models those that judged last are counted, and what is no score is none', async () => {
+      const day = 20_000
+      const rows = Array.from({ length: 60 }, (_, n) =>
+        prediction(n, { event_time: (day + n) * 86_400_000, model: `rf/${n}`, threshold: 0.5, score: 0.4 }),
+      )
+      const strange = prediction(70, { ...rows[59]!, trans_num: 'trans-70', threshold: 0.7, score: 0.4 })
+      const { reviews, sql } = await start([...rows, strange])
+      const counted = await reviews.counted()
+      expect(counted).toHaveLength(50)
+      expect(new Set(counted.map(({ day }) => day))).toEqual(
+        new Set(Array.from({ length: 49 }, (_, n) => day + 11 + n)),
+      )
+      expect(
+        counted
+          .filter(({ model }) => model === 'rf/59')
+          .map(({ threshold }) => threshold)
+          .sort(),
+      ).toEqual([0.5, 0.7])
+      for (const value of NO_SCORES(database)) {
+        await sql(`UPDATE predictions SET score = ${value} WHERE trans_num = 'trans-70'`)
+        expect(await reviews.scored({ model: 'rf/59', threshold: 0.7 }, day + 99)).toEqual([])
+        const [score] = (await reviews.measured('rf/59', 0, Number.MAX_SAFE_INTEGER)).filter(
+          ({ name }) => name === 'score',
+        )
+        expect(score).toMatchObject({ cells: [0.4], counts: [1, 0, 1] })
+      }
     })
 
     test('columns are counted in the cells of a base; what is noted stays as it was', async () => {
