@@ -7,6 +7,7 @@ import { csvLine, defuse } from '../io/csv.ts'
 import { iso } from '../io/time.ts'
 import type { Prediction } from '../transaction.ts'
 import { htmlOf, type Page, type Row } from './html.ts'
+import { written } from './mime.ts'
 import {
   brief,
   cut,
@@ -78,7 +79,7 @@ export async function compose(notification: Notification, addresses: Addresses):
   const id = `${date.toISOString()}_${alone ? transaction(alone) : key}`
   const message = composer.compile()
   const envelope = message.getEnvelope()
-  return { id, subject: page.subject, from: envelope.from || from.address, to: envelope.to, raw: await message.build() }
+  return { id, subject: page.subject, from: envelope.from || from.address, to: envelope.to, raw: written(message) }
 }
 
 /** A name may hold what would end it, or make a group of it, in a header: it is quoted there as it must be. */
