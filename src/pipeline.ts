@@ -8,6 +8,7 @@ import { checkLogin } from './notify/smtp.ts'
 import { drain } from './once.ts'
 import { recordStage } from './record/record.ts'
 import { reportFailure, type Stage, supervise } from './run/loop.ts'
+import { openTurns } from './run/turns.ts'
 import { scoreStage } from './score/score.ts'
 import { shadowStage } from './shadow/shadow.ts'
 import { conditions } from './status/conditions.ts'
@@ -48,6 +49,7 @@ export async function openPipeline(
   }
   const { STAGES, ALERT_BURST: burst, ALERT_BREAKER: impossible, ALERT_LAG_MINUTES: lagMinutes } = config
   const { health } = watch
+  const turns = openTurns()
   const mine = Object.fromEntries(STAGES.map((name) => [name, health[name]]))
   const trouble = conditions({ topics, health: mine, readers: ['score', 'record'], lagMinutes, others: outside.drift })
 
@@ -102,7 +104,7 @@ export async function openPipeline(
       stop,
       names.map(
         (name) => (either: AbortSignal) =>
-          stages[name]({ log: log.child({ stage: name }), stop: either, health: health[name] }),
+          stages[name]({ log: log.child({ stage: name }), stop: either, health: health[name], turns }),
       ),
     )
   return {

@@ -4,7 +4,7 @@ import { seconds } from '../io/text.ts'
 import { HOUR } from '../io/time.ts'
 import { sayFailure } from '../run/failure.ts'
 import { backoff, drainTimeout, reportFailure, reportSuccess, type Stage } from '../run/loop.ts'
-import { alarm } from '../run/turns.ts'
+import { openTurns } from '../run/turns.ts'
 import type { Lease } from '../topic/topic.ts'
 import type { CircuitBreaker } from './circuit-breaker.ts'
 import type { Clock } from './clock.ts'
@@ -46,7 +46,7 @@ export type DispatchOptions = {
 export function openDispatch(stage: Stage, options: DispatchOptions) {
   const { lease, rows, outbox, ledger, schedule, paced, circuit, notifier, clock, firstPause, afterStop, notedWithin } =
     options
-  const { log } = stage
+  const { log, turns = openTurns() } = stage
   const { settle, say, proven } = ledger
   const rests = openRests(rows, { clock, log, pause: REST_PAUSE * firstPause, settle })
   const putOff = failing(stage, options)
@@ -60,7 +60,7 @@ export function openDispatch(stage: Stage, options: DispatchOptions) {
         const chosen = schedule.next(sending.size < SESSIONS)
         if (typeof chosen !== 'number') {
           circuit.tries(clock.steady())
-          const sent: Promise<void> = alarm(() => send(chosen, stop)).finally(() => sending.delete(sent))
+          const sent: Promise<void> = turns.alarm(() => send(chosen, stop)).finally(() => sending.delete(sent))
           sending.add(sent)
         } else {
           await Promise.race([...sending, woken(chosen)])

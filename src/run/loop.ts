@@ -6,7 +6,7 @@ import { seconds } from '../io/text.ts'
 import { makeRoom } from '../io/young.ts'
 import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
 import { sayFailure } from './failure.ts'
-import { MANY, turn } from './turns.ts'
+import { MANY, type Turns } from './turns.ts'
 
 /**
  * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
@@ -27,8 +27,8 @@ export type StageStatus = {
 /** ms after which a step has worked: it waits for something to do */
 const LASTED = 60_000
 
-/** What every stage is given. `stop` is aborted when the worker is asked to stop. */
-export type Stage = { log: Logger; stop: AbortSignal; health?: StageStatus }
+/** What every stage is given. `stop` is aborted when the worker is asked to stop; `turns` are what those of a process share. */
+export type Stage = { log: Logger; stop: AbortSignal; health?: StageStatus; turns?: Turns }
 
 /**
  * The pause after so many failures in a row, in ms: doubled each time from `first` up to `most`, half of it left to
@@ -191,11 +191,11 @@ export function consume<T>(
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
   let many = false // were there, at last
   async function read(stop = stage.stop) {
-    if (many) await turn()
+    if (many) await stage.turns?.turn()
     const batch = await reader.read(Math.max(limit(), least), stop)
     many = batch.records.length >= MANY
     if (many) makeRoom()
-    if (many) await turn()
+    if (many) await stage.turns?.turn()
     return batch
   }
   function readAhead() {

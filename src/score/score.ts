@@ -4,7 +4,7 @@ import { HttpFailure } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
 import { consume, type Stage } from '../run/loop.ts'
-import { MANY, turn } from '../run/turns.ts'
+import { MANY } from '../run/turns.ts'
 import { extended } from '../topic/text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
@@ -57,7 +57,7 @@ export function scoreStage(
     try {
       const { name, judgements } = (await askedBefore(transactions)) ?? (await ask(inHand.judge, transactions))
       limit = Math.min(batchSize, limit * 2)
-      if (transactions.length >= MANY) await turn()
+      if (transactions.length >= MANY) await stage.turns?.turn()
       const predicted_at = Date.now()
       return {
         predictions: transactions.map(

@@ -17,7 +17,7 @@ import {
   type StageStatus,
   supervise,
 } from '../../src/run/loop.ts'
-import { alarm } from '../../src/run/turns.ts'
+import { openTurns } from '../../src/run/turns.ts'
 import { seeded } from '../../src/simulate/random.ts'
 import type { Batch, Lease, Reader, Topics } from '../../src/topic/topic.ts'
 import type { Transaction } from '../../src/transaction.ts'
@@ -730,15 +730,16 @@ describe('consume', () => {
 
   test('lets alarms go first where it has many records in hand', async () => {
     const { stage: given, stop } = stage()
+    const turns = openTurns()
     let [first, batches, sent] = [0, 0, true]
     await consume(
-      given,
+      { ...given, turns },
       records(20 * 50).reader,
       () => 50,
       async (batch) => {
         if (batches > 0 && sent) first++
         sent = false
-        void alarm(async () => {
+        void turns.alarm(async () => {
           for (let i = 0; i < 5; i++) await hop()
           sent = true
         })
@@ -751,14 +752,15 @@ describe('consume', () => {
 
   test('has few records in hand without waiting for anybody', async () => {
     const { stage: given, stop } = stage()
+    const turns = openTurns()
     const sending = Promise.withResolvers<void>()
-    const sent = alarm(() => sending.promise)
+    const sent = turns.alarm(() => sending.promise)
     let [batches, hops] = [0, 0]
     const counting = (async () => {
       for (; batches < 20; hops++) await hop()
     })()
     await consume(
-      given,
+      { ...given, turns },
       records(20 * 49).reader,
       () => 49,
       async (batch) => {

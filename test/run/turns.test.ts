@@ -1,8 +1,9 @@
 import { setImmediate } from 'node:timers/promises'
 import { expect, test } from 'vitest'
-import { alarm, turn } from '../../src/run/turns.ts'
+import { openTurns } from '../../src/run/turns.ts'
 
 test('work of some ms has a round of the event loop each, whoever asks for it', async () => {
+  const { turn } = openTurns()
   let rounds = 0
   const seen: number[] = []
   const counting = (async () => {
@@ -14,6 +15,7 @@ test('work of some ms has a round of the event loop each, whoever asks for it', 
 })
 
 test('an alarm goes first', async () => {
+  const { alarm, turn } = openTurns()
   let first = 0
   for (let i = 0; i < 20; i++) {
     let sent = false
@@ -29,6 +31,7 @@ test('an alarm goes first', async () => {
 })
 
 test('an alarm that takes its time holds nobody up', async () => {
+  const { alarm, turn } = openTurns()
   const { promise, resolve } = Promise.withResolvers<void>()
   const sending = alarm(() => promise)
   for (let i = 0; i < 50; i++) await turn()
