@@ -45,7 +45,7 @@ function flat(text: string): Json | undefined {
   }
   return value
 }
-const isSmall = (value: number) => value < 2 ** 53 && value > -(2 ** 53)
+const isSmall = (value: number | bigint) => value < 2 ** 53 && value > -(2 ** 53)
 
 function exactly(text: string): Json {
   let safe = ''
@@ -118,7 +118,7 @@ const { rawJSON } = JSON as unknown as { rawJSON(text: string): unknown } // Nod
 
 /** With what the engine prints otherwise, copied only where there is some: a function called for each value takes longer. */
 function printable(value: unknown): unknown {
-  if (typeof value === 'bigint') return rawJSON(value.toString())
+  if (typeof value === 'bigint') return isSmall(value) ? Number(value) : rawJSON(value.toString())
   // Printed as an integer it would come back as a bigint.
   if (typeof value === 'number')
     return !isSmall(value) && Math.abs(value) < 1e21 ? rawJSON(value.toExponential()) : value

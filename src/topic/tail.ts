@@ -44,8 +44,10 @@ export function openTail<T extends object>() {
 function own<T extends TopicName>(text: string): Records[T] {
   try {
     const record = JSON.parse(text)
-    if (typeof record.cc_num !== 'number') return decode<T>(text)
-    return Object.assign(record, { cc_num: BigInt(/"cc_num":(\d+)/.exec(text)![1]!) })
+    const { cc_num: card } = record
+    if (typeof card !== 'number') return decode<T>(text)
+    record.cc_num = BigInt(Number.isSafeInteger(card) ? card : /"cc_num":(\d+)/.exec(text)![1]!)
+    return record
   } catch {
     return decode<T>(text)
   }

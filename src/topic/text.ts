@@ -3,8 +3,8 @@ import { stringify } from '../io/json.ts'
 /** The text of a record as it stands in a topic, while it is at hand: it is not printed again. Nobody else sees the property. */
 const TEXT = Symbol('text')
 
-export const known = <T extends object>(record: T, value: string): T =>
-  Object.defineProperty(record, TEXT, { value, configurable: true })
+export const known = <T extends object>(record: T & { [TEXT]?: string }, value: string): T =>
+  record[TEXT] === value ? record : Object.defineProperty(record, TEXT, { value, configurable: true })
 export const textOf = (record: object & { [TEXT]?: string }): string => record[TEXT] ?? stringify(record)
 
 /** A record with more fields. Its text is that of the record, and the fields. */
