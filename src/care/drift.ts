@@ -14,6 +14,8 @@ const RUNNING = 2
  * base's bounds on it has changed: a false alarm in two years, and a doubled share at 29 alarms a day within three days.
  */
 const [SPANS, TOO_FAR] = [[24, 48, 66], 3.35]
+/** standard deviations beyond the bounds within which it is as before: two days of few alarms are seldom quite within them */
+const NEAR = 1
 
 /** What has become another than it was in the base; `since` in ms since 1970. */
 export type Drift = { name: string; since: number; text: string }
@@ -55,7 +57,7 @@ const shareOf = ({ flagged, rows }: Total) => flagged / rows
 
 /**
  * The share of alarms, by its hours after the base: after each of them the drift that is on, if one is. It begins when the
- * last day, two or nearly three are too far beyond the bounds of the base, and is over after two days of which the share lies within them.
+ * last day, two or nearly three are too far beyond the bounds of the base, and is over after two days of which the share is near them.
  */
 export function* shareDrifts(hours: readonly Hour[], base: Total): Generator<Drift | undefined> {
   const usual = jeffreys(base.flagged, base.rows)
@@ -63,7 +65,7 @@ export function* shareDrifts(hours: readonly Hour[], base: Total): Generator<Dri
   let recent: Hour[] = []
   for (const hour of hours) {
     if (drift && recent.length > 0 && hour.hour - recent[0]!.hour >= RUNNING * 24) {
-      if (beyond(totalOf(recent), usual) === 0) drift = undefined
+      if (beyond(totalOf(recent), usual) < NEAR) drift = undefined
       recent = drift ? recent.filter((one) => hour.hour - one.hour < (RUNNING - 1) * 24) : []
     }
     recent.push(hour)

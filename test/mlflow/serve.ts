@@ -18,10 +18,10 @@ export async function train(env: Environment, history: string, folder: string): 
 
 export type Served = { url: string; [Symbol.asyncDispose](): Promise<void> }
 
-/** `mlflow models serve` on a free port of 127.0.0.1, ready when it resolves. Disposing ends all of its processes. */
-export function serve(env: Environment, model: string, tracking?: string): Promise<Served> {
+/** `mlflow models serve` on 127.0.0.1, at a free port unless one is given, ready when it resolves. Disposing ends all of its processes. */
+export function serve(env: Environment, model: string, tracking?: string, port?: number): Promise<Served> {
   const args = ['models', 'serve', '-m', model, '-h', '127.0.0.1', '--env-manager', 'local']
-  return started(env, { args, health: '/ping', tracking })
+  return started(env, { args, health: '/ping', tracking, ...(port !== undefined && { port }) })
 }
 
 /** `mlflow server`, tracking and registry, with what it keeps in `folder`. Disposing kills it. */
