@@ -77,11 +77,9 @@ export function fileOf(path: string): string {
   return realpathSync(path)
 }
 
-/** The same for who writes it: SQLite opens one that cannot be written too, and for this process it stays so when it can be again. */
-export function writableFile(path: string): string {
-  const file = fileOf(path)
-  accessSync(file, constants.W_OK)
-  return file
+/** SQLite opens a file that cannot be written too, and for this process it stays so when it can be again. */
+export function assertWritable(path: string) {
+  if (existsSync(path)) accessSync(path, constants.W_OK)
 }
 
 /** With those above it. Node's own `recursive` never ends in /proc, where nothing can be made. */

@@ -2,7 +2,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import { type Column, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } from '../columns.ts'
 import { Refusal } from '../io/errors.ts'
-import { ask, failure, isBusy, openSqlite, type Step, writableFile } from '../io/sqlite.ts'
+import { ask, assertWritable, failure, isBusy, openSqlite, type Step } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
@@ -110,7 +110,7 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
 }
 
 function connect(path: string, worker?: { log: Logger }) {
-  if (worker) writableFile(path)
+  if (worker) assertWritable(path)
   const db = openSqlite(path, steps(worker?.log), 'sqlite_autoindex_predictions_1')
   const held = () => ({ rows: Number(ask(db, 'SELECT rows FROM written')) })
   const guard = guarded(db, path, held, worker)

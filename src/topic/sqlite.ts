@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { FileFault } from '../io/errors.ts'
 import { stringify } from '../io/json.ts'
-import { failure, isBusy, openSqlite, writableFile } from '../io/sqlite.ts'
+import { assertWritable, failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
 import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
@@ -275,7 +275,8 @@ export function hold(path: string): DatabaseSync {
   let name = path
   let lock: DatabaseSync | undefined
   try {
-    const file = writableFile(path)
+    const file = fileOf(path)
+    assertWritable(file)
     name = `${path}.lock`
     lock = new DatabaseSync(`${file}.lock`)
     lock.exec('BEGIN EXCLUSIVE')
