@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { cpus, loadavg } from 'node:os'
@@ -10,7 +9,7 @@ import { seeded } from '../src/simulate/random.ts'
 import { basePython, cacheFolder, makeVenv, run } from '../test/mlflow/environment.ts'
 import { recorded } from '../test/outside.ts'
 import { tempDir } from '../test/rows.ts'
-import { startWorker } from '../test/worker.ts'
+import { startProgram, startWorker } from '../test/worker.ts'
 import { openReport } from './report.ts'
 import { isFraud, openWorld, rowOf, type World } from './world.ts'
 
@@ -61,27 +60,7 @@ const python = (folder: string) => join(folder, windows ? 'Scripts/python.exe' :
 
 function program(command: string, args: readonly string[], cwd: string, env: Record<string, string>): Running {
   const { PATH = '', HOME = '', SystemRoot = '' } = process.env
-  const child = spawn(command, args, {
-    cwd,
-    env: { PATH, HOME, SystemRoot, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
-  let text = ''
-  for (const stream of [child.stdout, child.stderr])
-    stream.setEncoding('utf8').on('data', (chunk) => {
-      text += chunk
-    })
-  const end = new Promise<{ code: number | null; signal: string | null }>((resolve) =>
-    child.on('close', (code, signal) => resolve({ code, signal })),
-  )
-  const kill = (signal: NodeJS.Signals) => child.kill(signal)
-  return {
-    ...{ end, kill, text: () => text },
-    async [Symbol.asyncDispose]() {
-      kill('SIGKILL')
-      await end
-    },
-  }
+  return startProgram(command, args, cwd, { PATH, HOME, SystemRoot, ...env })
 }
 const file = (folder: string) => join(folder, 'rows.jsonl')
 /** The last line may be a part of one. */

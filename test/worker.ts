@@ -14,7 +14,12 @@ const NODE_COMPILE_CACHE = join(tmpdir(), 'node-compile-cache')
 export function startWorker(folder: string, settings: Record<string, string>, ...args: string[]) {
   const { PATH = '', SystemRoot = '' } = process.env
   const env = { PATH, SystemRoot, PORT: '0', NODE_COMPILE_CACHE, ...settings }
-  const child = spawn(process.execPath, [...START, ...args], { cwd: folder, env, stdio: ['ignore', 'pipe', 'pipe'] })
+  return startProgram(process.execPath, [...START, ...args], folder, env)
+}
+
+/** A process of which all is kept that it prints. */
+export function startProgram(command: string, args: readonly string[], cwd: string, env: Record<string, string>) {
+  const child = spawn(command, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
   let text = ''
   for (const stream of [child.stdout, child.stderr])
     stream.setEncoding('utf8').on('data', (chunk) => {
