@@ -14,13 +14,15 @@ export function recordStage(
   { reader, store, batchSize }: { reader: Reader<Prediction>; store: Store; batchSize: number },
 ) {
   const { log } = stage
-  const early = new WeakMap<Prediction, Promise<boolean>>() // by the first of the rows: were they written?
+  /** By the first of so many rows that follow each other: were they written? More may have come behind them since. */
+  const early = new WeakMap<Prediction, { count: number; written: Promise<boolean> }>()
   const work = isolate<Prediction>({
     stage: 'record',
     who: 'the database',
     log,
     async attempt(rows) {
-      if (!(await early.get(rows[0]!))) await store.insert(rows)
+      const { count, written } = early.get(rows[0]!) ?? { count: 0, written: undefined }
+      if (rows.length > count || !(await written)) await store.insert(rows)
       return {}
     },
     accepted: (rows) => log.debug(`recorded ${plural(rows.length, 'prediction')}`),
@@ -31,7 +33,7 @@ export function recordStage(
       () => true,
       () => false,
     )
-    early.set(rows[0]!, written)
+    early.set(rows[0]!, { count: rows.length, written })
   }
   return consume(stage, reader, () => batchSize, work, ahead, MOST_AHEAD)
 }

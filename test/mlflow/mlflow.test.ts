@@ -10,7 +10,7 @@ import { disposable, fakeProducer, fakeSmtp, recorded } from '../outside.ts'
 import { tempDir, waitFor } from '../rows.ts'
 import { MAIN, startWorker } from '../worker.ts'
 import { type Environment, environment, type Release } from './environment.ts'
-import { serve, train } from './serve.ts'
+import { type Served, serve, train } from './serve.ts'
 
 const MINUTE = 60_000
 const FETCHED = 200 // rows the worker is to judge: the last of the history, which the model has not seen
@@ -35,12 +35,22 @@ afterAll(() => scratch[Symbol.asyncDispose]())
 describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
   const models = scratch.file(release)
   let env: Environment
+  // A server takes many times as long to start as a test takes: each model has one, from the first test that asks it on.
+  const servers = new Map<string, Promise<Served>>()
+  function served(variant: string) {
+    const server = servers.get(variant) ?? serve(env, `${models}/${variant}`)
+    servers.set(variant, server)
+    return server
+  }
   beforeAll(async () => {
     env = await environment(release)
     const report = await train(env, history, models)
     console.log(`trained: ${JSON.stringify(report)}`)
     expect(report.recall).toBeGreaterThan(0.5)
   }, 15 * MINUTE)
+  afterAll(async () => {
+    for (const server of servers.values()) await (await server)[Symbol.asyncDispose]()
+  })
 
   test.each([
     { variant: 'nine', saved: 'with a signature of the nine columns' },
@@ -49,7 +59,7 @@ describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
   ])(
     'records what the model says of every row and mails every fraud, saved $saved',
     async ({ variant }) => {
-      await using model = await serve(env, `${models}/${variant}`)
+      const model = await served(variant)
       const said = await ask(model.url)
       const frauds = rows.filter((_, i) => said[i]!.prediction === 1n)
       expect(frauds.length).toBeGreaterThan(0)
@@ -78,7 +88,7 @@ describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
   ])(
     'waits and says why when the model refuses everything: $variant, asked with $features columns',
     async ({ variant, features, cause, cure }) => {
-      await using model = await serve(env, `${models}/${variant}`)
+      const model = await served(variant)
       await using world = await start(model.url, features, { LOG_LEVEL: 'debug' }) // says each try
       const complaints = () =>
         world
@@ -112,7 +122,7 @@ describe.each(RELEASES)('with a model served by MLflow %s', (release) => {
   ])(
     'the doctor finds what cures it: $variant, asked with $features columns',
     async ({ variant, features, states, cure }) => {
-      await using model = await serve(env, `${models}/${variant}`)
+      const model = await served(variant)
       const { all, text, lines } = await consultOn('model', { MODEL_URL: model.url, MODEL_FEATURES: features })
       expect(all.map(({ state }) => state)).toEqual(states)
       if (cure) expect(all[0]!.cure).toMatch(cure)

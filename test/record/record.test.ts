@@ -145,6 +145,47 @@ test('a row that was written but not noted, because the process died, is there o
   expect(w.sql('SELECT trans_num FROM predictions WHERE fraud_confirmed = 1')).toEqual([{ trans_num: 'trans-3' }])
 })
 
+test('what comes behind rows that were written early, while the position cannot be noted, is written too', async () => {
+  await using w = await world([])
+  let broken: Promise<void> | undefined
+  await using only = await w.worker({
+    wrapTopics: (topics) => ({
+      ...topics,
+      reader(topic, name) {
+        const reader = topics.reader(topic, name)
+        const read: typeof reader.read = async (...args) => {
+          const batch = await reader.read(...args)
+          const commit: typeof batch.commit = async (...given) => {
+            await broken
+            return batch.commit(...given)
+          }
+          return { ...batch, commit }
+        }
+        return { ...reader, read }
+      },
+    }),
+  })
+  const append = (n: number) => only.topics.append({ predictions: [prediction(n)] })
+  for (const n of [1, 2]) {
+    await append(n)
+    await only.drained() // from then on it reads ahead
+  }
+  const { promise, reject } = Promise.withResolvers<void>()
+  promise.catch(() => {})
+  broken = promise
+  for (const n of [3, 4]) {
+    await append(n)
+    await waitFor(`row ${n}, written early`, () => w.recorded().length === n)
+  }
+  reject(new Error('disk full'))
+  await waitFor('a failure', () => only.warnings().length > 0)
+  await append(5)
+  await waitFor('another failure', () => only.warnings().length > 1)
+  broken = undefined
+  await only.drained()
+  expect(w.recorded()).toEqual(names(predictions(5)))
+})
+
 describe('a row that the database refuses', () => {
   test('is set aside as it is, with the reason, and not its batch', async () => {
     const rows = predictions(12)
