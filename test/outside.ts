@@ -99,7 +99,7 @@ export async function outside(rows: Rows, folder: string) {
 export function recorded(file: string): Record<string, unknown>[] {
   try {
     using db = disposable(new DatabaseSync(file, { readOnly: true }))
-    const select = db.prepare('SELECT * FROM predictions ORDER BY event_time')
+    const select = db.prepare('SELECT * FROM predictions ORDER BY +event_time') // by no index: one may be damaged
     select.setReadBigInts(true)
     return select.all()
   } catch {

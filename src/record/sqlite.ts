@@ -69,7 +69,7 @@ function addCheck(db: DatabaseSync) {
 
 /**
  * The table `predictions` in one SQLite file, created on first use. A file that cannot be opened is a mistake and
- * throws; one that is locked, or fails later, is opened again with each insert. A `worker` looks after the file.
+ * throws; one that is locked is opened again with each insert. A `worker` looks after the file.
  */
 export function sqliteStore(path: string, worker?: { log: Logger }): Store {
   let connection: ReturnType<typeof connect> | undefined
@@ -81,17 +81,14 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
   return {
     async insert(rows: readonly Prediction[]) {
       connection?.check() // opened again, it would be another file
-      let mine: typeof connection
       try {
-        mine = connection ??= connect(path, worker)
-        await mine.insert(rows)
+        connection ??= connect(path, worker)
+        await connection.insert(rows)
       } catch (error) {
         const { code = '', errcode = 0, message } = error as { code?: string; errcode?: number; message: string }
         // An invalid argument is a value that no column takes: a list, a number of too many digits.
         if (ROW_IS_BAD.includes(errcode & 0xff) || code.startsWith('ERR_INVALID_ARG'))
           throw new Refusal(`the database refused the row: ${message}`)
-        if (connection === mine) connection = undefined
-        await mine?.close()
         throw failure('cannot record in', path, error)
       }
     },
