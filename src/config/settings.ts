@@ -120,7 +120,7 @@ export const SETTINGS = {
     schema: count('days', 36_500),
     default: '7',
     meaning:
-      'days that the topics keep what every reader has passed; dead letters are kept until put back or crossed out, and then as long (in Kafka for ever)',
+      'days that the topics keep what every reader has passed; dead letters are kept until put back or crossed out, and then as long (in Kafka until those before them are, too)',
   },
   DATABASE_URL: {
     schema: placeOf(databases, 'sqlite:<file> or postgres://user:password@host:5432/database'),

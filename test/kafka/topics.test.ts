@@ -8,6 +8,7 @@ import { text as whole } from 'node:stream/consumers'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Admin, Consumer, type MessageToProduce, Producer } from '@platformatic/kafka'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest'
+import { openLetters } from '../../src/commands/dead-letters.ts'
 import { cardToken } from '../../src/engines/kafka/codec.ts'
 import { type KafkaTopicsOptions, kafkaTopics } from '../../src/engines/kafka/topics.ts'
 import { reason, TakenOver } from '../../src/io/errors.ts'
@@ -774,6 +775,7 @@ async function moving(groupId: string, topic: string, offset: bigint) {
 
 describe('trimming', () => {
   const LATER = Date.now() + 8 * DAY
+  const letter = (n: number): DeadLetter => ({ stage: 'fetch', at: n, reason: `reason ${n}`, record: { n } })
 
   test('removes of each partition what every reader has passed there', async () => {
     const { open, named } = place()
@@ -786,6 +788,31 @@ describe('trimming', () => {
     expect(first[0]! + first[1]!).toBeGreaterThan(0)
     expect(first[0]! + first[1]!).toBeLessThanOrEqual(15 + 1) // and a mark
     expect((await ends(named('transactions'))).first).toEqual([0, 0]) // score has not begun
+  })
+
+  test('removes dead letters from the oldest on, as far as each was crossed out before then', async () => {
+    const { open, named } = place()
+    const topics = await open()
+    const kept = async () => [...(await openLetters(topics)).keys()]
+    const cross = (id: string) => topics.append({ 'dead-letters': [{ retried: id, at: Date.now() }] })
+    await topics.append({ 'dead-letters': [letter(0), letter(1), letter(2), letter(3)] })
+    const ids = await kept()
+    await cross(ids[1]!)
+    await topics.trim(LATER)
+    expect((await ends(named('dead-letters'))).first).toEqual([0]) // the first one waits for somebody
+    const since = Date.now()
+    await sleep(20)
+    await cross(ids[0]!)
+    await topics.trim(since)
+    expect((await ends(named('dead-letters'))).first).toEqual([0]) // not yet
+    await topics.trim(LATER)
+    expect((await ends(named('dead-letters'))).first).toEqual([Number(ids[2])])
+    expect(await kept()).toEqual(ids.slice(2))
+    await Promise.all(ids.slice(2).map(cross))
+    await topics.trim(LATER)
+    expect(await Array.fromAsync(topics.scan('dead-letters'))).toEqual([])
+    await topics.append({ 'dead-letters': [letter(4)] })
+    expect([...(await openLetters(await open())).values()]).toEqual([letter(4)])
   })
 
   test('does not wait for a process that was killed while it moved its position', async () => {

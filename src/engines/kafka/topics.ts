@@ -6,10 +6,8 @@ import {
   type Lease,
   type LeaseName,
   type Notes,
-  READERS,
   type ReaderName,
   type Standby,
-  TOPICS,
   type TopicName,
   type Topics,
   termAfterTerm,
@@ -23,7 +21,7 @@ import { snapshotOf } from './lag.ts'
 import { type Owned, openMember } from './member.ts'
 import { openNotes } from './notes.ts'
 import { type KafkaReader, kafkaReader } from './reader.ts'
-import type { Shared } from './shared.ts'
+import { trim } from './trim.ts'
 
 /** What only one process may do at a time, as it counts or remembers over all of them. */
 const ALONE = ['alert', 'webhook', 'fetch', 'shadow']
@@ -138,49 +136,11 @@ export async function kafkaTopics({
     note: (notes) => append({}, notes),
     ...openNotes(kafka, named('notes')),
     snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
-    trim: (before, unused = []) => within(trim(kafka, shared, before, unused)),
+    trim: (before, unused = []) => within(trim(shared, before, unused)),
     async close() {
       const left = [...members.values()].map((member) => member.close())
       await Promise.allSettled([...left, kafka.close()])
     },
-  }
-}
-
-/** Removes what was appended before then and every reader has passed, but for the unused ones. */
-async function trim(
-  kafka: Kafka,
-  { named, group }: Pick<Shared, 'named' | 'group'>,
-  before: number,
-  unused: readonly ReaderName[],
-) {
-  for (const topic of TOPICS.filter((name) => READERS[name].length > 0)) {
-    const extents = await kafka.extents(named(topic))
-    const all = extents.map(({ partition }) => partition)
-    const passed = await Promise.all(
-      READERS[topic]
-        .filter((name: ReaderName) => !unused.includes(name))
-        .map((name) => kafka.positions(group(name), named(topic), all, { stable: false })),
-    )
-    const [young] = await kafka.admin.listOffsets({
-      topics: [
-        {
-          name: named(topic),
-          partitions: all.map((partitionIndex) => ({
-            partitionIndex,
-            timestamp: BigInt(before),
-          })),
-        },
-      ],
-    })
-    const removable = extents.flatMap(({ partition, start, end }) => {
-      const old = young?.partitions.find(({ partitionIndex }) => partitionIndex === partition)?.offset ?? start
-      const offset = [old < 0n ? end : old, ...passed.map((at) => at.get(partition) ?? start)].reduce((a, b) =>
-        a < b ? a : b,
-      )
-      return offset > start ? [{ partition, offset }] : []
-    })
-    if (removable.length > 0)
-      await kafka.admin.deleteRecords({ topics: [{ name: named(topic), partitions: removable }] })
   }
 }
 
