@@ -17,21 +17,20 @@ const NAMES = Object.keys(GROUPS) as Group[]
 const COALITIONS = 2 ** NAMES.length
 /** other payments that the payment is compared with */
 const OTHERS = 8
-/** rows in a request: an alarm that comes meanwhile waits for no more */
-const AT_A_TIME = 128
+/** coalitions in a request, of as many rows as there are others: an alarm that comes meanwhile waits for no more */
+const AT_A_TIME = 8
 /** ms after which a page comes without it; answers that are kept */
 const [WITHIN, KEPT] = [3000, 200]
 
 /** By how much each group raises the answer, from that of other payments (`base`) to this one's (`score`); together all of it. */
 export type Why = { base: number; score: number; parts: { group: Group; value: number }[] }
 
-/** For each coalition (bit by bit the groups that are the payment's own) the payment with the rest of each other one. */
-export const mixed = (payment: Transaction, others: readonly Transaction[]): Transaction[] =>
-  Array.from({ length: COALITIONS }, (_, coalition) => {
-    const own = NAMES.filter((_, bit) => coalition & (1 << bit)).flatMap((name): readonly string[] => GROUPS[name])
-    const mine = Object.fromEntries(own.map((column) => [column, payment[column as keyof Transaction]]))
-    return others.map((other) => ({ ...other, ...mine }) as Transaction)
-  }).flat()
+/** For a coalition (bit by bit the groups that are the payment's own) the payment with the rest of each other one. */
+export function mixed(payment: Transaction, others: readonly Transaction[], coalition: number): Transaction[] {
+  const own = NAMES.filter((_, bit) => coalition & (1 << bit)).flatMap((name): readonly string[] => GROUPS[name])
+  const mine = Object.fromEntries(own.map((column) => [column, payment[column as keyof Transaction]]))
+  return others.map((other) => ({ ...other, ...mine }) as Transaction)
+}
 
 /** Shapley's values, exact, of what each coalition is worth. */
 export function shapley(worth: readonly number[]): number[] {
@@ -69,10 +68,10 @@ export function openWhy({ champion, reviews, within = WITHIN }: WhyOptions) {
     const others = await reviews.usual(OTHERS)
     if (others.length === 0) return undefined
     const signal = AbortSignal.timeout(within)
-    const rows = mixed(payment, others)
     const answers: number[] = []
-    while (answers.length < rows.length) {
-      const judged = await model.judge(rows.slice(answers.length, answers.length + AT_A_TIME), signal)
+    for (let first = 0; first < COALITIONS; first += AT_A_TIME) {
+      const rows = Array.from({ length: AT_A_TIME }, (_, i) => mixed(payment, others, first + i)).flat()
+      const judged = await model.judge(rows, signal)
       answers.push(...judged.map(({ prediction, score }) => score ?? prediction))
     }
     const worth = Array.from({ length: COALITIONS }, (_, i) =>

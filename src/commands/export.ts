@@ -28,7 +28,9 @@ export async function exportRows(
   const review = await reviews.lastReview()
   const at = Date.now()
   await write(csvLine(['', ...TRAINING_COLUMNS]))
-  for await (const page of pages<Payment>(PAGE, (after, size) => reviews.rows(wanted, after, size))) {
+  // What is said meanwhile is in the next one: in this one too, it would count twice.
+  const all = { ...wanted, until: review }
+  for await (const page of pages<Payment>(PAGE, (after, size) => reviews.rows(all, after, size))) {
     const whole = page.filter((row) => NUMBERS.every((column) => row[column] !== null))
     count.incomplete += page.length - whole.length
     for (const row of whole) {

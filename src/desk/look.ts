@@ -1,5 +1,6 @@
 import { oneLine } from '../io/text.ts'
 import { idOf } from '../review/reviews.ts'
+import { identity } from '../transaction.ts'
 import type { Person } from './access.ts'
 import { doneNotice, paymentPage, queuePage, searchPage } from './pages.ts'
 import type { App, Room } from './room.ts'
@@ -46,10 +47,11 @@ export function lookRoutes(app: App, room: Room) {
       return page(c, await paymentPage(parts, { ...shown, name: access.nameOf(c) }, person))
     }
     const tab = tabOf(c.req.query('tab'))
-    const ids = (await reviews.order(tab, MOST)).map(idOf)
-    const at = ids.indexOf(id)
+    const order = await reviews.order(tab, MOST)
+    const at = order.findIndex((one) => identity(one) === identity(found.payment))
     const notice = await noticeOf(person, c.req.query('done'), tab)
-    const way = { next: ids[at + 1] ?? '', previous: ids[at - 1] ?? '' }
+    const [next, previous] = [order[at + 1], order[at - 1]]
+    const way = { next: next ? idOf(next) : '', previous: previous ? idOf(previous) : '' }
     const shown = { ...found, why, last, before, fields: fields(person, id, tab), notice, ...way }
     return page(c, await paymentPage(parts, shown, person))
   })

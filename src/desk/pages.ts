@@ -21,7 +21,7 @@ import {
   verdictOf,
 } from '../review/reviews.ts'
 import type { Person } from './access.ts'
-import { type Fields, type Html, type Parts, WORDS } from './parts.ts'
+import { each, type Fields, type Html, type Parts, WORDS } from './parts.ts'
 
 export const message = ({ layout }: Parts, title: string, text: string, person?: Person) =>
   layout(title, html`<h1>${title}</h1><p>${text}</p>`, person)
@@ -34,15 +34,20 @@ export function queuePage(parts: Parts, { tab, found, counts, fields, notice }: 
     tab === 'alarms'
       ? `${plural(counts.alarms, 'alarm')}, ${dollars(counts.sum)}`
       : `${grouped(counts[tab])} ${tab === 'audit' ? 'to audit' : tab}`
-  const link = (p: Listed) => `/desk/${idOf(p)}?tab=${tab}`
-  const box = (p: Queued) =>
-    html`<input type="checkbox" name="of" value="${idOf(p)}~${seenBy(p, p.said)}" aria-label="choose ${dollars(p.amt)}">`
+  const link = (id: string) => `/desk/${id}?tab=${tab}`
+  const isBulk = tab !== 'unsure' && tab !== 'done'
+  const box = (p: Queued, id: string) =>
+    html`<input type="checkbox" name="of" value="${id}~${seenBy(p, p.said)}" aria-label="choose ${dollars(p.amt)}">`
+  const line = (p: Queued) => {
+    const id = idOf(p)
+    return item(p, link(id), isBulk ? box(p, id) : '')
+  }
   const rows = html`<form method="post" action="/desk/bulk">${hidden({ ...fields, tab })}
-<ul>${found.map((p) => item(p, link(p), tab !== 'unsure' && tab !== 'done' ? box(p) : ''))}</ul>
-${rest > 0 ? html`<p class="soft">${grouped(rest)} more ${tab === 'unsure' || tab === 'done' ? 'are found by search' : 'come when these are done'}.</p>` : ''}
+<ul>${each(found, line)}</ul>
+${rest > 0 ? html`<p class="soft">${grouped(rest)} more ${isBulk ? 'come when these are done' : 'are found by search'}.</p>` : ''}
 ${found.length > 0 && fields.key ? html`<div class="say"><small>Those that are chosen are</small>${buttons(false)}</div>` : ''}</form>`
   const first = found[0]
-    ? html`<p><a href="${link(found[0])}" data-key="j">Begin with the first</a></p>`
+    ? html`<p><a href="${link(idOf(found[0]))}" data-key="j">Begin with the first</a></p>`
     : html`<p>Nothing is left here.</p>`
   return layout(title, html`${notice}<h1>${title}</h1>${first}${rows}`, person, counts, tab)
 }
@@ -147,7 +152,7 @@ function past({ when, merchant, under, item }: Parts, { last, ...found }: Case &
       html`<li><div><span><b class="${verdict}">${WORDS[verdict]}</b>, ${say(reviewer, 80)}, ${at > 0 ? when(at) : 'at a time that nobody knows'} (${say(via, 20)})</span>
 ${note ? html`<span>${say(note, 1000)}</span>` : ''}</div></li>`,
   )
-  return html`<h2>Its last payments</h2><ul>${last.map(line)}</ul>
+  return html`<h2>Its last payments</h2><ul>${each(last, line)}</ul>
 ${spoken.length > 0 || outside ? html`<h2>What was said</h2><ul>${spoken}${outside}</ul>` : ''}`
 }
 

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { html, raw } from 'hono/html'
 import { lastFour } from '../card.ts'
 import { grouped } from '../io/text.ts'
@@ -28,6 +29,17 @@ export const WORDS: Record<Verdict, string> = {
 }
 const CHOICES = { fraud: 'Fraud', legit: 'Legitimate', unsure: 'Unsure' }
 const KEYS = 'f fraud, l legitimate, u unsure, z undo, j next, k previous, n note, / search, ? this list'
+
+/** What of a page is long, some lines at a time: an alarm that is under way waits for no more than these. */
+export async function each<T>(all: readonly T[], make: (one: T) => Html) {
+  const made: Html[] = []
+  for (const [i, one] of all.entries()) {
+    if (i % AT_A_TIME === 0) await setImmediate()
+    made.push(make(one))
+  }
+  return html`${made}`
+}
+const AT_A_TIME = 10
 
 /** What pages are made of; times are those of the zone. */
 export type Parts = ReturnType<typeof openParts>
@@ -71,7 +83,7 @@ ${person ? html`<details><summary data-key="?">Keys</summary><p>${KEYS}. Times a
   const item = (p: Listed, link: string, before: Html | string = '') =>
     html`<li>${before}<div><a href="${link}"><b>${dollars(p.amt)}</b> ${merchant(p)}</a>${under(p)}</div></li>`
   const list = (found: readonly Listed[], of = (p: Listed) => `/desk/${idOf(p)}`) =>
-    html`<ul>${found.map((p) => item(p, of(p)))}</ul>`
+    html`<ul>${each(found, (p) => item(p, of(p)))}</ul>`
   const hidden = (fields: Fields) =>
     Object.entries(fields).map(([name, value]) => html`<input type="hidden" name="${name}" value="${value}">`)
   const buttons = (keys = true) =>

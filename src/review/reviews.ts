@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { identity, type Prediction } from '../transaction.ts'
 
 export const VERDICTS = ['fraud', 'legit', 'unsure', 'withdrawn'] as const
@@ -52,12 +52,13 @@ export type History = { last: readonly Listed[]; before: readonly Past[] }
 export const TABS = ['alarms', 'disagreements', 'audit', 'unsure', 'done'] as const
 export type Tab = (typeof TABS)[number]
 export type Counts = Record<Tab, number> & { sum: number }
-/** Which rows are exported: from and to in ms, `review`: only what was said after that one. */
+/** Which rows are exported: from and to in ms, `review`: only what was said after that one; none of which more was said after `until`. */
 export type Wanted = {
   kind: 'validated' | 'truth' | 'all'
   from: number
   to: number
   since?: { review: number; at: number }
+  until?: number
 }
 /** `part`: of a time, so that more may have been said before. */
 export type Exported = { at: number; kind: Wanted['kind'] | 'part'; exported: number; review: number }
@@ -199,8 +200,7 @@ export type Ageing = {
 export type Reviews = Questions & { close(): Promise<void> }
 
 /** Names a payment where its number must not stand, as in a URL. */
-export const idOf = (of: Which) =>
-  `${of.event_time.toString(36)}-${createHash('sha256').update(identity(of)).digest('hex').slice(0, 8)}`
+export const idOf = (of: Which) => `${of.event_time.toString(36)}-${hash('sha256', identity(of)).slice(0, 8)}`
 /** Where the desk shows it. */
 export const addressOf = (desk: URL, of: Which) => `${desk.href.replace(/\/$/, '')}/desk/${idOf(of)}`
 

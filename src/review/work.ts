@@ -130,7 +130,7 @@ export const WORK: {
       ],
     )
   },
-  *rows({ kind, from, to, since }, after, limit) {
+  *rows({ kind, from, to, since, until }, after, limit) {
     const known = {
       validated: 'fraud_confirmed IS NOT NULL',
       truth: 'coalesce(fraud_confirmed, is_fraud) IS NOT NULL',
@@ -139,9 +139,11 @@ export const WORK: {
     const later = since
       ? `AND (EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > $6) OR reviewed_at IS NULL OR reviewed_at > $7)`
       : ''
+    const before =
+      until === undefined ? '' : `AND NOT EXISTS (SELECT 1 FROM reviews AS r WHERE ${OF_P} AND r.id > ${until})`
     return payments(
       yield [
-        `${SELECT} AS p WHERE ${known} AND ${AFTER} AND event_time >= $4 AND event_time < $5 ${later}
+        `${SELECT} AS p WHERE ${known} AND ${AFTER} AND event_time >= $4 AND event_time < $5 ${later} ${before}
           ORDER BY event_time, trans_num LIMIT $3`,
         [
           ...place(after),

@@ -2,12 +2,14 @@ import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
 import { exportRows, openExport } from '../../src/commands/export.ts'
+import { postgresStore } from '../../src/engines/postgres/store.ts'
 import { csvRows } from '../../src/io/csv.ts'
 import { exportLabels, importLabels } from '../../src/review/labels.ts'
-import type { Reviews, Saying } from '../../src/review/reviews.ts'
+import { idOf, type Reviews, type Saying } from '../../src/review/reviews.ts'
 import type { Prediction } from '../../src/transaction.ts'
-import { openRows } from '../desk/place.ts'
-import { LONG_CARD, prediction } from '../rows.ts'
+import { client, formOf, fraud, openRows } from '../desk/place.ts'
+import { startPostgres } from '../postgres.ts'
+import { freePort, LONG_CARD, prediction, waitFor } from '../rows.ts'
 import { startWorker } from '../worker.ts'
 
 const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
@@ -15,6 +17,7 @@ const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
   ...{ via: 'page', at: 1_767_400_000_000, ...changes },
 })
 
+const EXPORT = ['export', '--validated', '--since-last', '--into', 'new.csv']
 const ALL = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
 async function exported(reviews: Reviews, wanted: Parameters<typeof exportRows>[1] = ALL) {
   let text = ''
@@ -80,7 +83,67 @@ describe('export', () => {
     expect([existsSync(into), existsSync(`${into}.part`)]).toEqual([false, false])
     expect(await numbers({ ...ALL, since: (await reviews.lastExport())! })).toEqual(['trans-2 1'])
   })
+  test('has nothing that is said while it is made: the next one has', async () => {
+    const rows = [prediction(1), prediction(2), prediction(3)]
+    const { reviews } = await openRows(rows)
+    await reviews.say([saying(rows[0]!), saying(rows[2]!)])
+    const meanwhile: Reviews = {
+      ...reviews,
+      async rows(...wanted) {
+        await reviews.say([saying(rows[1]!), saying(rows[2]!, { verdict: 'legit', at: 1_767_400_000_001 })])
+        return reviews.rows(...wanted)
+      },
+    }
+    const numbers = ({ rows }: Awaited<ReturnType<typeof exported>>) =>
+      rows.slice(1).map((row) => `${row[18]} ${row.at(-1)}`)
+    expect(numbers(await exported(meanwhile))).toEqual(['trans-1 1'])
+    const since = (await reviews.lastExport())!
+    expect(numbers(await exported(reviews, { ...ALL, since }))).toEqual(['trans-2 1', 'trans-3 0'])
+  })
 })
+
+test.for(['SQLite', 'PostgreSQL'])(
+  'while a worker takes verdicts, one export after the other has each of them once, in %s',
+  { timeout: 240_000 },
+  async (engine) => {
+    await using server = engine === 'PostgreSQL' ? await startPostgres() : undefined
+    const rows = Array.from({ length: 100 }, (_, n) => fraud(n))
+    const { dir, file } = await openRows(rows)
+    const url = await server?.database()
+    if (url) {
+      const store = postgresStore(url)
+      await store.insert(rows).finally(() => store.close())
+    }
+    const port = await freePort()
+    const settings = { DATABASE_URL: url?.href ?? `sqlite:${file}`, PORT: `${port}`, STAGES: 'record' }
+    await using worker = startWorker(dir.path, settings)
+    const c = client(`http://127.0.0.1:${port}`)
+    await waitFor('the desk', async () => (await c.get('/desk').catch(() => undefined))?.status === 200)
+    const exported: string[] = []
+    const run = async () => {
+      await using command = startWorker(dir.path, { ...settings, PORT: '0' }, ...EXPORT)
+      expect([(await command.end).code, command.text()]).toEqual([0, expect.stringContaining('new.csv: ')])
+      const [, ...lines] = csvRows(readFileSync(dir.file('new.csv'), 'utf8'))
+      exported.push(...lines.map((line) => line[18]!))
+    }
+    let all = false
+    const saying = async () => {
+      for (const path of rows.map((row) => `/desk/${idOf(row)}`)) {
+        const form = formOf((await c.get(path)).text, path)
+        expect((await c.post(path, { ...form, verdict: 'fraud' })).status).toBe(303)
+      }
+      all = true
+    }
+    const said = saying()
+    while (!all) await run()
+    await said
+    await run()
+    await run()
+    expect(exported.toSorted()).toEqual(rows.map((row) => row.trans_num).toSorted())
+    worker.kill('SIGTERM')
+    expect((await worker.end).code).toBe(0)
+  },
+)
 
 describe('labels', () => {
   test('that were exported are put back after the database was lost, those of SQL alone too', async () => {
