@@ -6,7 +6,7 @@ import type { Config } from './config/settings.ts'
 import { logger } from './io/log.ts'
 import type { Store } from './record/store.ts'
 import type { Reviews } from './review/reviews.ts'
-import type { Prediction } from './transaction.ts'
+import type { Key } from './transaction.ts'
 import { openStore, openTopics } from './wiring.ts'
 import { openReviews } from './wiring-desk.ts'
 
@@ -39,7 +39,7 @@ async function knowingArchive({ DATABASE_URL: place }: Config, store: Store): Pr
   const folder = archiveFolder(place)
   if (!existsSync(folder)) return store
   const { archivedAmong } = await import('./archive/archive.ts')
-  const rest = async (rows: readonly Prediction[]) => {
+  const rest = async <R extends Key>(rows: readonly R[]) => {
     const there = await archivedAmong(folder, rows)
     return rows.filter((row) => !there.has(row))
   }

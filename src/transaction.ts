@@ -57,7 +57,8 @@ export type DeadLetter = {
 }
 
 /** Two sightings with the same identity are one transaction. `trans_num` alone repeats within hours. */
-export const identity = (t: Pick<Transaction, 'trans_num' | 'event_time'>) => `${t.trans_num}@${t.event_time}`
+export type Key = Pick<Transaction, 'trans_num' | 'event_time'>
+export const identity = (t: Key) => `${t.trans_num}@${t.event_time}`
 
 /** A row of the producer that is no transaction; the message names columns and never repeats a value. */
 export class BadRow extends Error {}

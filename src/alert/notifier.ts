@@ -3,7 +3,7 @@ import { unlikeCard } from '../card.ts'
 import { identity, isSimulated, type Prediction } from '../transaction.ts'
 
 /** Does this prediction call for an analyst? */
-export const deservesMail = (p: Prediction) => p.prediction === 1
+export const deservesMail = (p: Pick<Prediction, 'prediction'>) => p.prediction === 1
 /** What a stand-in had a hand in is marked. */
 export const mark = (frauds: readonly { model: string | null }[]) =>
   frauds.some((p) => isSimulated(p.model)) ? '[simulated] ' : ''

@@ -6,7 +6,7 @@ import { openRows } from '../alert/rows.ts'
 import { DAY, HOUR } from '../io/time.ts'
 import type { Store } from '../record/store.ts'
 import type { Topics } from '../topic/topic.ts'
-import { identity, type Prediction, type Transaction } from '../transaction.ts'
+import { identity, type Key, type Prediction } from '../transaction.ts'
 import { type Figures, type Row, statement } from './statement.ts'
 
 /** ms before its age lets a transaction go, from which on its prediction may be gone already */
@@ -17,6 +17,10 @@ const OVERDUE = HOUR
 const AGAIN = 1000
 /** rows that the database is asked for at once */
 const ASKED = 500
+/** What is looked at of a transaction, and of a prediction. */
+const FETCHED = ['trans_num', 'event_time', 'fetched_at'] as const
+const PREDICTED = ['trans_num', 'event_time', 'predicted_at', 'prediction'] as const
+type Predicted = { id: string; record: Pick<Prediction, (typeof PREDICTED)[number]> }
 
 export type AuditOptions = {
   topics: Topics
@@ -58,9 +62,9 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   const unpaired = new Map<string, number>() // predictions whose transaction has not come by
   const unrecorded: Rows = new Map()
   const overdue: (Row & { name: string })[] = []
-  let asking: { id: string; record: Prediction }[] = []
+  let asking: Predicted[] = []
   const isMailed = mailed(at)
-  const waits = (id: string, fraud: Prediction) => {
+  const waits = (id: string, fraud: Predicted['record']) => {
     const { trans_num, predicted_at: at } = fraud
     if (at < now() - OVERDUE) overdue.push({ id, trans_num, at, name: identity(fraud) })
   }
@@ -70,7 +74,7 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
     for (const { id, record } of asking) if (missing.has(record)) put(unrecorded, id, record, record.predicted_at)
     asking = []
   }
-  const predictions = topics.scan('predictions')[Symbol.asyncIterator]()
+  const predictions: AsyncIterator<Predicted> = topics.scan('predictions', PREDICTED)[Symbol.asyncIterator]()
   async function next(): Promise<boolean> {
     const { value, done } = await predictions.next()
     if (done) return false
@@ -89,7 +93,7 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
     else if (asking.push(value) === ASKED) await ask()
     return true
   }
-  for await (const { id, record } of topics.scan('transactions')) {
+  for await (const { id, record } of topics.scan('transactions', FETCHED)) {
     n.fetched++
     since = Math.min(since, record.fetched_at)
     if (!at.passed('score', id)) {
@@ -110,7 +114,7 @@ async function look({ topics, store, retentionDays, now = Date.now }: AuditOptio
   if (unpredicted.size + unrecorded.size > 0)
     for await (const { record: letter } of topics.scan('dead-letters')) {
       if ('retried' in letter || letter.stage === 'fetch') continue // what was put back is another record, or in the database
-      const name = identity(letter.record as Transaction)
+      const name = identity(letter.record as Key)
       if (take(letter.stage === 'score' ? unpredicted : unrecorded, name)) aside[letter.stage]++
     }
   const edge = now() - retentionDays * DAY + MARGIN
@@ -141,7 +145,7 @@ function mailed({ passed, alarms: { waiting, wasSent } }: Positions) {
   return Object.assign(is, { rest: () => [...gone.values()] })
 }
 
-function put(rows: Rows, id: string, record: Transaction, at: number) {
+function put(rows: Rows, id: string, record: Key, at: number) {
   const row = { id, trans_num: record.trans_num, at }
   const same = rows.get(identity(record))
   if (same) same.push(row)

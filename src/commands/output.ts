@@ -8,7 +8,6 @@ import { postgresStore } from '../engines/postgres/store.ts'
 import { csvLine, defuse } from '../io/csv.ts'
 import { sqliteStore } from '../record/sqlite.ts'
 import type { Store } from '../record/store.ts'
-import type { Prediction } from '../transaction.ts'
 
 /** Where predictions go that are not the worker's own. */
 export type Output = Pick<Store, 'insert' | 'missing' | 'close'>
@@ -69,7 +68,7 @@ async function csvSink(path: string): Promise<Output> {
   return {
     insert: (rows) =>
       append(rows.map((row) => csvLine(PREDICTION_COLUMNS.map((column) => defuse(row[column])))).join('')),
-    missing: async (rows: readonly Prediction[]) => [...rows],
+    missing: async (rows) => [...rows],
     close: () => file.close(),
   }
 }

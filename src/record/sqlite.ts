@@ -7,7 +7,7 @@ import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
 import { textOf } from '../topic/text.ts'
-import type { Prediction } from '../transaction.ts'
+import type { Key, Prediction } from '../transaction.ts'
 import { careSchema, judgementSchema, reviewSchema } from './schema.ts'
 import type { Store } from './store.ts'
 
@@ -94,7 +94,7 @@ export function sqliteStore(path: string, worker?: { log: Logger }): Store {
     },
     async missing(rows) {
       connection ??= connect(path, worker)
-      return rows.filter(connection.misses)
+      return connection.missing(rows)
     },
     async probe(row) {
       connection ??= connect(path, worker)
@@ -114,6 +114,7 @@ function connect(path: string, worker?: { log: Logger }) {
   const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
   find.setReadBigInts(true)
   const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
+  const absent = db.prepare(ABSENT)
   const writer = threadWriter(path, INDEXED)
   return {
     check: guard.check,
@@ -122,7 +123,10 @@ function connect(path: string, worker?: { log: Logger }) {
         [INSERT, { fields: RECORDED_COLUMNS, of: rows.map(textOf) }],
         ['UPDATE written SET rows = rows + ?', 'changes'],
       ]),
-    misses: (row: Prediction) => get(row) === undefined,
+    missing<R extends Key>(rows: readonly R[]) {
+      const keys = JSON.stringify(rows.map(({ trans_num, event_time }) => [trans_num, event_time]))
+      return absent.all(keys).map(({ key }) => rows[key as number]!)
+    },
     probe(row: Prediction) {
       db.exec('BEGIN IMMEDIATE')
       try {
@@ -145,6 +149,9 @@ function connect(path: string, worker?: { log: Logger }) {
 const INDEXED = 'PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 8000'
 const INSERT = `INSERT INTO predictions (${RECORDED_COLUMNS.join(', ')})
   VALUES (${RECORDED_COLUMNS.map(() => '?').join(', ')}) ON CONFLICT (trans_num, event_time) DO NOTHING`
+/** One statement for many rows, which looks into the key's index alone. */
+const ABSENT = `SELECT key FROM json_each(?) AS wanted WHERE NOT EXISTS (SELECT 1 FROM predictions
+  WHERE trans_num = wanted.value ->> 0 AND event_time = wanted.value ->> 1) ORDER BY key`
 
 function guarded(db: DatabaseSync, path: string, held: () => { rows: number }, worker?: { log: Logger }) {
   try {

@@ -1,4 +1,4 @@
-import type { Prediction } from '../transaction.ts'
+import type { Key, Prediction } from '../transaction.ts'
 
 /** Where predictions are kept for good: one row for each (`trans_num`, `event_time`). */
 export type Store = {
@@ -8,7 +8,7 @@ export type Store = {
    */
   insert(rows: readonly Prediction[]): Promise<void>
   /** Those of the rows that are not there, by their identity. */
-  missing(rows: readonly Prediction[]): Promise<Prediction[]>
+  missing<R extends Key>(rows: readonly R[]): Promise<R[]>
   /** Inserts the row, reads it back as the database has it, and takes it back: nothing stays, and nobody sees it. */
   probe(row: Prediction): Promise<Record<string, unknown>>
   close(): Promise<void>

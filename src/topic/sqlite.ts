@@ -8,7 +8,7 @@ import { assertWritable, failure, fileOf, isBusy, openSqlite } from '../io/sqlit
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
 import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
-import { inOneBatch, openTail, type Placed } from './tail.ts'
+import { briefly, inOneBatch, openTail, type Placed } from './tail.ts'
 import { textOf } from './text.ts'
 import {
   type Batch,
@@ -162,10 +162,11 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         prove: async () => {},
       })
     },
-    async *scan(topic) {
+    async *scan(topic, fields) {
+      const next = fields && briefly(db, topic, fields)
       let offset = 0
       for (;;) {
-        const rows = page(topic, offset, 1000) // as it is in the file: that is what is asked for here
+        const rows = next?.(offset) ?? page(topic, offset, 1000) // as it is in the file: that is what is asked for here
         if (rows.length === 0) return
         for (const { offset: id, record } of rows) yield { id: String(id), record }
         offset = rows.at(-1)!.offset

@@ -16,6 +16,8 @@ export type Records = {
 export type TopicName = keyof Records
 /** Records for one topic or several, durable together. */
 export type Writes = { readonly [T in TopicName]?: readonly Records[T][] }
+/** A field that any engine's own JSON reads without losing a digit. */
+export type Brief = Exclude<keyof Prediction, 'cc_num'>
 /** Small values that outlive the process, by key; JSON. The last one wins, and null forgets the key. */
 export type Notes = { readonly [key: string]: unknown }
 
@@ -48,8 +50,11 @@ export type Topics = {
    * the reason when stopped before it leads, and when nobody can tell who leads.
    */
   lead(name: LeaseName, stop: AbortSignal, work: (lease: Lease) => Promise<void>): Promise<void>
-  /** Everything a topic still holds, oldest first, without a position. `id` is stable and names the record. */
-  scan<T extends TopicName>(topic: T): AsyncIterable<{ id: string; record: Records[T] }>
+  /**
+   * Everything a topic still holds, oldest first, without a position. `id` is stable and names the record. Where only some
+   * `fields` are wanted, the others may be missing.
+   */
+  scan<T extends TopicName>(topic: T, fields?: readonly Brief[]): AsyncIterable<{ id: string; record: Records[T] }>
   /** Resolves once the notes are durable. */
   note(notes: Notes): Promise<void>
   /** The last of what was noted under each key that begins so, as it was at one moment. */

@@ -157,6 +157,32 @@ describe('the account', () => {
     await at.topics.append({ predictions: [p(1)] })
     expect((await at.audit()).holds).toBe(true)
   })
+  test('finds each row that is lost among odd names that repeat, wherever pages of the topics begin', async () => {
+    const odd = ['"', '\\", "event_time":1', '🙂\u2028', '0123', '1e3', "'--"]
+    const changes = (n: number) => ({ trans_num: odd[n % 7] ?? `${n}`, event_time: n - (n % 2), cc_num: LONG_CARD })
+    const rows = upTo(2200, (n) => p(n, changes(n)))
+    const unjudged = [1, 1000, 1001, 2000, 2200]
+    const predictions = rows.filter((_, i) => !unjudged.includes(i + 1))
+    const unrecorded = [1000, 1001, 1500, 2000].map((offset) => predictions[offset - 1]!)
+    await using at = await place({
+      transactions: upTo(2200, (n) => t(n, changes(n))),
+      predictions,
+      'dead-letters': [letter('score', t(1000, changes(1000))), letter('record', unrecorded[2]!)],
+      store: predictions.filter((row) => !unrecorded.some((one) => identity(one) === identity(row))),
+      score: 2200,
+      record: predictions.length,
+    })
+    const { holds, lines } = await at.audit()
+    expect(holds).toBe(false)
+    expect(lines.slice(0, 2)).toEqual([
+      'fetched    2,200 = 2,195 predicted + 0 waiting + 1 set aside + 4 LOST',
+      'predicted  2,195 = 2,191 recorded + 0 waiting + 1 set aside + 3 LOST',
+    ])
+    expect(lines.flatMap((line) => /^(?:transactions|predictions) \d+/.exec(line) ?? [])).toEqual([
+      ...['transactions 1', 'transactions 1001', 'transactions 2000', 'transactions 2200'],
+      ...['predictions 1000', 'predictions 1001', 'predictions 2000'],
+    ])
+  })
   test('takes a dead letter for one transaction, though its identity repeats', async () => {
     await using at = await place({ transactions: [t(1), t(1)], 'dead-letters': [letter('score', t(1))], score: 2 })
     expect((await at.audit()).lines[0]).toBe('fetched    2 = 0 predicted + 0 waiting + 1 set aside + 1 LOST')

@@ -172,8 +172,29 @@ export function storeSuite(database: string, makePlace: () => Promise<Place>) {
       const { trans_num, event_time } = prediction(1)
       expect(await store.missing([prediction(1)])).toEqual([prediction(1)])
       await store.insert(predictions(2))
-      const others = [prediction(3, { trans_num }), prediction(4, { event_time }), prediction(5)]
-      expect(await store.missing([...predictions(2), ...others])).toEqual(others)
+      const names = [
+        '"',
+        '\\',
+        '\\u0041',
+        "'; --",
+        '\u001b\n\u2028',
+        '🙂 ж',
+        '0123',
+        '1e3',
+        '{}',
+        'null',
+        '9'.repeat(30),
+      ]
+      const odd = names.map((name) => prediction(6, { trans_num: name, cc_num: LONG_CARD }))
+      const near = [...names.map((name) => `${name} `), '123', '1000', 'A']
+      await store.insert(odd)
+      const others = [
+        ...[prediction(3, { trans_num }), prediction(4, { event_time }), prediction(5)],
+        ...near.map((name) => prediction(6, { trans_num: name })),
+      ]
+      expect(await store.missing([...predictions(2), ...odd, ...others])).toEqual(others)
+      const brief = others.map(({ trans_num, event_time }) => ({ trans_num, event_time }))
+      expect(await store.missing([...odd, ...brief])).toEqual(brief)
       expect(await store.missing([])).toEqual([])
     })
 

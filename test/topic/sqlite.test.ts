@@ -409,9 +409,11 @@ test('a record that is damaged is named, and is no bug that would end the worker
     db.exec(`UPDATE transactions SET record = replace(record, '"amt":', '"amt"') WHERE record LIKE '%trans-2%'`),
   )
   await using topics = await open()
-  const error = await Array.fromAsync(topics.scan('transactions')).catch((cause: unknown) => cause)
-  expect(isBug(error)).toBe(false)
-  expect(reason(error)).toMatch(/^the stored record of transaction trans-2 is damaged .*: restore a backup/)
+  for (const fields of [undefined, ['trans_num'] as const]) {
+    const error = await Array.fromAsync(topics.scan('transactions', fields)).catch((cause: unknown) => cause)
+    expect(isBug(error)).toBe(false)
+    expect(reason(error)).toMatch(/^the stored record of transaction trans-2 is damaged .*: restore a backup/)
+  }
 })
 
 test('a note that is damaged is named, and is no bug that would end the worker', async () => {

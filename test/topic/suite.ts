@@ -557,6 +557,28 @@ export function topicSuite(
         expect(numbers((await take(reader, 1)).records)).toEqual([2])
       })
 
+      test('yields the fields that are wanted as they were, however odd, across its pages', async () => {
+        const { topics } = await start()
+        const odd = ['"', '\\', '\\"trans_num":"x', "'; --", '\u001b\n\u2028', '🙂 ж', '0123', '1e3', '{}', 'null']
+        const records = range(0, 2300).map((n) =>
+          prediction(n, {
+            trans_num: `${odd[n % 11] ?? n}`,
+            amt: n / 7,
+            score: n % 2 ? null : 1 / 3,
+            cc_num: LONG_CARD,
+          }),
+        )
+        await topics.append({ predictions: records.slice(0, 1500) })
+        await topics.append({ predictions: records.slice(1500) })
+        const fields = ['trans_num', 'event_time', 'prediction', 'amt', 'score'] as const
+        const brief = await Array.fromAsync(topics.scan('predictions', fields))
+        const whole = await all(topics, 'predictions')
+        expect(brief.map(({ id }) => id)).toEqual(whole.map(({ id }) => id))
+        expect(brief.map(({ record }) => fields.map((field) => record[field]))).toEqual(
+          records.map((record) => fields.map((field) => record[field])),
+        )
+      })
+
       test('ends at once where there is nothing', async () => {
         const { topics } = await start()
         expect(await all(topics, 'dead-letters')).toEqual([])
