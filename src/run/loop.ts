@@ -188,6 +188,7 @@ export function consume<T>(
   let next: Promise<Batch<T>>[] = []
   let [held, busy] = [0, false] // records in them; is another one being read?
   let cancel = new AbortController()
+  let either = anyOf(stage.stop, cancel.signal)
   const reading = ofTopics({ ...stage, ...(health && { health }) }).health
   let many = false // were there, at last
   async function read(stop = stage.stop) {
@@ -200,23 +201,24 @@ export function consume<T>(
   }
   function readAhead() {
     if (!ahead || !well || busy || (next.length > 0 && held >= most)) return
-    const either = anyOf(stage.stop, cancel.signal)
-    const batch = read(either)
+    const mine = either
+    const batch = read(mine)
     next.push(batch)
     busy = true
     const found = ({ records }: Batch<T>) => {
       busy = false
       held += records.length
-      ahead(records, either)
+      ahead(records, mine)
       readAhead()
     }
-    batch.then((each) => either.aborted || found(each)).catch(() => {}) // the next step says it
+    batch.then((each) => mine.aborted || found(each)).catch(() => {}) // the next step says it
   }
   async function forget() {
     cancel.abort()
     await Promise.allSettled(next) // what is read now is read again
     ;[next, held, busy] = [[], 0, false]
     cancel = new AbortController()
+    either = anyOf(stage.stop, cancel.signal)
     reader.rewind()
   }
   return runLoop(stage, async (answered) => {

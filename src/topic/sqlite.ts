@@ -65,7 +65,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   )
   const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
-  const arrivals = openArrivals()
+  const arrivals = each(openArrivals)
   const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
 
   const page = <T extends TopicName>(topic: T, after: number, limit: number) =>
@@ -97,9 +97,10 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     const done = await attempt('write', () => writer.write(steps, patient)).catch((error) => {
       throw wrong('write', error)
     })
-    for (const [i, { topic, records, texts }] of fresh.entries())
+    for (const [i, { topic, records, texts }] of fresh.entries()) {
       tails.get(topic)?.add(done[i]!.last - records.length + 1, records as readonly never[], texts)
-    arrivals.announce()
+      arrivals[topic].announce()
+    }
   }
 
   function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
@@ -108,17 +109,19 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     let cursor = position()
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+      const tail = tails.get(topic)
+      let all = tail?.endsWith(cursor) // what is behind it only another process has appended: a wait may show
       for (;;) {
         signal.throwIfAborted()
-        const rows = attempt('read', () => {
-          const known = tails.get(topic)?.after(cursor, limit) ?? []
-          return known.length > 0 ? known : page<T>(topic, cursor, limit)
-        })
+        const known: Placed<Records[T]>[] = tail?.after(cursor, limit) ?? []
+        const none = known.length === 0
+        const rows = none && all ? known : attempt('read', () => (none ? page(topic, cursor, limit) : known))
         if (rows.length > 0) {
           cursor = rows.at(-1)!.offset
           return batch(rows)
         }
-        await arrivals.wait(LOOK_AGAIN, signal)
+        await arrivals[topic].wait(LOOK_AGAIN, signal)
+        all = false
       }
     }
     function batch(rows: Placed<Records[T]>[]): Batch<Records[T]> {

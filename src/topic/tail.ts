@@ -33,6 +33,8 @@ export function openTail<T extends object>() {
       sizes = sizes.slice(old)
       total -= gone
     },
+    /** Is it the last one, as far as this process knows? */
+    endsWith: (offset: number) => kept.at(-1)?.offset === offset,
     /** What comes after an offset, at most `limit`; nothing when the first of it is not kept. */
     after(offset: number, limit: number): Placed<T>[] {
       const from = offset + 1 - (kept[0]?.offset ?? Number.POSITIVE_INFINITY)

@@ -1,8 +1,9 @@
+import { getEventListeners } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
-import { expect, test } from 'vitest'
-import { anyOf } from '../../src/io/abort.ts'
+import { expect, test, vi } from 'vitest'
+import { anyOf, deadline } from '../../src/io/abort.ts'
 
 setFlagsFromString('--expose-gc')
 const collect: () => void = runInNewContext('gc')
@@ -32,4 +33,38 @@ test.each(Object.entries(made))('is aborted by %s, whatever the garbage collecto
   await sleep(150)
   collect()
   expect(signal.aborted).toBe(true)
+})
+
+test('a deadline aborts what has not ended by then, and only that is late', () => {
+  vi.useFakeTimers()
+  try {
+    using limit = deadline(new AbortController().signal, 100)
+    vi.advanceTimersByTime(99)
+    expect([limit.signal.aborted, limit.late()]).toEqual([false, false])
+    vi.advanceTimersByTime(1)
+    expect([limit.signal.aborted, limit.late()]).toEqual([true, true])
+  } finally {
+    vi.useRealTimers()
+  }
+})
+
+test.each(['before', 'meanwhile'])('a deadline passes on what was aborted %s, with its reason', (when) => {
+  const [stop, reason] = [new AbortController(), new Error('stopped')]
+  if (when === 'before') stop.abort(reason)
+  using limit = deadline(stop.signal, 60_000)
+  if (when === 'meanwhile') stop.abort(reason)
+  expect([limit.signal.reason, limit.late()]).toEqual([reason, false])
+})
+
+test('a deadline that was met leaves nothing behind: no listener on the signal, no timer', () => {
+  vi.useFakeTimers()
+  try {
+    const { signal } = new AbortController()
+    const used = deadline(signal, 60_000)
+    expect([getEventListeners(signal, 'abort').length, vi.getTimerCount()]).toEqual([1, 1])
+    used[Symbol.dispose]()
+    expect([getEventListeners(signal, 'abort').length, vi.getTimerCount()]).toEqual([0, 0])
+  } finally {
+    vi.useRealTimers()
+  }
 })

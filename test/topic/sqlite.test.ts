@@ -1,7 +1,7 @@
 import { getEventListeners } from 'node:events'
 import { chmodSync, existsSync, mkdirSync, readdirSync, readlinkSync, rmdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
+import { DatabaseSync, StatementSync } from 'node:sqlite'
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { isBug, reason } from '../../src/io/errors.ts'
 import { openSqlite } from '../../src/io/sqlite.ts'
@@ -459,6 +459,37 @@ test('what another process appends is handed out in its place among what this on
   score.rewind()
   expect(numbers((await score.read(3, soon())).records)).toEqual([0, 1, 2])
   await expect(late.lag()).resolves.toBe(0)
+})
+
+test('what another process appends behind all that is kept at hand is found while nothing else is appended', async () => {
+  await using worker = await open()
+  await using command = await open({ exclusive: false })
+  const reader = worker.reader('transactions', 'score')
+  await worker.append({ transactions: [transaction(1)] })
+  expect(numbers((await reader.read(10, soon())).records)).toEqual([1])
+  const reading = reader.read(10, soon())
+  await command.append({ transactions: [transaction(2)] })
+  expect(numbers((await reading).records)).toEqual([2])
+  await worker.append({ transactions: [transaction(3)] })
+  expect(numbers((await reader.read(10, soon())).records)).toEqual([3])
+})
+
+test('a reader that has all there is does not ask the file again for each position that moves', async () => {
+  await using topics = await open()
+  const [score, alert] = [topics.reader('transactions', 'score'), topics.reader('predictions', 'alert')]
+  await topics.append({ transactions: [transaction(1)], predictions: [prediction(1)] })
+  const told = await alert.read(1, soon())
+  const asked = vi.spyOn(StatementSync.prototype, 'iterate')
+  try {
+    const judged = await score.read(1, soon())
+    const reading = Promise.all([score.read(1, soon()), alert.read(1, soon())])
+    await Promise.all([judged.commit(1), told.commit(1, {}, { it: 1 })])
+    await topics.append({ transactions: [transaction(2)], predictions: [prediction(2)] })
+    expect((await reading).map(({ records }) => numbers(records))).toEqual([[2], [2]])
+    expect(asked).not.toHaveBeenCalled()
+  } finally {
+    asked.mockRestore()
+  }
 })
 
 test('a reader that is far behind what is kept at hand is handed all of it', async () => {
