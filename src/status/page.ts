@@ -36,7 +36,7 @@ th,td{text-align:left;vertical-align:baseline;padding:8px 16px 8px 0;border-top:
 thead th{border:0;font-weight:400;opacity:.7}
 tbody th{font-weight:400;white-space:nowrap}
 td:nth-child(-n+4){white-space:nowrap}
-h1,td:last-child,dd{overflow-wrap:anywhere}
+h1,td:last-child,dd,li{overflow-wrap:anywhere}
 .bad{color:var(--bad)}.good{color:var(--good)}.wait{color:var(--wait)}.idle{color:var(--idle)}
 td b{font-weight:600}
 small{display:block;font-size:14px}

@@ -84,7 +84,11 @@ const some = () => [
     }),
   ),
   ...Array.from({ length: 30 }, (_, n) =>
-    prediction(100 + n, { cc_num: LONG_CARD, ...(n % 9 ? {} : { sampled: 0.01 }) }),
+    prediction(100 + n, {
+      cc_num: LONG_CARD,
+      ...(n % 9 ? {} : { sampled: 0.01 }),
+      ...(n === 29 && { merchant: 'm'.repeat(80) }),
+    }),
   ),
 ]
 
