@@ -9,8 +9,8 @@ import { csvLine, defuse } from '../io/csv.ts'
 import { sqliteStore } from '../record/sqlite.ts'
 import type { Store } from '../record/store.ts'
 
-/** Where predictions go that are not the worker's own. */
-export type Output = Pick<Store, 'insert' | 'missing' | 'close'>
+/** Where predictions go that are not the worker's own. `alone`: nobody else waits for it meanwhile. */
+export type Output = Pick<Store, 'insert' | 'missing' | 'close'> & { alone?: true }
 /** The worker's own places. */
 export type Own = { topics: Place | KafkaCluster; database: Place }
 
@@ -70,5 +70,6 @@ async function csvSink(path: string): Promise<Output> {
       append(rows.map((row) => csvLine(PREDICTION_COLUMNS.map((column) => defuse(row[column])))).join('')),
     missing: async (rows) => [...rows],
     close: () => file.close(),
+    alone: true,
   }
 }

@@ -55,7 +55,8 @@ export const FIGURES: {
     return rows.map(numbers) as Before[]
   },
 }
-export const numbers = (row: Row) =>
-  Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [name, typeof value === 'bigint' ? Number(value) : value]),
-  )
+export function numbers(row: Row) {
+  const read = { ...row }
+  for (const name in read) if (typeof read[name] === 'bigint') read[name] = Number(read[name])
+  return read
+}
