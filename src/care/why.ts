@@ -18,7 +18,7 @@ const COALITIONS = 2 ** NAMES.length
 /** other payments that the payment is compared with */
 const OTHERS = 8
 /** coalitions in a request, of as many rows as there are others: an alarm that comes meanwhile waits for no more */
-const AT_A_TIME = 8
+const AT_A_TIME = 16
 /** ms after which a page comes without it; answers that are kept */
 const [WITHIN, KEPT] = [3000, 200]
 

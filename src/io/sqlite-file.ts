@@ -63,7 +63,8 @@ export function guardFile(db: DatabaseSync, path: string, current: () => Mark, l
   const real = realpathSync(path)
   // Closed only after the connection: closing it gives up every lock that this process has on the file.
   const fd = openSync(real, 'r')
-  const parts = [path, real, `${real}-wal`, `${real}-shm`, ...locked].map((file) => ({ file, id: idOf(file) }))
+  const files = new Set([path, real, `${real}-wal`, `${real}-shm`, ...locked])
+  const parts = [...files].map((file) => ({ file, id: idOf(file) }))
   const unlike = headerOf(fd)
   const done = new Map<string, string | undefined>() // what was done about a file that was deleted, and why it failed
   let told: string | undefined

@@ -55,7 +55,7 @@ test('of a model that looks at the amount alone the amount is all, by few rows a
     9,
   )
   await why(payment(50, { amt: 900 }))
-  expect(server.asked.map((rows) => rows.length)).toEqual(Array(8).fill(64))
+  expect(server.asked.map((rows) => rows.length)).toEqual(Array(4).fill(128))
 })
 
 test('classes alone are explained too; another model, none to compare with, an outage and a slow one are not', async () => {
