@@ -48,7 +48,7 @@ export function junk(seed: number, count: number) {
   )
   const answers = fc.oneof(
     fc.integer({ min: 600, max: 700 }).map((many) => JSON.stringify({ predictions: Array(many).fill(0) })),
-    fc.string({ maxLength: 40 }).map((label) => JSON.stringify({ predictions: [`no ${label}`] })),
+    fc.string({ maxLength: 40 }).map((label) => JSON.stringify({ predictions: [`?${label}`] })), // `no` is a verdict
     fc.constantFrom('{"predictions":[NaN]}', '{"predictions":[7]}', '{"predictions":[]}', '', 'null', '<html>'),
     cut.map((text) => `{"predictions":${text}`),
   )
