@@ -95,7 +95,7 @@ async function keptSecret(start: Stage, topics: Topics, alone: boolean): Promise
   const kept = await retryUntilReady(start, async () => {
     const found = await read()
     const made = { secret: randomBytes(32).toString('base64url'), at: Date.now() }
-    if (found.length === 0) await topics.note({ [`desk/${randomBytes(8).toString('hex')}`]: made })
+    if (found.length === 0) await topics.append({}, { [`desk/${randomBytes(8).toString('hex')}`]: made })
     if (found.length > 0 && (alone || found.some(({ at = 0 }) => Date.now() - at > SETTLED))) return found
     if (!alone) await sleep(SETTLED)
     return read()

@@ -218,7 +218,7 @@ async function producer(
   topics: Topics,
 ): Promise<Producer> {
   if (PRODUCER_URL) return producerApi({ url: PRODUCER_URL, headers })
-  await retryUntilReady(stage, () => topics.note({ simulated: { at: Date.now() } }))
+  await retryUntilReady(stage, () => topics.append({}, { simulated: { at: Date.now() } }))
   const { log } = stage
   const { simulatedProducer } = await import('./simulate/producer.ts')
   const { url } = opened.use(await simulatedProducer())
@@ -241,6 +241,6 @@ const addresses = ({ ALERT_FROM, ALERT_TO = ['analyst@localhost'], ALERT_OPS_TO 
 async function forgetWebhook(stage: Stage, topics: Topics) {
   await retryUntilReady(stage, async () => {
     const keys = [...(await topics.state('webhook')).keys()]
-    if (keys.length > 0) await topics.note(Object.fromEntries(keys.map((key) => [key, null])))
+    if (keys.length > 0) await topics.append({}, Object.fromEntries(keys.map((key) => [key, null])))
   })
 }

@@ -125,7 +125,7 @@ describe('the whole flow', () => {
     await using world = await outside([], dir.path)
     const path = dir.file('topics.db')
     const marked = await sqliteTopics({ path })
-    await marked.note({ simulated: { at: 1 } })
+    await marked.append({}, { simulated: { at: 1 } })
     await marked.close()
     const { log } = listeningLog()
     const opening = openPipeline(readConfig(world.env), log, new AbortController().signal)

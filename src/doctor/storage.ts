@@ -32,9 +32,9 @@ async function patiently<T>(action: () => Promise<T>): Promise<T> {
 export function topicsTarget(config: Config, opening: Promise<Topics>): Target {
   const proven = async (signal: AbortSignal) => {
     const topics = await orAborted(signal, opening)
-    await patiently(() => topics.note({ doctor: { digits: DIGITS } }))
+    await patiently(() => topics.append({}, { doctor: { digits: DIGITS } }))
     const noted = (await topics.state('doctor')).get('doctor') as { digits?: unknown } | undefined
-    await patiently(() => topics.note({ doctor: null }))
+    await patiently(() => topics.append({}, { doctor: null }))
     return noted?.digits
   }
   const waits = async () => {

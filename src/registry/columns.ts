@@ -7,7 +7,7 @@ import { namedAs, type openRegistry } from './registry.ts'
 type Noted = { name: string; columns: Feature[] }
 export type ColumnsOptions = {
   registry: Pick<ReturnType<typeof openRegistry>, 'inputs'>
-  topics: Pick<Topics, 'latest' | 'note'>
+  topics: Pick<Topics, 'append' | 'latest'>
   log: Logger
 }
 
@@ -29,9 +29,12 @@ export function signedColumns({ registry, topics, log }: ColumnsOptions) {
     if (before?.join() === columns.join()) return columns
     const was = before ? `, and were ${before.join(', ')}` : ''
     log[before ? 'warn' : 'info'](`the columns of ${name} are, by its signature, ${columns.join(', ')}${was}`)
-    await topics.note({
-      [key]: [{ name, columns }, ...(noted ?? []).filter((one) => one.name !== name)].slice(0, KEPT),
-    })
+    await topics.append(
+      {},
+      {
+        [key]: [{ name, columns }, ...(noted ?? []).filter((one) => one.name !== name)].slice(0, KEPT),
+      },
+    )
     return columns
   }
   async function ask(name: string) {

@@ -26,7 +26,7 @@ export type WatchOptions = {
     | undefined
   /** PROMOTE_BY_ALIAS */
   promote: boolean
-  topics: Pick<Topics, 'latest' | 'note'>
+  topics: Pick<Topics, 'append' | 'latest'>
   log: Logger
   now?: () => number
   every?: number
@@ -49,7 +49,7 @@ export function watchRegistry(options: WatchOptions) {
     return noted?.alias === as ? noted.name : undefined
   }
   const isSeen = async (name: string) => {
-    if ((await seen()) !== name) await topics.note({ [KEY]: { alias: as, name } satisfies Seen })
+    if ((await seen()) !== name) await topics.append({}, { [KEY]: { alias: as, name } satisfies Seen })
   }
   async function compare() {
     const version = await registry.versionOf(registered, alias)
@@ -86,7 +86,7 @@ export function watchRegistry(options: WatchOptions) {
     const was = told?.name ?? (await seen())
     told = undefined
     if (was === undefined) return
-    await topics.note({ [KEY]: null })
+    await topics.append({}, { [KEY]: null })
     log.warn(`${as}, which was ${was}, is in the registry no more: what judges goes on judging`)
   }
   async function look() {

@@ -17,7 +17,7 @@ export type Champion = ReturnType<typeof openChampion>
 
 /** Which of the models is the champion: durable in the topics, and the same for all processes within a second. */
 export function openChampion(
-  { latest, note, state }: Pick<Topics, 'latest' | 'note' | 'state'>,
+  { append, latest, state }: Pick<Topics, 'append' | 'latest' | 'state'>,
   names: Names,
   { now = Date.now, stranger = (_: string) => {} } = {},
 ) {
@@ -55,7 +55,7 @@ export function openChampion(
   async function change(last: Promotion | undefined, champion: string, before: string, by: string): Promise<Promotion> {
     const n = (last?.n ?? 0) + 1
     const made = { champion, before, by, at: now(), n }
-    await note({ [KEY]: made, [`${KEY}/${n % KEPT}`]: made })
+    await append({}, { [KEY]: made, [`${KEY}/${n % KEPT}`]: made })
     await look().catch(() => {})
     return made
   }

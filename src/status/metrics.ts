@@ -75,8 +75,8 @@ export function openMetrics() {
     retried: (stage: string, error: unknown) => retries.inc({ stage, cause: causeOf(error) }),
     topics: (topics: Topics): Topics => ({
       ...topics,
-      append: timed('topics', async (writes) => {
-        await topics.append(writes)
+      append: timed('topics', async (writes, notes) => {
+        await topics.append(writes, notes)
         written(writes)
       }),
       reader<T extends TopicName>(topic: T, name: ReaderName): Reader<Records[T]> {

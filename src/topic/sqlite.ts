@@ -153,7 +153,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   const opened = opening.move()
 
   return {
-    append: (writes) => write(writes, {}),
+    append: (writes, notes = {}) => write(writes, notes),
     reader,
     /** The file is this process's alone: it leads as long as it runs. */
     async lead(_, stop, work) {
@@ -175,7 +175,6 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         offset = rows.at(-1)!.offset
       }
     },
-    note: (notes) => write({}, notes),
     ...notesOf(db),
     async snapshot() {
       type Found = { records: number | null; oldest: number | null; offset: number }

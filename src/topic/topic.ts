@@ -40,8 +40,8 @@ export type LeaseName = 'fetch' | 'alert' | 'webhook' | 'shadow'
  * every record at least once, in order, from where it left off, whatever happens to a process in between.
  */
 export type Topics = {
-  /** Resolves once all of the records are durable; on failure none of them is there. */
-  append(writes: Writes): Promise<void>
+  /** Resolves once all of the records and notes are durable; on failure none of them is there. */
+  append(writes: Writes, notes?: Notes): Promise<void>
   /** Begins after what was committed. While another process reads under this name, it stands by. */
   reader<T extends TopicName>(topic: T, name: (typeof READERS)[T][number]): Reader<Records[T]>
   /**
@@ -55,8 +55,6 @@ export type Topics = {
    * `fields` are wanted, the others may be missing.
    */
   scan<T extends TopicName>(topic: T, fields?: readonly Brief[]): AsyncIterable<{ id: string; record: Records[T] }>
-  /** Resolves once the notes are durable. */
-  note(notes: Notes): Promise<void>
   /** The last of what was noted under each key that begins so, as it was at one moment. */
   state(prefix: string): Promise<Map<string, unknown>>
   /** The last of what was noted under one key, undefined for nothing. Costs little, however often it is asked for. */

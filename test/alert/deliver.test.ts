@@ -308,7 +308,8 @@ describe.concurrent('a mail that is stuck after its final dot', () => {
     await w.withTopics(async (topics) => {
       const notifications = [...(await topics.state('alert/letter/'))] as [string, object][]
       expect(notifications.map(([, notification]) => notification)).toMatchObject([{ by: VERSION }])
-      await topics.note(
+      await topics.append(
+        {},
         Object.fromEntries(notifications.map(([key, notification]) => [key, { ...notification, by: '0.0.1' }])),
       )
     })
@@ -544,7 +545,7 @@ describe.concurrent('the daily limit', () => {
   test('lets the next one out by itself when the oldest is a day old', async () => {
     await using w = await world(frauds(1))
     const minute = (Date.now() + 3000 - 86_400_000) / 60_000 - 1 // forgotten in 3 s
-    await w.withTopics((topics) => topics.note({ 'alert/pace': { counted: [[minute, 1]] } }))
+    await w.withTopics((topics) => topics.append({}, { 'alert/pace': { counted: [[minute, 1]] } }))
     await using only = await w.worker({ limit: 1 })
     await waitFor('the limit', () => only.warnings().length > 0)
     expect(w.fake.seen).toEqual([])
@@ -833,7 +834,10 @@ describe('leadership that another process takes over', () => {
         // The other process has mailed the first, the second and, out of order, the fourth.
         const gone = [1, 2, 4].map((n) => [`alert/outbox/${identity(fraud(n))}`, null])
         const notifications = [...(await topics.state('alert/letter/')).keys()].map((key) => [key, null])
-        await topics.note(Object.fromEntries([...gone, ...notifications, ['alert/total', { frauds: 4, mailed: 3 }]]))
+        await topics.append(
+          {},
+          Object.fromEntries([...gone, ...notifications, ['alert/total', { frauds: 4, mailed: 3 }]]),
+        )
       })({
         ...topics,
         lead: (name, stop, work) =>
@@ -860,7 +864,7 @@ describe('leadership that another process takes over', () => {
     await using w = await world([])
     const lost = new AbortController()
     let terms = 0
-    const noted = async (topics: Topics) => topics.note({ alert: { ahead: [identity(fraud(1))], counted: [] } })
+    const noted = async (topics: Topics) => topics.append({}, { alert: { ahead: [identity(fraud(1))], counted: [] } })
     await using only = await w.worker({
       wrap: (topics) => shared(lost, () => noted(topics).then(() => void terms++))(topics),
     })

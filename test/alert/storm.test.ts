@@ -196,7 +196,7 @@ function alive(
     ...options,
     topics: {
       ...topics,
-      note: (notes) => noting(notes, () => topics.note(notes)),
+      append: (writes, notes = {}) => noting(notes, () => topics.append(writes, notes)),
       state: (prefix) => living(() => topics.state(prefix)),
       lead: (name, stop, work) =>
         topics.lead(name, stop, (lease) => work({ ...lease, note: (notes) => noting(notes, () => lease.note(notes)) })),
@@ -902,7 +902,7 @@ describe('a notification of which nobody knows whether it has arrived', () => {
     await w.append(1, 7000)
     const rows: Prediction[] = []
     for await (const { record } of w.topics().scan('predictions')) rows.push(record)
-    await w.topics().note({ alert: { ahead: rows.slice(1).map(identity), seen: 7000, counted: [] } })
+    await w.topics().append({}, { alert: { ahead: rows.slice(1).map(identity), seen: 7000, counted: [] } })
     await w.start()
     await w.time.pass(HOUR)
     expect(contents(w.arrivals)).toEqual([[1]])
@@ -919,7 +919,7 @@ describe('a notification of which nobody knows whether it has arrived', () => {
     // An earlier process has used up the limit, and died while the last 500 were under way.
     await w
       .topics()
-      .note({ alert: { ahead: [], open: [{ at, of }], seen: 3000, counted: [[Math.floor(at / MINUTE), 3]] } })
+      .append({}, { alert: { ahead: [], open: [{ at, of }], seen: 3000, counted: [[Math.floor(at / MINUTE), 3]] } })
     await w.start()
     await w.time.pass(2 * DAY)
     const key = notificationKey({ at, frauds: rows.slice(2500) })
@@ -995,7 +995,7 @@ test('a notification of an earlier release goes as it was, though not all of it 
     { at: 2, of: of.slice(0, 1) },
     { at: 3, of: of.slice(2), notice: { subject: 'look', lines: [] } },
   ]
-  await w.topics().note({ alert: { ahead: [], counted: [], open } })
+  await w.topics().append({}, { alert: { ahead: [], counted: [], open } })
   await w.start()
   await w.time.pass(MINUTE)
   expect(contents(w.arrivals)).toEqual([[1], [], [2]])
@@ -1071,7 +1071,7 @@ describe('the totals', () => {
     await w.append(1, 3)
     const rows = (await Array.fromAsync(w.topics().scan('predictions'))).map(({ record }) => record)
     const noted = { ahead: [identity(rows[1]!), identity(rows[2]!)], carried: [rows[2]], seen: 3, counted: [] }
-    await w.topics().note({ alert: noted })
+    await w.topics().append({}, { alert: noted })
     await w.start()
     await w.time.pass(MINUTE)
     expect(contents(w.arrivals).toSorted()).toEqual([[1], [3]])
@@ -1116,7 +1116,7 @@ describe('the totals', () => {
     await w.topics().append({ predictions: rows })
     const of = rows.map(identity)
     const total = { frauds: 0, mailed: 0 }
-    await w.topics().note({ alert: { ahead: [], open: [{ at: 1, of }], seen: 4, counted: [], total } })
+    await w.topics().append({}, { alert: { ahead: [], open: [{ at: 1, of }], seen: 4, counted: [], total } })
     await w.start()
     await w.time.pass(2 * MINUTE)
     expect(contents(w.arrivals)).toEqual([[1, 2, 2, 3]]) // as it was, to the byte
@@ -1161,7 +1161,7 @@ describe('the totals', () => {
 
   test('keep what an earlier release has noted of frauds that are not read again, repeated ones too', async () => {
     await using w = await world()
-    await w.topics().note({ alert: { ahead: ['a@1', 'b@2', 'a@1'], carried: [row(1, 1, 1)], counted: [] } })
+    await w.topics().append({}, { alert: { ahead: ['a@1', 'b@2', 'a@1'], carried: [row(1, 1, 1)], counted: [] } })
     await w.start()
     await w.time.pass(MINUTE)
     expect(contents(w.arrivals)).toEqual([[1]])

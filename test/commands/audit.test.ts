@@ -67,7 +67,8 @@ async function place({
   await move('score', score)
   await move('record', record)
   await move('alert', alert)
-  await topics.note(
+  await topics.append(
+    {},
     alarms({
       ...Object.fromEntries(waiting.map((fraud) => [`outbox/${identity(fraud)}`, fraud])),
       ...Object.fromEntries(letters.map((draft, i) => [`letter/${i}`, draft])),
@@ -320,7 +321,7 @@ describe('the account does not hold, and it says where', () => {
   })
   test('a fraud that the mails have passed, and lost', async () => {
     await using at = await busy()
-    await at.topics.note(alarms({ [`outbox/${identity(fraud(100))}`]: null }))
+    await at.topics.append({}, alarms({ [`outbox/${identity(fraud(100))}`]: null }))
     expect(await at.audit()).toMatchObject({
       holds: false,
       lines: {
@@ -331,7 +332,7 @@ describe('the account does not hold, and it says where', () => {
   })
   test('a fraud that was mailed twice', async () => {
     await using at = await busy()
-    await at.topics.note(alarms({ total: { frauds: 11, mailed: 10 } }))
+    await at.topics.append({}, alarms({ total: { frauds: 11, mailed: 10 } }))
     expect((await at.audit()).lines.slice(3, 5)).toEqual([
       'ever          11 = 10 mailed + 2 waiting - 1 TWICE',
       'frauds: 1 were mailed more often than once',

@@ -233,7 +233,7 @@ test('topics that lose digits', async () => {
   const lossy = async () => {
     const notes = new Map<string, unknown>()
     const topics: Partial<Topics> = {
-      async note(all) {
+      async append(_, all = {}) {
         for (const [key, { digits }] of Object.entries(all as Record<string, { digits: bigint }>).filter(
           ([, value]) => value,
         ))

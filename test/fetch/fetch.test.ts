@@ -273,7 +273,7 @@ test.concurrent('keeps its distance: no window holds more calls than the rate al
 test.concurrent('keeps 1 % more than the distance, for what the clocks of both sides differ in', async () => {
   await using w = await world()
   const last = Date.now() - 59_900
-  await w.topics.note({ fetch: { called_at: last } })
+  await w.topics.append({}, { fetch: { called_at: last } })
   w.start({ ratePerMin: 1 })
   await calls(w, 1)
   expect(w.asked[0]).toBeGreaterThanOrEqual(last + 60_500)
@@ -335,7 +335,7 @@ test.concurrent('calls nobody while it is another process’s turn, and keeps th
   await sleep(200)
   expect(w.asked).toEqual([])
   const called_at = Date.now()
-  await w.topics.note({ fetch: { called_at } }) // by the other one
+  await w.topics.append({}, { fetch: { called_at } }) // by the other one
   mine.resolve()
   await calls(w, 2)
   expect(w.asked[0]! - called_at).toBeGreaterThanOrEqual(500)
@@ -361,7 +361,7 @@ test.concurrent('does not call when it has lost its turn in the pause before, an
   await sleep(600)
   expect(w.asked.length).toBe(1)
   const called_at = Date.now()
-  await w.topics.note({ fetch: { called_at } }) // by the other one
+  await w.topics.append({}, { fetch: { called_at } }) // by the other one
   again.resolve()
   await calls(w, 2)
   expect(w.asked[1]! - called_at).toBeGreaterThanOrEqual(500)
@@ -369,7 +369,7 @@ test.concurrent('does not call when it has lost its turn in the pause before, an
 
 test.concurrent('a clock that was set back does not keep it waiting', async () => {
   await using w = await world(rows(1))
-  await w.topics.note({ fetch: { called_at: Date.now() + 3_600_000 } })
+  await w.topics.append({}, { fetch: { called_at: Date.now() + 3_600_000 } })
   const start = Date.now()
   w.start({ ratePerMin: 120 })
   await calls(w, 1)

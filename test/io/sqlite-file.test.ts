@@ -117,7 +117,7 @@ describe('a file that is open', () => {
     expect(await append(topics, 5)).toMatch(said)
     const never = new AbortController().signal
     expect(await refusal(topics.reader('transactions', 'score').read(9, never))).toMatch(said)
-    expect(await refusal(topics.note({ key: 1 }))).toMatch(said)
+    expect(await refusal(topics.append({}, { key: 1 }))).toMatch(said)
     expect(await refusal(lease.note({}))).toMatch(said) // or the producer would be called in vain
     expect(lines).toHaveLength(1)
   })

@@ -358,7 +358,7 @@ describe('messages', () => {
     const topics = await open()
     const [body, note, foreign] = [noise(5_000_000), noise(3_000_000), noise(1_000_000)]
     await topics.append({ transactions: [transaction(0), wide(1, 2_000_000)], 'dead-letters': [letter(body)] })
-    await topics.note({ large: note })
+    await topics.append({}, { large: note })
     await publish(named('transactions'), [foreign])
     expect((await drain(topics.reader('transactions', 'score'), 2)).map((t) => t.merchant?.length)).toEqual([
       transaction(0).merchant!.length,

@@ -38,7 +38,7 @@ test('is seen by another process within a second, and costs no look for each bat
     looks++
     return other.latest(key)
   }
-  const counted = { note: other.note, state: other.state, latest }
+  const counted = { append: other.append, state: other.state, latest }
   const [mine, theirs] = [openChampion(one, NAMES), openChampion(counted, NAMES)]
   for (let i = 0; i < 1000; i++) (await theirs.roles()).role
   expect(looks).toBeLessThan(5)

@@ -78,7 +78,7 @@ test('the worker mails it at its time, once, however often it is started', async
   await using dir = await tempDir()
   await using world = await outside([], dir.path)
   const topics = await sqliteTopics({ path: dir.file('topics.db') })
-  await topics.note({ 'alert/daily': { day: '2026-05-05', at: now } }) // what a worker has noted that ran then
+  await topics.append({}, { 'alert/daily': { day: '2026-05-05', at: now } }) // what a worker has noted that ran then
   await topics.close()
   const env = { ...world.env, DAILY_SUMMARY: '00:00', TIME_ZONE: 'Europe/Paris' }
   for (const _ of [1, 2]) {

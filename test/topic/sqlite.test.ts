@@ -419,7 +419,7 @@ test('a record that is damaged is named, and is no bug that would end the worker
 test('a note that is damaged is named, and is no bug that would end the worker', async () => {
   {
     await using topics = await open()
-    await topics.note({ 'alert/pace': { mails: [1, 2] } })
+    await topics.append({}, { 'alert/pace': { mails: [1, 2] } })
   }
   inside((db) => db.exec(`UPDATE note SET value = replace(value, '[', '') WHERE key = 'alert/pace'`))
   await using topics = await open()

@@ -398,7 +398,7 @@ export function topicSuite(
       /** Three transactions, one of them committed; then a commit of the second fails. */
       async function failingCommit() {
         const { topics, reopen } = await start()
-        await topics.note({ count: 1, name: 'before' })
+        await topics.append({}, { count: 1, name: 'before' })
         await topics.append({ transactions: transactions(0, 3) })
         const reader = topics.reader('transactions', 'score')
         const batch = await whole(reader, 3)
@@ -453,13 +453,13 @@ export function topicSuite(
           card: LONG_CARD,
           on: false,
         }
-        await topics.note({ a: 'first', b: value })
-        await topics.note({ a: 'second' })
+        await topics.append({}, { a: 'first', b: value })
+        await topics.append({}, { a: 'second' })
         expect([await topics.noted('a'), await topics.noted('b')]).toEqual(['second', value])
         const again = await reopen()
         expect([await again.noted('a'), await again.noted('b')]).toEqual(['second', value])
         expect(await again.noted('c')).toBe(undefined)
-        await again.note({ a: 0 })
+        await again.append({}, { a: 0 })
         expect(await (await reopen()).noted('a')).toBe(0)
       })
 
@@ -488,20 +488,20 @@ export function topicSuite(
         const { topics: one, reopen } = await start()
         expect(await one.latest('it')).toBeUndefined()
         for (const n of range(0, 3)) {
-          await one.note({ it: { n }, 'it:more': 'other', more: n })
+          await one.append({}, { it: { n }, 'it:more': 'other', more: n })
           expect(await one.latest('it')).toEqual({ n })
         }
-        await one.note({ it: null })
+        await one.append({}, { it: null })
         expect([await one.latest('it'), await one.latest('more')]).toEqual([undefined, 2])
-        await one.note({ it: 'again' })
+        await one.append({}, { it: 'again' })
         expect(await (await reopen()).latest('it')).toBe('again')
       })
 
       test('are told all at once by how their keys begin, the last of each, without those that are forgotten', async () => {
         const { topics, reopen } = await start()
-        await topics.note({ 'it:b': 1, 'it:a': { n: 1n << 60n }, 'it%': 2, 'ít:c': 3, it: 4 })
-        await topics.note({ 'it:b': 5, 'it:d': 6 })
-        await topics.note({ 'it:d': null })
+        await topics.append({}, { 'it:b': 1, 'it:a': { n: 1n << 60n }, 'it%': 2, 'ít:c': 3, it: 4 })
+        await topics.append({}, { 'it:b': 5, 'it:d': 6 })
+        await topics.append({}, { 'it:d': null })
         const known = async ({ state }: Topics) => [...(await state('it:'))]
         const wanted = [
           ['it:a', { n: 1n << 60n }],
@@ -516,8 +516,8 @@ export function topicSuite(
 
       test('are forgotten by null', async () => {
         const { topics, reopen } = await start()
-        await topics.note({ a: 1, b: 2 })
-        await topics.note({ a: null, b: 3, c: null })
+        await topics.append({}, { a: 1, b: 2 })
+        await topics.append({}, { a: null, b: 3, c: null })
         expect([await topics.noted('a'), await topics.noted('b'), await topics.noted('c')]).toEqual([
           undefined,
           3,
@@ -529,8 +529,20 @@ export function topicSuite(
 
       test('are all there or none', async () => {
         const { topics, reopen } = await start()
-        await expect(topics.note({ a: 1, b: unprintable(0) })).rejects.toThrow(Error)
+        await expect(topics.append({}, { a: 1, b: unprintable(0) })).rejects.toThrow(Error)
         expect(await (await reopen()).noted('a')).toBe(undefined)
+      })
+
+      test('are there together with the records that they are appended with, or not at all', async () => {
+        const { topics, reopen } = await start()
+        const row = { transactions: [transaction(0)] }
+        await expect(topics.append(row, { a: 1, b: unprintable(0) })).rejects.toThrow(Error)
+        await expect(topics.append({ transactions: [unprintable(0)] }, { a: 1 })).rejects.toThrow(Error)
+        const again = await reopen()
+        expect([await again.noted('a'), (await all(again, 'transactions')).length]).toEqual([undefined, 0])
+        await again.append(row, { a: 2 })
+        const later = await reopen()
+        expect([await later.noted('a'), (await all(later, 'transactions')).length]).toEqual([2, 1])
       })
     })
 
@@ -622,7 +634,7 @@ export function topicSuite(
           '$1 {} %s ? :name',
         ]
         await topics.append({ transactions: texts.map((merchant, n) => ({ ...transaction(n), merchant })) })
-        await topics.note(Object.fromEntries(texts.slice(1, 6).map((text) => [text, text])))
+        await topics.append({}, Object.fromEntries(texts.slice(1, 6).map((text) => [text, text])))
         const again = await reopen()
         const { records } = await take(again.reader('transactions', 'score'), texts.length)
         expect(records.map(({ merchant }) => merchant)).toEqual(texts)

@@ -122,7 +122,7 @@ export async function kafkaTopics({
     )
 
   return {
-    append: (writes) => append(writes),
+    append,
     reader,
     lead,
     async *scan(topic) {
@@ -133,7 +133,6 @@ export async function kafkaTopics({
         if (record) yield { id: extents.length > 1 ? `${partition}-${offset}` : String(offset), record }
       }
     },
-    note: (notes) => append({}, notes),
     ...openNotes(kafka, named('notes')),
     snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
     trim: (before, unused = []) => within(trim(shared, before, unused)),

@@ -109,7 +109,7 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
     postgresReader({ write, ask, arrivals, news: () => news }, lockOf(topic, name), topic, name)
 
   return {
-    append: (writes) => write(writes, {}),
+    append: (writes, notes = {}) => write(writes, notes),
     reader,
     lead,
     async *scan(topic) {
@@ -123,7 +123,6 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
         offset = rows.at(-1)!.offset as bigint
       }
     },
-    note: (notes) => write({}, notes),
     ...notesOf(ask),
     async snapshot() {
       const rows = (await ask(SNAPSHOT)) as {

@@ -742,7 +742,7 @@ describe('a write', () => {
       }
     },
     note: async (topics) => ({
-      write: () => topics.note({ a: 1, b: 1 }),
+      write: () => topics.append({}, { a: 1, b: 1 }),
       seen: async () => [[await topics.noted('a')].filter(Boolean), [await topics.noted('b')].filter(Boolean)],
     }),
   }
@@ -786,7 +786,7 @@ describe('a write', () => {
     const keys = range(0, 3000).map(String)
     const notes = (order: string[]) => Object.fromEntries(order.map((key) => [`key ${key}`, key]))
     for (let times = 0; times < 3; times++)
-      await Promise.all([topics.note(notes(keys)), beside.note(notes(keys.toReversed()))])
+      await Promise.all([topics.append({}, notes(keys)), beside.append({}, notes(keys.toReversed()))])
     expect(await topics.noted('key 7')).toBe('7')
   })
 
