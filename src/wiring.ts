@@ -9,6 +9,7 @@ import type { Desk } from './desk/desk.ts'
 import { openRoom } from './fetch/disk-guard.ts'
 import { type Producer, producerApi } from './fetch/producer.ts'
 import { NewerSchema, Pooled } from './io/errors.ts'
+import { isPassing } from './io/sqlite.ts'
 import { DAY } from './io/time.ts'
 import { championOf, columnsOf, type Judges, modelName, openJudges, watchModels } from './models.ts'
 import { mailFolder, mails, smtp } from './notify/smtp.ts'
@@ -140,7 +141,10 @@ async function reachTopics(config: Config, start: Stage, standby: Standby): Prom
         cause = error
         throw error
       }),
-    (error) => config.TOPICS_URL.engine === 'sqlite' || error instanceof NewerSchema || error instanceof ConfigError,
+    (error) =>
+      config.TOPICS_URL.engine === 'sqlite'
+        ? !isPassing(error)
+        : error instanceof NewerSchema || error instanceof ConfigError,
   )
   if (!reached) throw new Error('the topics could not be opened in time', { cause })
   return reached

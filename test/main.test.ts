@@ -278,6 +278,20 @@ describe('the process', () => {
     expect((await first.end).code).toBe(0)
   })
 
+  test('waits for topics that another program has locked, and begins when they are free', async () => {
+    await using dir = await tempDir()
+    await using world = await outside(someRows(3), dir.path)
+    let worker: ReturnType<typeof startWorker>
+    {
+      using other = disposable(new DatabaseSync(dir.file('topics.db')))
+      other.exec('BEGIN EXCLUSIVE')
+      worker = startWorker(dir.path, world.env)
+      await waitFor('a word', () => /topics\.db: database is locked; retrying/.test(worker.text()) || !worker.running())
+    }
+    await using _worker = worker
+    await waitFor('rows', () => world.recorded().length === 3)
+  })
+
   test.for([
     ['topics.db', 'topics.db was deleted while it was open'],
     ['fraud.db', 'fraud.db was deleted while it was open'],

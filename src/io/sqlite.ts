@@ -1,7 +1,17 @@
-import { accessSync, closeSync, constants, existsSync, mkdirSync, openSync, realpathSync, statSync } from 'node:fs'
+import {
+  accessSync,
+  closeSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  openSync,
+  realpathSync,
+  statfsSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { DamagedFile, FileFault, NewerSchema } from './errors.ts'
+import { causes, DamagedFile, FileFault, NewerSchema, Outage } from './errors.ts'
 
 /** The first release without the WAL-reset bug, which could corrupt a database (https://sqlite.org/wal.html). */
 const OLDEST_SQLITE = '3.51.3'
@@ -9,8 +19,16 @@ const OLDEST_SQLITE = '3.51.3'
 export const BUSY_TIMEOUT = 250
 /** Every commit is on the disk. */
 export const PRAGMAS = 'PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL'
-/** Primary result codes CORRUPT and NOTADB (https://sqlite.org/rescode.html). */
-const DAMAGED = [11, 26]
+/** Primary result codes (https://sqlite.org/rescode.html): BUSY and LOCKED; CORRUPT and NOTADB; IOERR and FULL. */
+const [BUSY, DAMAGED, NO_DISK] = [
+  [5, 6],
+  [11, 26],
+  [10, 13],
+]
+/** What it says of a file that it cannot make, whatever the reason. */
+const CANTOPEN = 14
+/** What the system says of a disk. */
+const NO_ROOM = ['ENOSPC', 'EDQUOT', 'EIO']
 
 /** `steps[0]` makes version 1, and so on; what was released is never changed. */
 export type Step = string | ((db: DatabaseSync) => void)
@@ -43,7 +61,7 @@ export function openSqlite(path: string, steps: readonly Step[], mark?: string):
       throw error
     }
   } catch (error) {
-    throw new Error(`cannot open ${path}`, { cause: error })
+    throw unopened(path, error)
   }
 }
 
@@ -104,14 +122,36 @@ export const savedAs = (path: string) => `${path}.saved`
 
 const codeOf = (error: unknown) => ((error as { errcode?: number }).errcode ?? 0) & 0xff
 /** Is it only that another process is writing? */
-export const isBusy = (error: unknown): boolean =>
-  error instanceof Error && ([5, 6].includes(codeOf(error)) || isBusy(error.cause))
+export const isBusy = (error: unknown): boolean => causes(error).some((e) => BUSY.includes(codeOf(e)))
+/** Is it what passes by itself: another process is writing, or the disk is full or fails? */
+export const isPassing = (error: unknown): boolean =>
+  isBusy(error) || causes(error).some((e) => e instanceof Outage || saysDisk(e))
 
-/** What SQLite says of a file, with what to do where its pages make no sense. */
+const saysDisk = (error: unknown) =>
+  NO_DISK.includes(codeOf(error)) || NO_ROOM.includes((error as NodeJS.ErrnoException).code ?? '')
+/** Has the disk of a file no byte left, or no place for another file? */
+function isFull(path: string): boolean {
+  try {
+    const { bavail, files, ffree } = statfsSync(dirname(path))
+    return bavail === 0 || (files > 0 && ffree === 0)
+  } catch {
+    return false
+  }
+}
+
+/** What SQLite says of a file, with what to do where its pages make no sense or its disk takes nothing. */
 export function failure(what: string, path: string, cause: unknown): Error {
-  if (!DAMAGED.includes(codeOf(cause))) return new Error(`${what} ${path}`, { cause })
+  if (!DAMAGED.includes(codeOf(cause))) return undone(what, path, cause)
   const cure = 'which is damaged: npm run doctor says more; restore a backup'
   return new DamagedFile(`${what} ${path}, ${cure}`, { cause })
+}
+/** A file that cannot be opened may as well be another one than was meant. */
+export const unopened = (path: string, cause: unknown) => undone('cannot open', path, cause)
+
+function undone(what: string, path: string, cause: unknown): Error {
+  if (saysDisk(cause) || (codeOf(cause) === CANTOPEN && isFull(path)))
+    return new Outage(`${what} ${path}, whose disk is full or fails`, { cause, cure: 'make room there' })
+  return new Error(`${what} ${path}`, { cause })
 }
 
 function assertEqual(what: string, found: unknown, wanted: unknown) {

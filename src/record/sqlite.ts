@@ -2,7 +2,7 @@ import type { DatabaseSync } from 'node:sqlite'
 import type { Logger } from 'pino'
 import { type Column, FIRST_COLUMNS, RECORDED_COLUMNS, TABLE } from '../columns.ts'
 import { Refusal } from '../io/errors.ts'
-import { ask, assertWritable, failure, isBusy, openSqlite, type Step } from '../io/sqlite.ts'
+import { ask, assertWritable, failure, isPassing, openSqlite, type Step } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import { threadWriter } from '../io/sqlite-writer.ts'
 import { grouped, plural, seconds } from '../io/text.ts'
@@ -69,14 +69,14 @@ function addCheck(db: DatabaseSync) {
 
 /**
  * The table `predictions` in one SQLite file, created on first use. A file that cannot be opened is a mistake and
- * throws; one that is locked is opened again with each insert. A `worker` looks after the file.
+ * throws; one that is locked, or has no room, is opened again with each insert. A `worker` looks after the file.
  */
 export function sqliteStore(path: string, worker?: { log: Logger }): Store {
   let connection: ReturnType<typeof connect> | undefined
   try {
     connection = connect(path, worker)
   } catch (error) {
-    if (!isBusy(error)) throw error
+    if (!isPassing(error)) throw error
   }
   return {
     async insert(rows: readonly Prediction[]) {

@@ -4,7 +4,7 @@ import { setImmediate } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { FileFault } from '../io/errors.ts'
 import { stringify } from '../io/json.ts'
-import { assertWritable, failure, fileOf, isBusy, openSqlite } from '../io/sqlite.ts'
+import { assertWritable, failure, fileOf, isBusy, openSqlite, unopened } from '../io/sqlite.ts'
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
 import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
@@ -63,7 +63,6 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       FROM position LEFT JOIN (SELECT seq FROM sqlite_sequence WHERE name = '${topic}')
       WHERE topic = '${topic}' AND reader = ?`),
   )
-  const firstPosition = db.prepare('INSERT INTO position VALUES (?, ?, 0)')
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
   const arrivals = each(openArrivals)
   const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
@@ -81,6 +80,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       throw wrong(what, error)
     }
   }
+  if (exclusive) attempt('write', () => addReaders(db))
 
   /** One transaction: all or nothing, durable when it resolves. */
   async function write(writes: Writes, notes: Notes, position?: Step, patient = false) {
@@ -105,7 +105,6 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
 
   function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
     const position = () => (getPosition.get(topic, name) as { offset: number }).offset
-    if (!getPosition.get(topic, name)) firstPosition.run(topic, name) // the file is older than this reader
     let cursor = position()
 
     async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
@@ -249,6 +248,13 @@ const NOTE_TABLE = 'CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL
 
 const STEPS = [[...TOPICS.map(topicTable), POSITION_TABLE, NOTE_TABLE].join(';')]
 
+/** A file may be older than a reader. */
+function addReaders(db: DatabaseSync) {
+  const known = db.prepare('SELECT 1 FROM position WHERE topic = ? AND reader = ?')
+  const pairs = TOPICS.flatMap((topic) => READERS[topic].map((name) => [topic, name] as const))
+  for (const pair of pairs) if (!known.get(...pair)) db.prepare('INSERT INTO position VALUES (?, ?, 0)').run(...pair)
+}
+
 /** How far it has come, in figures that only grow. */
 const heldBy = (db: DatabaseSync) =>
   Object.fromEntries(
@@ -286,7 +292,7 @@ export function hold(path: string): DatabaseSync {
     return lock
   } catch (cause) {
     lock?.close()
-    if (!isBusy(cause)) throw new Error(`cannot open ${name}`, { cause })
+    if (!isBusy(cause)) throw unopened(name, cause)
     throw new Error(`another worker is using ${path}: stop it first, or give this one a TOPICS_URL of its own`)
   }
 }

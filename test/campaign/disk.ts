@@ -7,17 +7,22 @@ export function smallDisk(path: string) {
   const ROOM = 'size=8g' // as long as it is not used, it is nobody's
   execFileSync('mount', ['-t', 'tmpfs', '-o', ROOM, 'tmpfs', path])
   return {
-    /** As large as what is on it; false if that was faster. */
-    fill() {
+    /** As large as what is on it, and so many pages more; false if that was faster. */
+    fill(spare = 0) {
       const { blocks, bfree, bsize } = statfsSync(path)
       try {
-        mount('remount', `size=${(blocks - bfree) * bsize}`)
+        mount('remount', `size=${(blocks - bfree + spare) * bsize}`)
       } catch {
         return false // more has come meanwhile
       }
       return true
     },
-    empty: () => mount('remount', ROOM),
+    /** No place for another file, or folder. */
+    crowd() {
+      const { files, ffree } = statfsSync(path)
+      mount('remount', `nr_inodes=${files - ffree}`)
+    },
+    empty: () => mount('remount', ROOM, 'nr_inodes=100k'),
     /** While nobody has a file of it open. */
     lock: () => mount('remount', 'ro'),
     unlock: () => mount('remount', 'rw'),

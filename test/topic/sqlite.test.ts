@@ -282,8 +282,12 @@ test.skipIf(process.platform === 'win32')(
   async () => {
     await using worker = another('fill', { blocks: 4096 })
     const found = JSON.parse(String(await worker.said(1)))
-    expect(found.appending).toContain(`cannot write the topics in ${path}: `)
-    expect(found.committing).toContain(`cannot write the topics in ${path}: `)
+    expect(found.appending).toContain(
+      `cannot write the topics in ${path}, whose disk is full or fails: make room there: `,
+    )
+    expect(found.committing).toContain(
+      `cannot write the topics in ${path}, whose disk is full or fails: make room there: `,
+    )
     expect(found.appended).toBeGreaterThan(100)
     expect([found.readable, found.lag]).toEqual([found.appended, found.appended])
     await worker.ended
