@@ -21,7 +21,7 @@ import { reason } from '../../src/io/errors.ts'
 import { run } from '../mlflow/environment.ts'
 
 const VERSION = '4.4.0' // brokers from 4.0 on need Java 17
-const START = 60_000 // ms
+const START = 240_000 // ms; on a busy machine more than a minute was seen
 const STOP = 10_000 // ms; without a majority of the nodes Kafka would wait for minutes to be let go
 const DOWNLOADS = 4 // at once
 const TRIES = 3
