@@ -87,7 +87,7 @@ export type JudgesOptions = {
 }
 
 /** Which of the models of the settings is the champion, where there is a choice. */
-export function championOf(config: Config, log: Logger, topics: Pick<Topics, 'append' | 'latest' | 'state'>) {
+export function championOf(config: Config, log: Logger, topics: Pick<Topics, 'append' | 'state'>) {
   const names = namesOf(config)
   if (!names) return undefined
   const stranger = (name: string) =>

@@ -7,7 +7,7 @@ import { namedAs, type openRegistry } from './registry.ts'
 type Noted = { name: string; columns: Feature[] }
 export type ColumnsOptions = {
   registry: Pick<ReturnType<typeof openRegistry>, 'inputs'>
-  topics: Pick<Topics, 'append' | 'latest'>
+  topics: Pick<Topics, 'append' | 'state'>
   log: Logger
 }
 
@@ -19,7 +19,7 @@ export function signedColumns({ registry, topics, log }: ColumnsOptions) {
   const known = new Map<string, Feature[]>()
   async function learn(name: string): Promise<Feature[]> {
     const key = `columns/${namedAs(name).registered}`
-    const noted = (await topics.latest(key)) as Noted[] | undefined
+    const noted = (await topics.state(key, { exact: true })).get(key) as Noted[] | undefined
     const before = noted?.find((one) => one.name === name)?.columns
     const columns = await ask(name).catch((error) => {
       if (!before || isBug(error) || (error instanceof Outage && error.cure)) throw error

@@ -26,7 +26,7 @@ export type WatchOptions = {
     | undefined
   /** PROMOTE_BY_ALIAS */
   promote: boolean
-  topics: Pick<Topics, 'append' | 'latest'>
+  topics: Pick<Topics, 'append' | 'state'>
   log: Logger
   now?: () => number
   every?: number
@@ -45,7 +45,7 @@ export function watchRegistry(options: WatchOptions) {
   let told: { name: string; cure: string; since: number; wrong: string } | undefined
 
   const seen = async () => {
-    const noted = (await topics.latest(KEY)) as Seen | undefined
+    const noted = (await topics.state(KEY, { exact: true })).get(KEY) as Seen | undefined
     return noted?.alias === as ? noted.name : undefined
   }
   const isSeen = async (name: string) => {

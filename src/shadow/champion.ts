@@ -17,7 +17,7 @@ export type Champion = ReturnType<typeof openChampion>
 
 /** Which of the models is the champion: durable in the topics, and the same for all processes within a second. */
 export function openChampion(
-  { append, latest, state }: Pick<Topics, 'append' | 'latest' | 'state'>,
+  { append, state }: Pick<Topics, 'append' | 'state'>,
   names: Names,
   { now = Date.now, stranger = (_: string) => {} } = {},
 ) {
@@ -27,7 +27,7 @@ export function openChampion(
   const { registered, alias } = namedAs(names.model)
   const { challenger } = names
 
-  const promotion = async () => (await latest(KEY)) as Promotion | undefined
+  const promotion = async () => (await state(KEY, { exact: true })).get(KEY) as Promotion | undefined
   const isVersion = (name: string) => namedAs(name).version !== undefined && namedAs(name).registered === registered
   /** A name that is none of them any more says nothing: the model of MODEL_URL judges. */
   function rolesOf(noted: Promotion | undefined): Roles {

@@ -55,7 +55,8 @@ export function shadowStage(
     const term = { ...stage, stop: lease.stop }
     const begun = await retryUntilReady(term, async () => {
       reader.rewind()
-      if ((await topics.latest('shadow/start')) === undefined) await reader.seekToEnd({ 'shadow/start': Date.now() })
+      if ((await topics.state('shadow/start', { exact: true })).size === 0)
+        await reader.seekToEnd({ 'shadow/start': Date.now() })
       return true
     })
     if (!begun) return

@@ -174,7 +174,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         offset = rows.at(-1)!.offset
       }
     },
-    ...notesOf(db),
+    state: notesOf(db),
     async snapshot() {
       type Found = { records: number | null; oldest: number | null; offset: number }
       db.exec('BEGIN') // one moment
@@ -203,18 +203,11 @@ async function trim(db: DatabaseSync, writer: Writer, before: number, unused: re
   if (db.isOpen) await writer.write([[REMOVE_CROSSED_OUT, [[before]]]])
 }
 
-function notesOf(db: DatabaseSync): Pick<Topics, 'state' | 'latest'> {
-  const all = db.prepare('SELECT key, value FROM note WHERE substr(key, 1, length(?)) = ? ORDER BY key')
-  const one = db.prepare('SELECT value FROM note WHERE key = ?')
-  return {
-    async state(prefix) {
-      const rows = all.all(prefix, prefix) as { key: string; value: string }[]
-      return new Map(rows.map(({ key, value }) => [key, decodeNote(key, value)]))
-    },
-    async latest(key) {
-      const row = one.get(key) as { value: string } | undefined
-      return row && decodeNote(key, row.value)
-    },
+function notesOf(db: DatabaseSync): Topics['state'] {
+  const noted = db.prepare('SELECT key, value FROM note WHERE key BETWEEN ? AND ? ORDER BY key')
+  return async (key, { exact = false } = {}) => {
+    const rows = noted.all(key, exact ? key : `${key}\u{10ffff}`) as { key: string; value: string }[]
+    return new Map(rows.map(({ key, value }) => [key, decodeNote(key, value)]))
   }
 }
 

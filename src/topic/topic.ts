@@ -55,10 +55,11 @@ export type Topics = {
    * `fields` are wanted, the others may be missing.
    */
   scan<T extends TopicName>(topic: T, fields?: readonly Brief[]): AsyncIterable<{ id: string; record: Records[T] }>
-  /** The last of what was noted under each key that begins so, as it was at one moment. */
-  state(prefix: string): Promise<Map<string, unknown>>
-  /** The last of what was noted under one key, undefined for nothing. Costs little, however often it is asked for. */
-  latest(key: string): Promise<unknown>
+  /**
+   * The last of what was noted under each key that begins so, as it was at one moment; with `exact`, under that key alone,
+   * which costs little, however often it is asked for.
+   */
+  state(key: string, which?: { exact?: boolean }): Promise<Map<string, unknown>>
   /** Where every reader is, of whichever process: at one moment, as far as the engine knows one. */
   snapshot(): Promise<Snapshot>
   /**

@@ -197,7 +197,7 @@ function alive(
     topics: {
       ...topics,
       append: (writes, notes = {}) => noting(notes, () => topics.append(writes, notes)),
-      state: (prefix) => living(() => topics.state(prefix)),
+      state: (...args) => living(() => topics.state(...args)),
       lead: (name, stop, work) =>
         topics.lead(name, stop, (lease) => work({ ...lease, note: (notes) => noting(notes, () => lease.note(notes)) })),
     },

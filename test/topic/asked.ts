@@ -15,7 +15,7 @@ export type AskedTopics = Omit<Topics, 'reader'> & {
 export function asked(topics: Topics): AskedTopics {
   return {
     ...topics,
-    noted: async (key) => (await topics.state(key)).get(key),
+    noted: async (key) => (await topics.state(key, { exact: true })).get(key),
     reader(topic, name) {
       const at = async () => (await topics.snapshot()).lag[name]
       return {

@@ -427,7 +427,7 @@ test('a note that is damaged is named, and is no bug that would end the worker',
   }
   inside((db) => db.exec(`UPDATE note SET value = replace(value, '[', '') WHERE key = 'alert/pace'`))
   await using topics = await open()
-  for (const asked of [topics.state('alert/'), topics.latest('alert/pace')]) {
+  for (const asked of [topics.state('alert/'), topics.state('alert/pace', { exact: true })]) {
     const error = await asked.catch((cause: unknown) => cause)
     expect(isBug(error)).toBe(false)
     expect(reason(error)).toMatch(/^what was noted as alert\/pace is damaged .*: restore a backup/)

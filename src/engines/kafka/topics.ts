@@ -133,7 +133,7 @@ export async function kafkaTopics({
         if (record) yield { id: extents.length > 1 ? `${partition}-${offset}` : String(offset), record }
       }
     },
-    ...openNotes(kafka, named('notes')),
+    state: openNotes(kafka, named('notes')),
     snapshot: () => kafka.named(snapshotOf(kafka, named, group)),
     trim: (before, unused = []) => within(trim(shared, before, unused)),
     async close() {

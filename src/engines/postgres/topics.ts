@@ -123,7 +123,7 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
         offset = rows.at(-1)!.offset as bigint
       }
     },
-    ...notesOf(ask),
+    state: notesOf(ask),
     async snapshot() {
       const rows = (await ask(SNAPSHOT)) as {
         reader: ReaderName
@@ -201,16 +201,13 @@ const REMOVE_CROSSED_OUT = `WITH crossing AS MATERIALIZED (
     WHERE record ->> 'retried' ~ '^[0-9]{1,18}$')
   DELETE FROM topics."dead-letters" WHERE "offset" IN (SELECT "offset" FROM crossing UNION ALL SELECT letter FROM crossing)`
 
-const notesOf = (ask: Query): Pick<Topics, 'state' | 'latest'> => ({
-  async state(prefix) {
-    const rows = await ask('SELECT key, value::text FROM topics.note WHERE starts_with(key, $1) ORDER BY key', [prefix])
+const notesOf =
+  (ask: Query): Topics['state'] =>
+  async (key, { exact = false } = {}) => {
+    const wanted = exact ? 'key = $1' : 'starts_with(key, $1)'
+    const rows = await ask(`SELECT key, value::text FROM topics.note WHERE ${wanted} ORDER BY key`, [key])
     return new Map(rows.map(({ key, value }) => [key as string, decodeNote(key as string, value as string)]))
-  },
-  async latest(key) {
-    const [row] = await ask('SELECT value::text FROM topics.note WHERE key = $1', [key])
-    return row && decodeNote(key, row.value as string)
-  },
-})
+  }
 
 /** One statement, one moment. What was removed before a reader came by does not wait for it. */
 const SNAPSHOT = TOPICS.map(
