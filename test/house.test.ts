@@ -45,9 +45,10 @@ const WIRING = [
   'replay-command.ts',
   'wiring.ts',
 ].map((name) => `src/${name}`)
+const PROMETHEUS = 'src/status/prometheus.cjs'
 /** What is not loaded until a setting or a command asks for it; and what the worker begins with all the same. */
-const ON_DEMAND = ['src/simulate/', 'src/doctor/', 'src/engines/', '@platformatic/kafka', 'pg', 'prom-client']
-const AT_ONCE = ['prom-client']
+const ON_DEMAND = ['src/simulate/', 'src/doctor/', 'src/engines/', '@platformatic/kafka', 'pg', PROMETHEUS]
+const AT_ONCE = [PROMETHEUS]
 const LINES = 300
 
 type Import = { of: string; erased: boolean; lazy: boolean }

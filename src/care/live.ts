@@ -1,4 +1,4 @@
-import { z } from 'zod'
+import { z } from '../config/zod.cjs'
 import { DAY } from '../io/time.ts'
 import { namedAs } from '../registry/registry.ts'
 import type { Tracking } from '../registry/tracking.ts'

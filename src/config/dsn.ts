@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { z } from 'zod'
 import { isHost } from './shown.ts'
+import { z } from './zod.cjs'
 
 /** Where topics or predictions are kept. */
 export type Place = SqliteFile | PostgresDatabase

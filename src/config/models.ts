@@ -1,5 +1,5 @@
-import { z } from 'zod'
 import { features, headers, oneOf, share, url } from './schemas.ts'
+import { z } from './zod.cjs'
 
 /** The settings of the models: who judges, who is tried beside it, and what they are sent. */
 export const MODELS = {

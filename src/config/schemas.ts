@@ -1,6 +1,6 @@
-import { z } from 'zod'
 import { FEATURES, type Feature, NUMERIC_FEATURES } from '../columns.ts'
 import { ENCODED, isLoopback, isWhole, list } from './dsn.ts'
+import { z } from './zod.cjs'
 
 /** How a value of each kind is read: from text; what is wrong with it says what is wanted. */
 

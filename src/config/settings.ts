@@ -1,4 +1,3 @@
-import { z } from 'zod'
 import { CARE } from './care.ts'
 import { databases, list, placeOf, topics } from './dsn.ts'
 import { MODELS } from './models.ts'
@@ -17,6 +16,7 @@ import {
   url,
   whole,
 } from './schemas.ts'
+import { z } from './zod.cjs'
 
 export const STAGES = ['fetch', 'score', 'alert', 'record', 'shadow'] as const
 export type StageName = (typeof STAGES)[number]

@@ -1,5 +1,6 @@
+import { createRequire } from 'node:module'
 import { type Logger, pino, stdTimeFunctions } from 'pino'
-import pretty from 'pino-pretty'
+import type { build } from 'pino-pretty'
 import { maskCards } from '../card.ts'
 import { reason } from './errors.ts'
 import { parse, stringify } from './json.ts'
@@ -26,7 +27,7 @@ export function logger(level: string): Logger {
       },
     },
     isTTY
-      ? pretty({
+      ? pretty()({
           sync: true,
           colorize: !process.env.NO_COLOR,
           translateTime: 'SYS:HH:MM:ss',
@@ -36,6 +37,9 @@ export function logger(level: string): Logger {
       : unbroken(),
   )
 }
+
+/** Loaded where people look: it has more modules than pino. */
+const pretty = () => createRequire(import.meta.url)('pino-pretty') as typeof build
 
 /** tenths of a second that a line waits while nobody reads; bytes that are kept until somebody does, what is over is left out */
 const [PATIENCE, KEPT] = [5, 1_000_000]

@@ -1,6 +1,6 @@
-import { z } from 'zod'
 import { maskedStart } from '../card.ts'
 import { FEATURES, type Feature } from '../columns.ts'
+import { z } from '../config/zod.cjs'
 import { Outage } from '../io/errors.ts'
 import type { Tracking } from './tracking.ts'
 

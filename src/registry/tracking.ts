@@ -1,4 +1,4 @@
-import type { z } from 'zod'
+import type { z } from '../config/zod.cjs'
 import { HttpFailure } from '../io/errors.ts'
 import { glimpse, type HttpAnswer, isHtml, request } from '../io/http.ts'
 import { below } from '../score/mlflow.ts'

@@ -1,5 +1,5 @@
-import { z } from 'zod'
 import { FEATURES } from '../columns.ts'
+import { z } from '../config/zod.cjs'
 import { type Json, parse, stringify } from '../io/json.ts'
 import { type Features, probability, rocAuc } from './classifier.ts'
 import { type Answer, type Loopback, loopback } from './loopback.ts'

@@ -1,10 +1,11 @@
-import { Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Registry as PromRegistry } from 'prom-client'
 import type { Notifier } from '../alert/notifier.ts'
 import { causeOf, Refusal } from '../io/errors.ts'
 import type { Store } from '../record/store.ts'
 import type { Batch, Reader, ReaderName, Records, TopicName, Topics, Writes } from '../topic/topic.ts'
 import type { Prediction, Transaction } from '../transaction.ts'
 import { VERSION } from '../version.ts'
+import { Counter, Gauge, Histogram, Registry } from './prometheus.cjs'
 
 /** seconds: from a local disk to a model server that loads its model first */
 const CALL_BUCKETS = [0.001, 0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 600]
@@ -112,7 +113,7 @@ export function openMetrics() {
 }
 
 /** All that is counted and timed. */
-function instruments(registry: Registry) {
+function instruments(registry: PromRegistry) {
   const registers = [registry]
   const counter = <L extends string = never>(name: string, help: string, labelNames: L[] = []) =>
     new Counter({ name: `client_predict_${name}_total`, help, labelNames, registers })

@@ -1,7 +1,8 @@
-import { Gauge, type Registry } from 'prom-client'
+import type { Registry } from 'prom-client'
 import type { Board } from '../care/board.ts'
 import type { Quality } from '../care/care.ts'
 import { say } from '../notify/shown.ts'
+import { Gauge } from './prometheus.cjs'
 
 const SHARES = [
   ['false_negative_rate', 'Frauds that the model missed, of all frauds', (board: Board) => board.falseNegativeRate],

@@ -6,7 +6,6 @@ import { getRequestListener, type HttpBindings } from '@hono/node-server'
 import { type Context, Hono } from 'hono'
 import { secureHeaders } from 'hono/secure-headers'
 import type { Logger } from 'pino'
-import { collectDefaultMetrics } from 'prom-client'
 import { maskCards } from '../card.ts'
 import { isLoopback } from '../config/dsn.ts'
 import { isBug, reason } from '../io/errors.ts'
@@ -14,6 +13,7 @@ import { iso } from '../io/time.ts'
 import { VERSION } from '../version.ts'
 import type { Monitor, Report } from './monitor.ts'
 import { pageOf, STYLE_HASH } from './page.ts'
+import { collectDefaultMetrics } from './prometheus.cjs'
 
 /** ms between attempts to listen, as when another process has the port */
 const AGAIN = 60_000
