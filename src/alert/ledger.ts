@@ -44,7 +44,9 @@ export function openLedger(stage: Stage, { lease, rows, outbox, clock, keep }: L
     const fresh = outbox.opens.filter(({ noted }) => !noted)
     const { notes, kept } = rows.changes()
     const passed = batch
-    if (passed) await passed.commit(passed.records.length, {}, notes)
+    // A position alone may wait for another commit, as long as no alarm is under way that would wait with it.
+    const alone = Object.keys(notes).length === 0 && outbox.opens.length === 0
+    if (passed) await passed.commit(passed.records.length, {}, alone ? undefined : notes)
     else await lease.note(notes)
     if (passed) batch = undefined
     kept()

@@ -11,7 +11,7 @@ export type Writer = {
 }
 
 /** ms that a write waits for another one to go with, where nobody waits for it */
-const PATIENCE = 50
+const PATIENCE = 250
 
 /** By the connection that there is: who writes little. */
 export function directWriter(db: DatabaseSync): Writer {

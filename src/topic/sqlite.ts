@@ -131,7 +131,9 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
           const last = count === 0 ? undefined : rows[done + count - 1]
           if (count < 0 || (count > 0 && !last))
             throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
-          const patient = !notes && !Object.values(writes).some((records) => records.length > 0)
+          // Where more is known to wait behind these, it would wait with them.
+          const all = last?.offset === cursor && tails.get(topic)?.endsWith(cursor)
+          const patient = all && !notes && !Object.values(writes).some((records) => records.length > 0)
           await write(writes, notes ?? {}, last && [MOVE, [[last.offset, topic, name]]], patient)
           done += count
         },

@@ -496,6 +496,22 @@ test('a reader that has all there is does not ask the file again for each positi
   }
 })
 
+test('a position alone waits for no other commit where more waits to be read behind it', async () => {
+  await using topics = await open()
+  await topics.append({ predictions: [prediction(1), prediction(2)] })
+  const reader = topics.reader('predictions', 'record')
+  vi.useFakeTimers({ toFake: ['setTimeout'] }) // the wait has no end
+  try {
+    await (await reader.read(1, soon())).commit(1)
+    const last = (await reader.read(1, soon())).commit(1)
+    await topics.append({ predictions: [prediction(3)] }) // takes it along
+    await last
+  } finally {
+    vi.useRealTimers()
+  }
+  expect(await reader.lag()).toBe(1)
+})
+
 test('a reader that is far behind what is kept at hand is handed all of it', async () => {
   await using topics = await open()
   const reader = topics.reader('transactions', 'score')
