@@ -35,7 +35,6 @@ export function threadWriter(path: string, more = ''): Writer {
     const writes = { path, pragmas: `${PRAGMAS}; ${more}`, timeout: BUSY_TIMEOUT }
     const started = new Worker(new URL('./sqlite-write.cjs', import.meta.url), {
       workerData: { writes },
-      execArgv: [], // not what the main thread begins with: of that it needs nothing
       resourceLimits: { maxYoungGenerationSizeMb: 8 }, // what it is sent lives for a moment
     })
     const over = (error: Error) => {
