@@ -56,7 +56,7 @@ export async function wire(
   config: Config,
   log: Logger,
   stop: AbortSignal,
-  { metrics, starting, standby, topics: watched }: Monitor,
+  { metrics, starting, standby, store: watchedStore, topics: watched }: Monitor,
 ): Promise<{ topics: Topics; outside: Outside; close(): Promise<void> }> {
   await using opening = new AsyncDisposableStack()
   const start = { log, stop, health: starting }
@@ -66,7 +66,7 @@ export async function wire(
   const { TOPICS_URL, DATABASE_URL, STAGES } = config
   const records = STAGES.includes('record')
   const store = records
-    ? metrics.store(opening.adopt(await openStore(config, log, { worker: true }), (s) => s.close()))
+    ? watchedStore(opening.adopt(await openStore(config, log, { worker: true }), (s) => s.close()))
     : undefined
   if (TOPICS_URL.engine !== 'sqlite' && DATABASE_URL.engine === 'sqlite' && records)
     log.warn(

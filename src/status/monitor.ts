@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
 import { STAGES, type StageName } from '../config/settings.ts'
+import type { Store } from '../record/store.ts'
 import { reportSuccess, type StageStatus } from '../run/loop.ts'
 import type { LeaseName, ReaderName, Snapshot, Topics } from '../topic/topic.ts'
 import { openMetrics } from './metrics.ts'
@@ -32,6 +33,8 @@ const WITHIN = 2000
 const TOO_OLD = 60_000
 /** ms after which reading has not failed again: it waits for something to read (the longest pause is a minute) */
 const QUIET = 120_000
+/** ms after which a commit without an answer counts as a failure: where nobody knows whether it was done, it is waited for */
+const UNANSWERED = 30_000
 const HELD: Record<string, string> = {
   limit: 'ALERT_DAILY_LIMIT is reached',
   scarce: '80 % of ALERT_DAILY_LIMIT is used: alarms are collected',
@@ -55,13 +58,15 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
   let waiting: ReturnType<typeof counting> | undefined // once the topics are open
   const readers = new Set<string>()
   const standing = new Map<string, number>() // since when
+  const { awaited, unanswered } = openCommits(now)
 
   function stateOf(name: Monitored): Pick<Row, 'state' | 'since' | 'why'> {
     const { failing, topics, held, since = began } = health[name]
     if (name !== 'webhook' && !mine.includes(name)) return { state: 'elsewhere', since: began }
     if (!waiting)
       return { state: 'starting', since: began, ...(starting.failing && { why: maskCards(starting.failing.reason) }) }
-    const trouble = failing ?? (now() - (topics?.last?.at ?? 0) < QUIET ? topics?.failing : undefined)
+    const reading = now() - (topics?.last?.at ?? 0) < QUIET ? topics?.failing : undefined
+    const trouble = failing ?? reading ?? unanswered(name)
     if (trouble) return { state: 'failing', since: trouble.since, why: maskCards(trouble.reason) }
     const idle = standing.get(name)
     if (idle !== undefined) return { state: 'standing by', since: idle }
@@ -97,11 +102,24 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
       const counted = metrics.topics(topics)
       return {
         ...counted,
+        append: awaited('fetch', counted.append), // what is noted beside the stages, too
+        lead: (name, stop, work) =>
+          counted.lead(name, stop, (lease) => work({ ...lease, note: awaited(name, lease.note) })),
         reader(topic, name) {
           readers.add(name)
-          return counted.reader(topic, name)
+          const reader = counted.reader(topic, name)
+          const read: typeof reader.read = async (limit, signal) => {
+            const batch = await reader.read(limit, signal)
+            return { ...batch, commit: awaited(name, batch.commit) }
+          }
+          return { ...reader, read }
         },
       }
+    },
+    /** The database, likewise. */
+    store(store: Store): Store {
+      const counted = metrics.store(store)
+      return { ...counted, insert: awaited('record', counted.insert) }
     },
     async report(): Promise<Report> {
       const names = [...STAGES, 'webhook' as const].filter((name) => !OPTIONAL.includes(name) || readers.has(name))
@@ -110,6 +128,29 @@ export function openMonitor(mine: readonly StageName[], now = Date.now) {
         ({ stage, state }) => stage === 'shadow' || (state !== 'starting' && state !== 'failing'),
       )
       return { ready, at: now(), rows }
+    },
+  }
+}
+
+/** What is made durable for a stage, and is under way. */
+function openCommits(now: () => number) {
+  const open = new Set<{ stage: string; since: number }>()
+  return {
+    awaited:
+      <A extends unknown[], R>(stage: string, call: (...given: A) => Promise<R>) =>
+      async (...given: A): Promise<R> => {
+        const commit = { stage, since: now() }
+        open.add(commit)
+        try {
+          return await call(...given)
+        } finally {
+          open.delete(commit)
+        }
+      },
+    unanswered(stage: string) {
+      const oldest = [...open].find((commit) => commit.stage === stage)
+      if (!oldest || now() - oldest.since < UNANSWERED) return undefined
+      return { since: oldest.since, reason: 'a commit is not answered: it is not known yet whether it was done' }
     },
   }
 }

@@ -348,6 +348,23 @@ describe.concurrent('a commit of which nobody knows whether the broker has heard
     }
     expect(await outcome(work)).toEqual({ predictions: [], lag: 3 })
   })
+
+  test('is said to be unknown as soon as a question has had no answer, not after seven', async ({ onTestFinished }) => {
+    const { prefix, open, text } = place({ finished: onTestFinished })
+    const topics = await open()
+    let questions = 0
+    const silence = cluster.relay.rule((frame) => {
+      if (!request('DescribeProducers', prefix)(frame)) return undefined
+      questions++
+      return { lost: 'requests', silently: true }
+    })
+    const appending = topics.append({ transactions: [transaction(1)] })
+    await waitFor('a word', () => text().includes('do the last commit?'), MINUTE)
+    expect(questions).toBeLessThan(4)
+    silence[Symbol.dispose]()
+    await appending
+    expect(numbers(await held(topics, 'transactions'))).toEqual([1])
+  })
 })
 
 describe.concurrent('what a killed process left unfinished', () => {
@@ -446,6 +463,25 @@ test('however many partitions there are, so many bytes are fetched ahead, and ea
 
 describe('in the middle of an outage', () => {
   mended()
+
+  test('who stands by says so too, and has its turn after it', async () => {
+    const { open } = place()
+    const first = await open({ session: 3000 })
+    await candidate(first, 'alert').term()
+    const told: unknown[] = []
+    const second = await open({ session: 3000, standby: (...event) => told.push(event) })
+    const waiting = second.lead('alert', soon(), async () => {})
+    await waitFor('the second to stand by', () => told.length > 0)
+    cluster.proxy.cut()
+    await expect(waiting).rejects.toThrow('cannot work with Kafka at')
+    expect(told).toEqual([
+      ['alert', true],
+      ['alert', false],
+    ])
+    cluster.proxy.mend()
+    await first.close()
+    await second.lead('alert', soon(), async () => {})
+  })
 
   test('a reader that gets nothing from its connection says so, and starts over with another one', async () => {
     const { open, text, prefix } = place()

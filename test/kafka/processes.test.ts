@@ -12,6 +12,7 @@ import {
   freshTopics,
   linesOf,
   MINUTE,
+  readiness,
   SCORED,
   said,
   stops,
@@ -50,10 +51,6 @@ async function watchedProducer(rows: Record<string, unknown>[]) {
   return { ...server, state, callsOf }
 }
 
-async function readiness(worker: Worker) {
-  const [, url] = (await waitFor('the page', () => /status page: (http:\S+)\//.exec(worker.text())))!
-  return fetch(`${url}/readyz`)
-}
 /** Of each stage, as the process tells of them. */
 async function states(worker: Worker): Promise<Record<string, string>> {
   const { stages } = (await (await readiness(worker)).json()) as { stages: { stage: string; state: string }[] }

@@ -53,6 +53,7 @@ export const API = {
   EndTxn: 26,
   TxnOffsetCommit: 28,
   IncrementalAlterConfigs: 44,
+  DescribeProducers: 61,
 }
 
 /** What happens to a request: it is answered at once, held for ms or until then, lost, its answer is seen, or nothing. */

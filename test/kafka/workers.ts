@@ -85,6 +85,10 @@ export async function stops(worker: Worker, ms = 10_000) {
   expect(performance.now() - asked).toBeLessThan(ms)
 }
 export const said = (worker: Worker, text: string, ms = MINUTE) => waitFor(text, () => worker.text().includes(text), ms)
+export async function readiness(worker: Worker) {
+  const [, url] = (await waitFor('the page', () => /status page: (http:\S+)\//.exec(worker.text())))!
+  return fetch(`${url}/readyz`)
+}
 export const SCORED = '"msg":"scored '
 
 /** Every row but the `excused` is recorded, and nothing twice; every fraud of them is mailed, at most `repeats` again. */

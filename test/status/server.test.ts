@@ -136,6 +136,35 @@ describe('/readyz', () => {
     expect((await ready()).of('alert')).toMatchObject({ state: 'working', last_error: { reason: 'cannot read' } })
   })
 
+  test('a stage that waits for the answer to a commit fails after 30 s, as long as it waits', async () => {
+    let now = Date.now()
+    const watch = openMonitor(ALL, () => now)
+    const { promise: answer, resolve } = Promise.withResolvers<void>()
+    const never = () => answer
+    const topics = watch.topics({
+      append: never,
+      reader: () => ({ read: async () => ({ records: [], commit: never }) }),
+      lead: (_name: string, _stop: AbortSignal, work: (lease: object) => unknown) => work({ note: never }),
+      snapshot: async () => ({ lag: { score: { records: 0 } } }),
+    } as never)
+    const batch = await topics.reader('transactions', 'score').read(1, new AbortController().signal)
+    const waits = [
+      topics.append({}),
+      batch.commit(0),
+      topics.lead('alert', new AbortController().signal, (lease) => lease.note({})),
+      watch.store({ insert: never } as never).insert([]),
+    ]
+    const failing = async () => (await watch.report()).rows.filter(({ state }) => state === 'failing')
+    now += 29_999
+    expect(await failing()).toEqual([])
+    now += 1
+    expect((await failing()).map(({ stage, since }) => [stage, since])).toEqual(ALL.map((name) => [name, now - 30_000]))
+    expect((await watch.report()).ready).toBe(false)
+    resolve()
+    await Promise.all(waits)
+    expect(await failing()).toEqual([])
+  })
+
   test('a stage that holds alarms back is ready, and says why', async () => {
     const { ready, watch } = await start()
     watch.health.alert.held = { why: 'limit', since: Date.now() - 5000, until: Date.now() + 5000 }

@@ -75,16 +75,11 @@ export function openMember<P extends Owned>(
   }
 
   async function join() {
-    const made = kafka.consumer({
-      groupId: group,
-      sessionTimeout: session,
-      rebalanceTimeout: session,
-      heartbeatInterval: Math.min(HEARTBEAT, session / 3),
-      protocols: [{ name: alone ? 'client-predict-alone' : 'roundrobin', version: 1 }],
-      ...(alone && { partitionAssigner: allToTheLeader }),
-    })
+    const made = kafka.consumer({ groupId: group, ...membershipOf(alone, session) })
     made.on('consumer:group:join', (payload) => made === consumer && assigned(made, payload))
     made.on('error', () => made === consumer && void leave()) // it could not join again, and no longer tries
+    // No answer for `session` ms: who has partitions meets that at work, who stands by would go on for ever.
+    made.on('consumer:heartbeat:stalled', () => made === consumer && standing && void leave())
     made.topics.track(topic)
     consumer = made
     const timer = setTimeout(() => slow(session), SLOW)
@@ -141,6 +136,13 @@ export function openMember<P extends Owned>(
   }
 }
 
+const membershipOf = (alone: boolean, session: number) => ({
+  sessionTimeout: session,
+  rebalanceTimeout: session,
+  heartbeatInterval: Math.min(HEARTBEAT, session / 3),
+  protocols: [{ name: alone ? 'client-predict-alone' : 'roundrobin', version: 1 }],
+  ...(alone && { partitionAssigner: allToTheLeader }),
+})
 /** The leader of a group is its oldest member: whoever joins later disturbs nobody. */
 const allToTheLeader: GroupPartitionsAssigner = (leader, members, topics, metadata) =>
   [...members.keys()].map((memberId) => ({

@@ -88,7 +88,7 @@ export function openTransactions({ open, positions, closing }: Cluster, name: st
       if (open.length === 0 && !pending) return void left.shift()
       if (performance.now() - since > LATE) {
         drop()
-        by = await again(open, pending, committed)
+        by = await within(again(open, pending, committed))
         since = performance.now()
       }
       await sleep(Math.min(5 * looks, 100), undefined, { signal: closing })
@@ -125,7 +125,7 @@ export function openTransactions({ open, positions, closing }: Cluster, name: st
 }
 const topicsOf = (places: readonly Place[]) => [...new Set(places.map(({ topic }) => topic))]
 async function everyPlace(by: Sender, topics: readonly string[]): Promise<Place[]> {
-  const { topics: known } = await by.metadata({ topics: [...new Set(topics)] })
+  const { topics: known } = await within(by.metadata({ topics: [...new Set(topics)] }))
   return [...known].flatMap(([topic, { partitions }]) =>
     [...partitions.keys()].map((partition) => ({ topic, partition })),
   )
@@ -141,7 +141,7 @@ export async function unended(
 ): Promise<Place[]> {
   if (places.length === 0) return []
   let forceUpdate = false
-  return retried(by, 'unended', async () => {
+  const found = retried(by, 'unended', async () => {
     const describe = await newest<[object[]], Described>(by, 'DescribeProducers')
     const { brokers, topics: known } = await by.metadata({ topics: topicsOf(places), forceUpdate })
     forceUpdate = true
@@ -161,7 +161,8 @@ export async function unended(
       )
     })
     return (await Promise.all(open)).flat()
-  }).catch((error) => {
+  })
+  return within(found).catch((error) => {
     if (findErrorBy(error, 'code', 'PLT_KFK_UNSUPPORTED_API') || saysBroker(error, 'TOPIC_AUTHORIZATION_FAILED'))
       return []
     throw error // who tells nobody is believed

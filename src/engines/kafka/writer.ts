@@ -99,10 +99,9 @@ export function openWriter(cluster: Cluster, name: string) {
         own.drop()
         known = false
         const wait = backoff(failures)
-        if (failures > 1)
-          log.warn(
-            `did ${where} do the last commit? ${explained(error).message}; nothing is repeated before that is known; asking again in ${seconds(wait)} s`,
-          )
+        log.warn(
+          `did ${where} do the last commit? ${explained(error).message}; nothing is repeated before that is known; asking again in ${seconds(wait)} s`,
+        )
         await sleep(wait, undefined, { signal: closing })
       }
     }
