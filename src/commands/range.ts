@@ -97,7 +97,8 @@ export function rangeReader<T extends TopicName>(
     }
   }
   return {
-    async read(limit, signal) {
+    async read(limit, signal, { again = false } = {}) {
+      if (again) cursor = 0
       let size = queue.slice(cursor).reduce((sum, { record }) => sum + sizeOf(record), 0)
       while (!over && queue.length - cursor < limit && size < BATCH_BYTES) {
         signal.throwIfAborted()
@@ -121,10 +122,6 @@ export function rangeReader<T extends TopicName>(
           if (over && queue.length === 0) ended()
         },
       }
-    },
-    async seekToEnd() {},
-    rewind() {
-      cursor = 0
     },
     next: () => (done === undefined || done.includes('-') ? undefined : String(BigInt(done) + 1n)),
   }

@@ -184,6 +184,7 @@ export function consume<T>(
   most = 0,
 ) {
   let least = 1
+  let again = true
   let well = false
   let next: Promise<Batch<T>>[] = []
   let [held, busy] = [0, false] // records in them; is another one being read?
@@ -193,7 +194,8 @@ export function consume<T>(
   let many = false // were there, at last
   async function read(stop = stage.stop) {
     if (many) await stage.turns?.turn()
-    const batch = await reader.read(Math.max(limit(), least), stop)
+    const batch = await reader.read(Math.max(limit(), least), stop, { again })
+    again = false
     many = batch.records.length >= MANY
     if (many) makeRoom()
     if (many) await stage.turns?.turn()
@@ -219,7 +221,7 @@ export function consume<T>(
     ;[next, held, busy] = [[], 0, false]
     cancel = new AbortController()
     either = anyOf(stage.stop, cancel.signal)
-    reader.rewind()
+    again = true
   }
   return runLoop(stage, async (answered) => {
     const early = next.shift()

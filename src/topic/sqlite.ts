@@ -107,7 +107,8 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     const position = () => (getPosition.get(topic, name) as { offset: number }).offset
     let cursor = position()
 
-    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+    const read: Reader<Records[T]>['read'] = async (limit, signal, { again = false } = {}) => {
+      if (again) cursor = attempt('read', position)
       const tail = tails.get(topic)
       let all = tail?.endsWith(cursor) // what is behind it only another process has appended: a wait may show
       for (;;) {
@@ -139,16 +140,7 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
         },
       }
     }
-    return {
-      read,
-      async seekToEnd(notes) {
-        await write({}, notes, [MOVE_TO_END, [[topic, topic, name]]])
-        cursor = position()
-      },
-      rewind() {
-        cursor = position()
-      },
-    }
+    return { read }
   }
 
   const opened = opening.move()
@@ -157,12 +149,12 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     append: (writes, notes = {}) => write(writes, notes),
     reader,
     /** The file is this process's alone: it leads as long as it runs. */
-    async lead(_, stop, work) {
+    async lead(name, stop, work) {
       stop.throwIfAborted()
       await work({
         lost: new AbortController().signal,
         stop,
-        note: (notes) => write({}, notes),
+        note: (notes, { skip = false } = {}) => write({}, notes, skip ? [MOVE_TO_END, [[name]]] : undefined),
         prove: async () => {},
       })
     },
@@ -220,8 +212,8 @@ const INSERT = each((topic) => `INSERT INTO "${topic}" (at, record) VALUES (?, ?
 const FORGET = 'DELETE FROM note WHERE key = ?'
 const NOTE = 'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value'
 const MOVE = 'UPDATE position SET offset = ? WHERE topic = ? AND reader = ?'
-const MOVE_TO_END = `UPDATE position SET offset = coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)
-  WHERE topic = ? AND reader = ?`
+const MOVE_TO_END = `UPDATE position SET offset = coalesce((SELECT seq FROM sqlite_sequence WHERE name = topic), 0)
+  WHERE reader = ?`
 const REMOVE_OLD = each(
   (topic) => `DELETE FROM "${topic}" WHERE offset IN (
     SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})

@@ -5,6 +5,8 @@ export type AskedReader<T> = Reader<T> & {
   lag(): Promise<number>
   oldest(): Promise<number | undefined>
   passed(): Promise<(id: string) => boolean>
+  /** The next read begins again. */
+  rewind(): void
 }
 export type AskedTopics = Omit<Topics, 'reader'> & {
   reader<T extends TopicName>(topic: T, name: ReaderName): AskedReader<Records[T]>
@@ -18,8 +20,17 @@ export function asked(topics: Topics): AskedTopics {
     noted: async (key) => (await topics.state(key, { exact: true })).get(key),
     reader(topic, name) {
       const at = async () => (await topics.snapshot()).lag[name]
+      const reader = topics.reader(topic, name as never)
+      let rewound = false
       return {
-        ...topics.reader(topic, name as never),
+        async read(limit, signal, { again = rewound } = {}) {
+          const batch = await reader.read(limit, signal, { again })
+          rewound = false
+          return batch
+        },
+        rewind() {
+          rewound = true
+        },
         lag: async () => (await at()).records,
         oldest: async () => (await at()).oldest,
         async passed() {

@@ -236,19 +236,6 @@ describe('a reader that waits', () => {
     expect(Math.min(...waits)).toBeLessThan(1000)
   })
 
-  test('that is rewound while it looks begins at the position', async () => {
-    await using topics = await open()
-    await topics.append({ transactions: transactions(0, 3) })
-    const reader = score(topics)
-    await reader.read(1, soon())
-    await slowDown()
-    const reading = reader.read(1, soon())
-    await sleep(150)
-    reader.rewind()
-    expect(numbers((await reading).records)).toEqual([0])
-    expect(numbers((await reader.read(1, soon())).records)).toEqual([1])
-  })
-
   test('finds by itself, within a second or so, what it was not told of', async () => {
     await using topics = await open()
     const reading = score(topics).read(1, soon())
