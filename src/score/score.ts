@@ -3,7 +3,8 @@ import type { Feature } from '../columns.ts'
 import { HttpFailure } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
-import { consume, type Stage } from '../run/loop.ts'
+import { consume } from '../run/consume.ts'
+import type { Stage } from '../run/loop.ts'
 import { MANY } from '../run/turns.ts'
 import { extended } from '../topic/text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
@@ -35,27 +36,20 @@ export function scoreStage(
   const { log, stop } = stage
   let limit = batchSize
   type Judged = { name: string | null; judgements: Judgement[] }
-  type Asked = { of: readonly Transaction[]; judged: Promise<Judged | undefined> } | undefined
-  let early: Asked // about the next batch
-  let inHand: { judge: Judge; early: Asked }
+  let by: Judge // of the batch in hand
   const empty = watchEmpty(log, features)
 
   const ask = async ({ model, name }: Judge, of: readonly Transaction[], cancelled = stop): Promise<Judged> => {
     return { name, judgements: await model.judge(of, cancelled) }
   }
   /** Anything but an answer says nothing yet: in their turn they are asked about again. */
-  function ahead(of: readonly Transaction[], cancelled: AbortSignal) {
-    const judged = judge().then((by) => ask(by, of, cancelled))
-    early = { of, judged: judged.catch(() => undefined) }
-  }
-  function askedBefore(transactions: readonly Transaction[]) {
-    const { early } = inHand
-    inHand.early = undefined
-    return early?.of[0] === transactions[0] && early?.of.length === transactions.length ? early?.judged : undefined
-  }
-  async function attempt(transactions: readonly Transaction[]) {
+  const ahead = (of: readonly Transaction[], cancelled: AbortSignal) =>
+    judge()
+      .then((by) => ask(by, of, cancelled))
+      .catch(() => undefined)
+  async function attempt(transactions: readonly Transaction[], early: Promise<Judged | undefined> | undefined) {
     try {
-      const { name, judgements } = (await askedBefore(transactions)) ?? (await ask(inHand.judge, transactions))
+      const { name, judgements } = (await early) ?? (await ask(by, transactions))
       limit = Math.min(batchSize, limit * 2)
       if (transactions.length >= MANY) await stage.turns?.turn()
       const predicted_at = Date.now()
@@ -65,7 +59,6 @@ export function scoreStage(
         ),
       }
     } catch (error) {
-      early = undefined
       if (error instanceof HttpFailure && error.kind === 'timeout')
         limit = Math.max(1, Math.floor(transactions.length / 2))
       throw error
@@ -77,11 +70,9 @@ export function scoreStage(
     log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
   const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted, ...(refused && { said: refused }) })
-  const begin: typeof work = async (batch, answered) => {
-    const before = early // at once: while it is waited for, the next batch is asked about
-    early = undefined
-    inHand = { judge: await judge(), early: before }
-    await work(batch, answered)
+  const begin: typeof work = async (...args) => {
+    by = await judge()
+    await work(...args)
   }
   return consume(stage, reader, () => limit, begin, ahead)
 }
