@@ -8,10 +8,11 @@ import { assertWritable, failure, fileOf, isBusy, openSqlite, unopened } from '.
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
 import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
-import { briefly, inOneBatch, openTail, type Placed } from './tail.ts'
+import { inOneBatch, openTail, type Placed } from './tail.ts'
 import { textOf } from './text.ts'
 import {
   type Batch,
+  type Brief,
   decodeNote,
   type Notes,
   openArrivals,
@@ -185,6 +186,19 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     },
     trim: (before, unused = []) => trim(db, writer, before, unused),
     close: () => opened.disposeAsync(),
+  }
+}
+
+/** A page of which the file's engine reads no more than some fields; undefined where it cannot: a record may be damaged. */
+function briefly<T extends TopicName>(db: DatabaseSync, topic: T, fields: readonly Brief[]) {
+  const wanted = fields.map((field) => `'${field}', record -> '${field}'`)
+  const select = db.prepare(`SELECT json_group_array(json_object('offset', offset, 'record', json_object(${wanted})))
+    FROM (SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1000)`)
+  select.setReturnArrays(true)
+  return (after: number): Placed<Records[T]>[] | undefined => {
+    try {
+      return JSON.parse((select.get(after) as unknown as [string])[0])
+    } catch {}
   }
 }
 
