@@ -72,13 +72,13 @@ export function alertStage(stage: Stage, options: AlertOptions, tuning: Partial<
 function begun(
   stage: Stage,
   lease: Lease,
-  { topics, name, start = 'earliest', clock = CLOCK }: AlertOptions,
+  { reader, topics, name, start = 'earliest', clock = CLOCK }: AlertOptions,
 ): Promise<Rows | undefined> {
   return retryUntilReady(stage, async () => {
+    reader.rewind()
     const { found, owed } = await alarmRows(topics, name)
     if (owed) await lease.note(owed)
-    else if (start === 'latest' && found.size === 0)
-      await lease.note({ [`${name}/start`]: clock.now() }, { skip: true })
+    else if (start === 'latest' && found.size === 0) await reader.seekToEnd({ [`${name}/start`]: clock.now() })
     return openRows(`${name}/`, found)
   })
 }
@@ -119,12 +119,10 @@ async function alarms(
     everyDay?.keep()
     schedule.keep()
   }
-  let again = true // another process may have worked until now
   const reading = (stop: AbortSignal) =>
     runLoop(ofTopics({ ...stage, stop }), async () => {
       while (outbox.full() && !stop.aborted) await clock.sleep(1000, stop)
-      const read = await reader.read(READ, stop, { again })
-      again = false
+      const read = await reader.read(READ, stop)
       outbox.take(read.records, judge)
       if (stage.health) stage.health.frauds = outbox.held()
       const noted = ledger.pass(read)

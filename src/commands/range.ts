@@ -97,8 +97,7 @@ export function rangeReader<T extends TopicName>(
     }
   }
   return {
-    async read(limit, signal, { again = false } = {}) {
-      if (again) cursor = 0
+    async read(limit, signal) {
       let size = queue.slice(cursor).reduce((sum, { record }) => sum + sizeOf(record), 0)
       while (!over && queue.length - cursor < limit && size < BATCH_BYTES) {
         signal.throwIfAborted()
@@ -122,6 +121,10 @@ export function rangeReader<T extends TopicName>(
           if (over && queue.length === 0) ended()
         },
       }
+    },
+    async seekToEnd() {},
+    rewind() {
+      cursor = 0
     },
     next: () => (done === undefined || done.includes('-') ? undefined : String(BigInt(done) + 1n)),
   }

@@ -1,7 +1,6 @@
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
-import { consume } from '../run/consume.ts'
-import type { Stage } from '../run/loop.ts'
+import { consume, type Stage } from '../run/loop.ts'
 import type { Reader } from '../topic/topic.ts'
 import type { Prediction } from '../transaction.ts'
 import type { Store } from './store.ts'
@@ -15,21 +14,26 @@ export function recordStage(
   { reader, store, batchSize }: { reader: Reader<Prediction>; store: Store; batchSize: number },
 ) {
   const { log } = stage
-  const work = isolate<Prediction, Promise<boolean>>({
+  /** By the first of so many rows that follow each other: were they written? More may have come behind them since. */
+  const early = new WeakMap<Prediction, { count: number; written: Promise<boolean> }>()
+  const work = isolate<Prediction>({
     stage: 'record',
     who: 'the database',
     log,
-    async attempt(rows, written) {
-      if (!(await written)) await store.insert(rows)
+    async attempt(rows) {
+      const { count, written } = early.get(rows[0]!) ?? { count: 0, written: undefined }
+      if (rows.length > count || !(await written)) await store.insert(rows)
       return {}
     },
     accepted: (rows) => log.debug(`recorded ${plural(rows.length, 'prediction')}`),
   })
   /** What waits is written meanwhile, so that several writes wait for the disk once. A row that is there twice stays as it is. */
-  const ahead = (rows: readonly Prediction[]) =>
-    store.insert(rows).then(
+  function ahead(rows: readonly Prediction[]) {
+    const written = store.insert(rows).then(
       () => true,
       () => false,
     )
+    early.set(rows[0]!, { count: rows.length, written })
+  }
   return consume(stage, reader, () => batchSize, work, ahead, MOST_AHEAD)
 }

@@ -111,6 +111,9 @@ function connect(path: string, worker?: { log: Logger }) {
   const db = openSqlite(path, steps(worker?.log), 'sqlite_autoindex_predictions_1')
   const held = () => ({ rows: Number(ask(db, 'SELECT rows FROM written')) })
   const guard = guarded(db, path, held, worker)
+  const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
+  find.setReadBigInts(true)
+  const get = ({ trans_num, event_time }: Prediction) => find.get(trans_num, event_time)
   const absent = db.prepare(ABSENT)
   const writer = threadWriter(path, INDEXED)
   return {
@@ -128,9 +131,7 @@ function connect(path: string, worker?: { log: Logger }) {
       db.exec('BEGIN IMMEDIATE')
       try {
         db.prepare(INSERT).run(...RECORDED_COLUMNS.map((column) => row[column] ?? null))
-        const find = db.prepare('SELECT * FROM predictions WHERE trans_num = ? AND event_time = ?')
-        find.setReadBigInts(true)
-        return find.get(row.trans_num, row.event_time)!
+        return get(row)!
       } finally {
         if (db.isTransaction) db.exec('ROLLBACK')
       }

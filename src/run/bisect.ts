@@ -27,16 +27,13 @@ type Part = { size: number; twin?: boolean; hopeless?: boolean }
 /** `refusal`: known, unless everything was refused since. */
 type Trial = { right: number; wrong: number; refusal?: Refusal | undefined }
 
-export type Isolation<T, E> = {
+export type Isolation<T> = {
   stage: DeadLetter['stage']
   /** the other side, for messages */
   who: string
   log: Logger
-  /**
-   * Tries records together. Resolves with what becomes durable together with the position. `early`: what was begun of just
-   * these ahead of their turn, the first time that they are tried.
-   */
-  attempt(records: readonly T[], early: E | undefined): Promise<Writes>
+  /** Tries records together. Resolves with what becomes durable together with the position. */
+  attempt(records: readonly T[]): Promise<Writes>
   /** Told of a record that is set aside, once that is durable: a line each, unless it is said otherwise. */
   said?: (reason: string) => void
   /** Told of records that were accepted, once that is committed. */
@@ -60,7 +57,7 @@ export type Isolation<T, E> = {
  * is refused too, or the other side could not be asked, 20 tosses are asked for. If it accepts none, it is down: nothing
  * is set aside, and an Outage is thrown.
  */
-export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>, E = undefined>({
+export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>>({
   stage,
   who,
   log,
@@ -69,7 +66,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>,
   said = (reason) => log.warn(`a record is set aside: ${reason}`),
   random = Math.random,
   now = Date.now,
-}: Isolation<T, E>) {
+}: Isolation<T>) {
   let canary: T | undefined // the record accepted last, in this batch or an earlier one
   let rounds = 0 // in which everything was refused, in a row
   let parts: Part[] = [] // what is known of the records after the position
@@ -79,12 +76,11 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>,
   let tosses = 0 // of them, by the coin
   const onTrial = new Map<string, Trial>() // records that were refused alone and are not judged yet
 
-  return async (batch: Batch<T>, answered = () => {}, early?: E): Promise<void> => {
+  return async (batch: Batch<T>, answered = () => {}): Promise<void> => {
     const { records } = batch
     const suspects: { record: T; refusal: Refusal }[] = [] // refused alone, and nothing accepted since
     let at = 0 // the first record of the part in hand
     if (onTrial.size === 0 || rounds > 0) [spent, tosses] = [0, 0]
-    const first = spent + 1
     parts = arrange(parts, records.length)
     try {
       if (rounds > 0) await probe()
@@ -133,7 +129,10 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>,
       rounds = 0
       if (suspects.length > 0) {
         await judge()
-        parts = joined(parts)
+        // They are why the whole was refused, most likely: the rest together again, which saves more than this cost.
+        const [inHand, ...rest] = parts
+        const size = rest.reduce((sum, other) => sum + other.size, 0)
+        if (inHand && size > 0) parts = [inHand, { size }]
       }
       await commit(part, writes)
     }
@@ -201,8 +200,7 @@ export function isolate<T extends Pick<Transaction, 'trans_num' | 'event_time'>,
     async function tried(part: readonly T[]): Promise<Writes | Refusal> {
       spent++
       try {
-        const whole = part.length === records.length && part[0] === records[0]
-        const writes = await attempt(part, whole && spent === first ? early : undefined)
+        const writes = await attempt(part)
         answered()
         return writes
       } catch (error) {
@@ -242,12 +240,6 @@ function odds({ right, wrong }: { right: number; wrong: number }): number {
 
 /** Refused everything, so far: nothing that was learned of single records counts. */
 class Down extends Outage {}
-
-/** With the parts behind the one in hand together: what was found is why they were refused, most likely. */
-function joined([inHand, ...rest]: readonly Part[]): Part[] {
-  const size = rest.reduce((sum, other) => sum + other.size, 0)
-  return [...(inHand ? [inHand] : []), ...(size > 0 ? [{ size }] : [])]
-}
 
 /** The parts for so many records: those known, cut or with the rest behind them. */
 function arrange(known: readonly Part[], length: number): Part[] {

@@ -3,9 +3,10 @@ import type { Logger } from 'pino'
 import { anyOf } from '../io/abort.ts'
 import { isBug, Outage, reason, TakenOver } from '../io/errors.ts'
 import { seconds } from '../io/text.ts'
-import type { Lease, LeaseName, Topics } from '../topic/topic.ts'
+import { makeRoom } from '../io/young.ts'
+import type { Batch, Lease, LeaseName, Reader, Topics } from '../topic/topic.ts'
 import { sayFailure } from './failure.ts'
-import type { Turns } from './turns.ts'
+import { MANY, type Turns } from './turns.ts'
 
 /**
  * How a stage is, times in ms since 1970: since when it has worked, or failed in a row, and why at last; why alarms are
@@ -167,6 +168,86 @@ export async function orAborted<T>(signal: AbortSignal, work: Promise<T>): Promi
     stack.defer(() => signal.removeEventListener('abort', abort))
   })
   return await Promise.race([work, aborted])
+}
+
+/**
+ * Reads batches and does their work, each until it is done. `work` commits what it has done of the batch. While all goes well
+ * the next ones are read meanwhile, one at least and more while they have no more than `most` records together, and `ahead` is
+ * told of them; after a failure they are read again, and what was begun for them is cancelled.
+ */
+export function consume<T>(
+  { health, ...stage }: Stage,
+  reader: Reader<T>,
+  limit: () => number,
+  work: (batch: Batch<T>, answered: () => void) => Promise<void>,
+  ahead?: (records: readonly T[], cancelled: AbortSignal) => void,
+  most = 0,
+) {
+  let least = 1
+  let well = false
+  let next: Promise<Batch<T>>[] = []
+  let [held, busy] = [0, false] // records in them; is another one being read?
+  let cancel = new AbortController()
+  let either = anyOf(stage.stop, cancel.signal)
+  const reading = ofTopics({ ...stage, ...(health && { health }) }).health
+  let many = false // were there, at last
+  async function read(stop = stage.stop) {
+    if (many) await stage.turns?.turn()
+    const batch = await reader.read(Math.max(limit(), least), stop)
+    many = batch.records.length >= MANY
+    if (many) makeRoom()
+    if (many) await stage.turns?.turn()
+    return batch
+  }
+  function readAhead() {
+    if (!ahead || !well || busy || (next.length > 0 && held >= most)) return
+    const mine = either
+    const batch = read(mine)
+    next.push(batch)
+    busy = true
+    const found = ({ records }: Batch<T>) => {
+      busy = false
+      held += records.length
+      ahead(records, mine)
+      readAhead()
+    }
+    batch.then((each) => mine.aborted || found(each)).catch(() => {}) // the next step says it
+  }
+  async function forget() {
+    cancel.abort()
+    await Promise.allSettled(next) // what is read now is read again
+    ;[next, held, busy] = [[], 0, false]
+    cancel = new AbortController()
+    either = anyOf(stage.stop, cancel.signal)
+    reader.rewind()
+  }
+  return runLoop(stage, async (answered) => {
+    const early = next.shift()
+    const batch = await (early ?? read()).catch((error) => {
+      busy = false
+      if (!stage.stop.aborted) reportFailure(reading, error)
+      throw error
+    })
+    reportSuccess(reading)
+    if (early) held -= batch.records.length
+    readAhead()
+    try {
+      await work(batch, answered)
+      least = 1
+      well = true
+      reportSuccess(health)
+    } catch (error) {
+      well = false
+      least = error instanceof Outage && error.alone ? 2 : 1
+      await forget()
+      if (!(error instanceof TakenOver)) {
+        reportFailure(health, error)
+        throw error
+      }
+      reportSuccess(health) // what was wrong before is the other process's to find out
+      stage.log.info(`${error.message}; it has what was in hand here`)
+    }
+  })
 }
 
 /** Does what only one process does at a time, whenever this one leads: `work` begins anew each time. */

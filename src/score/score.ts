@@ -3,8 +3,7 @@ import type { Feature } from '../columns.ts'
 import { HttpFailure } from '../io/errors.ts'
 import { plural } from '../io/text.ts'
 import { isolate } from '../run/bisect.ts'
-import { consume } from '../run/consume.ts'
-import type { Stage } from '../run/loop.ts'
+import { consume, type Stage } from '../run/loop.ts'
 import { MANY } from '../run/turns.ts'
 import { extended } from '../topic/text.ts'
 import type { Reader, Writes } from '../topic/topic.ts'
@@ -36,20 +35,27 @@ export function scoreStage(
   const { log, stop } = stage
   let limit = batchSize
   type Judged = { name: string | null; judgements: Judgement[] }
-  let by: Judge // of the batch in hand
+  type Asked = { of: readonly Transaction[]; judged: Promise<Judged | undefined> } | undefined
+  let early: Asked // about the next batch
+  let inHand: { judge: Judge; early: Asked }
   const empty = watchEmpty(log, features)
 
   const ask = async ({ model, name }: Judge, of: readonly Transaction[], cancelled = stop): Promise<Judged> => {
     return { name, judgements: await model.judge(of, cancelled) }
   }
   /** Anything but an answer says nothing yet: in their turn they are asked about again. */
-  const ahead = (of: readonly Transaction[], cancelled: AbortSignal) =>
-    judge()
-      .then((by) => ask(by, of, cancelled))
-      .catch(() => undefined)
-  async function attempt(transactions: readonly Transaction[], early: Promise<Judged | undefined> | undefined) {
+  function ahead(of: readonly Transaction[], cancelled: AbortSignal) {
+    const judged = judge().then((by) => ask(by, of, cancelled))
+    early = { of, judged: judged.catch(() => undefined) }
+  }
+  function askedBefore(transactions: readonly Transaction[]) {
+    const { early } = inHand
+    inHand.early = undefined
+    return early?.of[0] === transactions[0] && early?.of.length === transactions.length ? early?.judged : undefined
+  }
+  async function attempt(transactions: readonly Transaction[]) {
     try {
-      const { name, judgements } = (await early) ?? (await ask(by, transactions))
+      const { name, judgements } = (await askedBefore(transactions)) ?? (await ask(inHand.judge, transactions))
       limit = Math.min(batchSize, limit * 2)
       if (transactions.length >= MANY) await stage.turns?.turn()
       const predicted_at = Date.now()
@@ -59,6 +65,7 @@ export function scoreStage(
         ),
       }
     } catch (error) {
+      early = undefined
       if (error instanceof HttpFailure && error.kind === 'timeout')
         limit = Math.max(1, Math.floor(transactions.length / 2))
       throw error
@@ -70,9 +77,11 @@ export function scoreStage(
     log[frauds > 0 ? 'info' : 'debug'](`scored ${plural(transactions.length, 'transaction')}, ${frauds} fraud`)
   }
   const work = isolate({ stage: 'score', who: 'the model', log, attempt, accepted, ...(refused && { said: refused }) })
-  const begin: typeof work = async (...args) => {
-    by = await judge()
-    await work(...args)
+  const begin: typeof work = async (batch, answered) => {
+    const before = early // at once: while it is waited for, the next batch is asked about
+    early = undefined
+    inHand = { judge: await judge(), early: before }
+    await work(batch, answered)
   }
   return consume(stage, reader, () => limit, begin, ahead)
 }

@@ -37,8 +37,9 @@ export function shadowStage(
 ): Promise<void> {
   const most = Math.min(batchSize, BATCH)
   const keeping = (stop: AbortSignal): Reader<Transaction> => ({
-    async read(...args) {
-      const batch = await reader.read(...args)
+    ...reader,
+    async read(limit, signal) {
+      const batch = await reader.read(limit, signal)
       return {
         records: batch.records,
         async commit(count, { predictions = [] } = {}) {
@@ -53,8 +54,9 @@ export function shadowStage(
   return leading(stage, topics, 'shadow', async (lease) => {
     const term = { ...stage, stop: lease.stop }
     const begun = await retryUntilReady(term, async () => {
-      const noted = await topics.state('shadow/start', { exact: true })
-      if (noted.size === 0) await lease.note({ 'shadow/start': Date.now() }, { skip: true })
+      reader.rewind()
+      if ((await topics.state('shadow/start', { exact: true })).size === 0)
+        await reader.seekToEnd({ 'shadow/start': Date.now() })
       return true
     })
     if (!begun) return

@@ -82,7 +82,7 @@ export function openMetrics() {
       }),
       reader<T extends TopicName>(topic: T, name: ReaderName): Reader<Records[T]> {
         const reader = topics.reader(topic, name as never)
-        return { ...reader, read: async (...args) => countedBatch(name, await reader.read(...args)) }
+        return { ...reader, read: async (limit, signal) => countedBatch(name, await reader.read(limit, signal)) }
       },
     }),
     notifier: (name: 'mail' | 'webhook', notifier: Notifier): Notifier => ({

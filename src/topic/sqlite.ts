@@ -8,15 +8,15 @@ import { assertWritable, failure, fileOf, isBusy, openSqlite, unopened } from '.
 import { assertMark, assertWhole, guardFile } from '../io/sqlite-file.ts'
 import type { Step } from '../io/sqlite-write.cjs'
 import { directWriter, threadWriter, type Writer } from '../io/sqlite-writer.ts'
-import { sqliteReader } from './sqlite-reader.ts'
-import { inOneBatch, openTail, type Placed } from './tail.ts'
+import { briefly, inOneBatch, openTail, type Placed } from './tail.ts'
 import { textOf } from './text.ts'
 import {
-  type Brief,
+  type Batch,
   decodeNote,
   type Notes,
   openArrivals,
   READERS,
+  type Reader,
   type ReaderName,
   type Records,
   TOPICS,
@@ -27,6 +27,8 @@ import {
 
 /** records removed in one transaction */
 const BITE = 1000
+/** How long a waiting reader may sleep through a record that another process appended, in ms. */
+const LOOK_AGAIN = 1000
 
 export type SqliteTopicsOptions = {
   path: string
@@ -54,12 +56,20 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
   const select = each((topic) =>
     db.prepare(`SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT ?`),
   )
+  // Offsets have no gaps: what is removed is the oldest. So nothing is counted one by one, however much waits.
+  const lagOf = each((topic) =>
+    db.prepare(`SELECT max(0, seq - max(offset, coalesce((SELECT min(offset) FROM "${topic}"), seq + 1) - 1)) AS records,
+        (SELECT at FROM "${topic}" AS t WHERE t.offset > position.offset ORDER BY offset LIMIT 1) AS oldest, offset
+      FROM position LEFT JOIN (SELECT seq FROM sqlite_sequence WHERE name = '${topic}')
+      WHERE topic = '${topic}' AND reader = ?`),
+  )
   const getPosition = db.prepare('SELECT offset FROM position WHERE topic = ? AND reader = ?')
   const arrivals = each(openArrivals)
   const tails = new Map(TOPICS.filter((name) => READERS[name].length > 0).map((name) => [name, openTail<never>()]))
 
   const page = <T extends TopicName>(topic: T, after: number, limit: number) =>
     inOneBatch<T>(select[topic].iterate(after, limit) as Iterable<Placed<string>>)
+
   const wrong = (what: 'read' | 'write', cause: unknown) => failure(`cannot ${what} the topics in`, path, cause)
   /** What is done with the file, if it is still the one. */
   function attempt<V>(what: 'read' | 'write', work: () => V): V {
@@ -93,16 +103,53 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     }
   }
 
-  const reader = <T extends TopicName>(topic: T, name: ReaderName) =>
-    sqliteReader<T>({
-      position: () => (getPosition.get(topic, name) as { offset: number }).offset,
-      page: (after, limit) => page(topic, after, limit),
-      look: (work) => attempt('read', work),
-      pass: (last, writes, notes, patient) =>
-        write(writes, notes, last === undefined ? undefined : [MOVE, [[last, topic, name]]], patient),
-      arrivals: arrivals[topic],
-      tail: tails.get(topic),
-    })
+  function reader<T extends TopicName>(topic: T, name: string): Reader<Records[T]> {
+    const position = () => (getPosition.get(topic, name) as { offset: number }).offset
+    let cursor = position()
+
+    async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
+      const tail = tails.get(topic)
+      let all = tail?.endsWith(cursor) // what is behind it only another process has appended: a wait may show
+      for (;;) {
+        signal.throwIfAborted()
+        const known: Placed<Records[T]>[] = tail?.after(cursor, limit) ?? []
+        const none = known.length === 0
+        const rows = none && all ? known : attempt('read', () => (none ? page(topic, cursor, limit) : known))
+        if (rows.length > 0) {
+          cursor = rows.at(-1)!.offset
+          return batch(rows)
+        }
+        await arrivals[topic].wait(LOOK_AGAIN, signal)
+        all = false
+      }
+    }
+    function batch(rows: Placed<Records[T]>[]): Batch<Records[T]> {
+      let done = 0
+      return {
+        records: rows.map(({ record }) => record),
+        async commit(count, writes = {}, notes) {
+          const last = count === 0 ? undefined : rows[done + count - 1]
+          if (count < 0 || (count > 0 && !last))
+            throw new RangeError(`cannot commit ${count} of ${rows.length - done} records`)
+          // Where more is known to wait behind these, it would wait with them.
+          const all = last?.offset === cursor && tails.get(topic)?.endsWith(cursor)
+          const patient = all && !notes && !Object.values(writes).some((records) => records.length > 0)
+          await write(writes, notes ?? {}, last && [MOVE, [[last.offset, topic, name]]], patient)
+          done += count
+        },
+      }
+    }
+    return {
+      read,
+      async seekToEnd(notes) {
+        await write({}, notes, [MOVE_TO_END, [[topic, topic, name]]])
+        cursor = position()
+      },
+      rewind() {
+        cursor = position()
+      },
+    }
+  }
 
   const opened = opening.move()
 
@@ -110,12 +157,12 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
     append: (writes, notes = {}) => write(writes, notes),
     reader,
     /** The file is this process's alone: it leads as long as it runs. */
-    async lead(name, stop, work) {
+    async lead(_, stop, work) {
       stop.throwIfAborted()
       await work({
         lost: new AbortController().signal,
         stop,
-        note: (notes, { skip = false } = {}) => write({}, notes, skip ? [MOVE_TO_END, [[name]]] : undefined),
+        note: (notes) => write({}, notes),
         prove: async () => {},
       })
     },
@@ -130,22 +177,22 @@ export async function sqliteTopics({ path, exclusive = false, log }: SqliteTopic
       }
     },
     state: notesOf(db),
-    snapshot: snapshotOf(db),
+    async snapshot() {
+      type Found = { records: number | null; oldest: number | null; offset: number }
+      db.exec('BEGIN') // one moment
+      try {
+        const found = TOPICS.flatMap((topic) =>
+          READERS[topic].map((name) => [name, lagOf[topic].get(name) as Found | undefined] as const),
+        )
+        const lag = found.map(([name, at]) => [name, { records: at?.records ?? 0, oldest: at?.oldest ?? undefined }])
+        const positions = new Map(found.map(([name, at]) => [name, at?.offset ?? 0]))
+        return { lag: Object.fromEntries(lag), passed: (name, id) => Number(id) <= positions.get(name)! }
+      } finally {
+        db.exec('COMMIT')
+      }
+    },
     trim: (before, unused = []) => trim(db, writer, before, unused),
     close: () => opened.disposeAsync(),
-  }
-}
-
-/** A page of which the file's engine reads no more than some fields; undefined where it cannot: a record may be damaged. */
-function briefly<T extends TopicName>(db: DatabaseSync, topic: T, fields: readonly Brief[]) {
-  const wanted = fields.map((field) => `'${field}', record -> '${field}'`)
-  const select = db.prepare(`SELECT json_group_array(json_object('offset', offset, 'record', json_object(${wanted})))
-    FROM (SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1000)`)
-  select.setReturnArrays(true)
-  return (after: number): Placed<Records[T]>[] | undefined => {
-    try {
-      return JSON.parse((select.get(after) as unknown as [string])[0])
-    } catch {}
   }
 }
 
@@ -156,30 +203,6 @@ async function trim(db: DatabaseSync, writer: Writer, before: number, unused: re
     while (db.isOpen && (await writer.write([bite]))[0]!.changes === BITE) await setImmediate()
   }
   if (db.isOpen) await writer.write([[REMOVE_CROSSED_OUT, [[before]]]])
-}
-
-function snapshotOf(db: DatabaseSync): Topics['snapshot'] {
-  // Offsets have no gaps: what is removed is the oldest. So nothing is counted one by one, however much waits.
-  const lagOf = each((topic) =>
-    db.prepare(`SELECT max(0, seq - max(offset, coalesce((SELECT min(offset) FROM "${topic}"), seq + 1) - 1)) AS records,
-        (SELECT at FROM "${topic}" AS t WHERE t.offset > position.offset ORDER BY offset LIMIT 1) AS oldest, offset
-      FROM position LEFT JOIN (SELECT seq FROM sqlite_sequence WHERE name = '${topic}')
-      WHERE topic = '${topic}' AND reader = ?`),
-  )
-  return async () => {
-    type Found = { records: number | null; oldest: number | null; offset: number }
-    db.exec('BEGIN') // one moment
-    try {
-      const found = TOPICS.flatMap((topic) =>
-        READERS[topic].map((name) => [name, lagOf[topic].get(name) as Found | undefined] as const),
-      )
-      const lag = found.map(([name, at]) => [name, { records: at?.records ?? 0, oldest: at?.oldest ?? undefined }])
-      const positions = new Map(found.map(([name, at]) => [name, at?.offset ?? 0]))
-      return { lag: Object.fromEntries(lag), passed: (name, id) => Number(id) <= positions.get(name)! }
-    } finally {
-      db.exec('COMMIT')
-    }
-  }
 }
 
 function notesOf(db: DatabaseSync): Topics['state'] {
@@ -197,8 +220,8 @@ const INSERT = each((topic) => `INSERT INTO "${topic}" (at, record) VALUES (?, ?
 const FORGET = 'DELETE FROM note WHERE key = ?'
 const NOTE = 'INSERT INTO note (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value'
 const MOVE = 'UPDATE position SET offset = ? WHERE topic = ? AND reader = ?'
-const MOVE_TO_END = `UPDATE position SET offset = coalesce((SELECT seq FROM sqlite_sequence WHERE name = topic), 0)
-  WHERE reader = ?`
+const MOVE_TO_END = `UPDATE position SET offset = coalesce((SELECT seq FROM sqlite_sequence WHERE name = ?), 0)
+  WHERE topic = ? AND reader = ?`
 const REMOVE_OLD = each(
   (topic) => `DELETE FROM "${topic}" WHERE offset IN (
     SELECT offset FROM (SELECT offset, at FROM "${topic}" ORDER BY offset LIMIT ${BITE})

@@ -1,5 +1,6 @@
+import type { DatabaseSync } from 'node:sqlite'
 import { known } from './text.ts'
-import { BATCH_BYTES, decode, type Records, type TopicName } from './topic.ts'
+import { BATCH_BYTES, type Brief, decode, type Records, type TopicName } from './topic.ts'
 
 /** A record with where it stands. */
 export type Placed<T> = { readonly offset: number; readonly record: T }
@@ -65,4 +66,17 @@ export function inOneBatch<T extends TopicName>(rows: Iterable<Placed<string>>):
     if (bytes >= BATCH_BYTES) break
   }
   return read
+}
+
+/** A page of which the file's engine reads no more than some fields; undefined where it cannot: a record may be damaged. */
+export function briefly<T extends TopicName>(db: DatabaseSync, topic: T, fields: readonly Brief[]) {
+  const wanted = fields.map((field) => `'${field}', record -> '${field}'`)
+  const select = db.prepare(`SELECT json_group_array(json_object('offset', offset, 'record', json_object(${wanted})))
+    FROM (SELECT offset, record FROM "${topic}" WHERE offset > ? ORDER BY offset LIMIT 1000)`)
+  select.setReturnArrays(true)
+  return (after: number): Placed<Records[T]>[] | undefined => {
+    try {
+      return JSON.parse((select.get(after) as unknown as [string])[0])
+    } catch {}
+  }
 }

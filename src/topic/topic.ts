@@ -31,9 +31,6 @@ export const READERS = {
 } as const satisfies { [T in TopicName]: readonly string[] }
 export type ReaderName = (typeof READERS)[TopicName][number]
 export const TOPICS = Object.keys(READERS) as TopicName[]
-/** What is read under this name, if anything is. */
-export const topicOf = (name: ReaderName | LeaseName) =>
-  TOPICS.find((topic) => (READERS[topic] as readonly string[]).includes(name))
 
 /** Work outside the topics that one process does at a time: calling the producer at its rate, telling people, trying a challenger. */
 export type LeaseName = 'fetch' | 'alert' | 'webhook' | 'shadow'
@@ -82,10 +79,9 @@ export type Lease = {
   stop: AbortSignal
   /**
    * Resolves once the notes are durable; without any, once it is certain that this process leads. Once another one does
-   * it rejects with the reason of `lost`, and nothing is noted, whenever that is found out. With `skip` the position of the
-   * reader of that name moves past all that is there, in one with the notes; its next read has to begin `again`.
+   * it rejects with the reason of `lost`, and nothing is noted, whenever that is found out.
    */
-  note(notes: Notes, which?: { skip?: boolean }): Promise<void>
+  note(notes: Notes): Promise<void>
   /**
    * To be waited for before something is done outside that must not be done twice: settles as what was `noted` for it
    * does. At once where no other process can come to lead: there nobody else would do it.
@@ -95,11 +91,14 @@ export type Lease = {
 
 export type Reader<T> = {
   /**
-   * The next records, at most `limit`, and not many more bytes than BATCH_BYTES, but one at least: what waits at once, or
-   * as soon as there is one. Reads on from the last read; `again` from the position: that repeats what was read and not
-   * committed, and may add to it. One read at a time. Rejects with the signal's reason when it is aborted.
+   * The next records, at most `limit`, and not many more bytes than BATCH_BYTES, but one at least: what waits at once, or as soon as there is one. Reads on from the last read,
+   * not from the position. Rejects with the signal's reason when it is aborted.
    */
-  read(limit: number, signal: AbortSignal, which?: { again?: boolean }): Promise<Batch<T>>
+  read(limit: number, signal: AbortSignal): Promise<Batch<T>>
+  /** Moves the position past all that is there, and notes, in one. */
+  seekToEnd(notes: Notes): Promise<void>
+  /** The next read begins at the position again: it repeats what was read and not committed, and may add to it. */
+  rewind(): void
 }
 
 export type Snapshot = {

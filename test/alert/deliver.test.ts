@@ -132,7 +132,7 @@ const reading =
     ...topics,
     reader(topic, name) {
       const reader = topics.reader(topic, name)
-      return { ...reader, read: (...args) => read(() => reader.read(...args)) }
+      return { ...reader, read: (limit, signal) => read(() => reader.read(limit, signal)) }
     },
   })
 /** Topics whose readers commit so. */
@@ -613,7 +613,7 @@ describe('while the topics cannot be written', () => {
     const wrap = (topics: Topics): Topics => ({
       ...committing(work)(topics),
       lead: (name, stop, use) =>
-        topics.lead(name, stop, (lease) => use({ ...lease, note: (...args) => work(() => lease.note(...args)) })),
+        topics.lead(name, stop, (lease) => use({ ...lease, note: (notes) => work(() => lease.note(notes)) })),
     })
     return { disk, wrap }
   }
@@ -787,8 +787,8 @@ describe('leadership that another process takes over', () => {
         const reader = topics.reader(topic, name)
         return {
           ...reader,
-          async read(...args) {
-            const { records, commit } = await reader.read(...args)
+          async read(limit, signal) {
+            const { records, commit } = await reader.read(limit, signal)
             const mine = !lost.signal.aborted
             return { records, commit: (...args) => (mine ? fenced(() => commit(...args)) : commit(...args)) }
           },

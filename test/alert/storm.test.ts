@@ -199,15 +199,14 @@ function alive(
       append: (writes, notes = {}) => noting(notes, () => topics.append(writes, notes)),
       state: (...args) => living(() => topics.state(...args)),
       lead: (name, stop, work) =>
-        topics.lead(name, stop, (lease) =>
-          work({ ...lease, note: (notes, which) => noting(notes, () => lease.note(notes, which)) }),
-        ),
+        topics.lead(name, stop, (lease) => work({ ...lease, note: (notes) => noting(notes, () => lease.note(notes)) })),
     },
     reader: {
       ...reader,
-      read: (...args) =>
+      seekToEnd: (notes) => noting(notes, () => reader.seekToEnd(notes)),
+      read: (limit, signal) =>
         living(async () => {
-          const batch = await reader.read(...args)
+          const batch = await reader.read(limit, signal)
           return {
             ...batch,
             commit: (count, writes, notes) => noting(notes ?? {}, () => batch.commit(count, writes, notes)),
@@ -968,14 +967,14 @@ describe('a notification of which nobody knows whether it has arrived', () => {
       const exact = reader(topic, name)
       return {
         ...exact,
-        async read(...args) {
-          const batch = await exact.read(...args)
+        async read(limit, signal) {
+          const batch = await exact.read(limit, signal)
           return { ...batch, commit: (...args) => batch.commit(...args).then(() => note(args[2])) }
         },
       }
     }
     w.topics().lead = (name, stop, work) =>
-      lead(name, stop, (lease) => work({ ...lease, note: (...args) => lease.note(...args).then(() => note(args[0])) }))
+      lead(name, stop, (lease) => work({ ...lease, note: (notes) => lease.note(notes).then(() => note(notes)) }))
     await w.append(1, 1000)
     await w.start()
     await w.time.pass(10 * MINUTE)
@@ -1018,16 +1017,16 @@ test('a webhook hears of each fraud from then on', async () => {
 test('a webhook begins when the topics can be asked, if they cannot at first', async () => {
   await using w = await world({ name: 'webhook', start: 'latest' })
   await w.append(1, 3)
-  const { lead } = w.topics()
+  const { reader } = w.topics()
   let failures = 0
-  w.topics().lead = (name, stop, work) =>
-    lead(name, stop, (lease) => {
-      const note: typeof lease.note = async (notes, which) => {
-        if (which?.skip && failures++ < 2) throw new Error('the server is away')
-        return lease.note(notes, which)
-      }
-      return work({ ...lease, note })
-    })
+  w.topics().reader = (topic, name) => {
+    const read = reader(topic, name)
+    const seekToEnd = async (notes: Notes) => {
+      if (failures++ < 2) throw new Error('the server is away')
+      return read.seekToEnd(notes)
+    }
+    return { ...read, seekToEnd }
+  }
   await w.start()
   await vi.waitFor(() => expect(failures).toBe(3), 10_000)
   await w.time.pass(MINUTE)

@@ -1,11 +1,10 @@
 // Has Stryker change the heart of it, one place at a time, and asks the tests next to it: what none of them notices is a
-// line that no test holds. npm run mutation -- [loop consume bisect outbox sqlite topic], or a part of one: bisect:1-60
+// line that no test holds. npm run mutation -- [loop bisect outbox sqlite topic], or a part of one: bisect:1-60
 
 type Part = { files: string; tests: string }
 const TOPIC = 'test/topic/text.test.ts test/topic/topic.test.ts test/topic/sqlite.test.ts'
 const PARTS: Record<string, Part> = {
   loop: { files: 'src/run/loop.ts', tests: 'test/run/loop.test.ts' },
-  consume: { files: 'src/run/consume.ts', tests: 'test/run/consume.test.ts' },
   bisect: { files: 'src/run/bisect.ts', tests: 'test/run/bisect.test.ts' },
   sqlite: { files: 'src/topic/sqlite.ts', tests: TOPIC },
   topic: { files: 'src/topic/{topic,tail,text}.ts', tests: TOPIC },

@@ -575,28 +575,3 @@ describe('whatever happens', () => {
     )
   })
 })
-
-test('what was begun ahead is for the first attempt, of all of a batch: not for its parts, nor again', async () => {
-  const { log } = listeningLog()
-  const seen: [number, string | undefined][] = []
-  const work = isolate<Prediction, string>({
-    stage: 'score',
-    who: 'the model',
-    log,
-    async attempt(part, early) {
-      seen.push([part.length, early])
-      if (part.length > 2) throw new Refusal('too many')
-      return {}
-    },
-    accepted() {},
-  })
-  await work({ records: ROWS.slice(0, 4), async commit() {} }, () => {}, 'four')
-  await work({ records: ROWS.slice(4, 6), async commit() {} }, () => {}, 'two')
-  expect(seen).toEqual([
-    [4, 'four'],
-    [2, undefined],
-    [1, undefined],
-    [1, undefined],
-    [2, 'two'],
-  ])
-})

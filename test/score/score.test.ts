@@ -215,8 +215,8 @@ test.concurrent('hands predictions and position over together, or neither', asyn
   const stop = w.start({
     over: (reader) => ({
       ...reader,
-      async read(...args) {
-        const batch = await reader.read(...args)
+      async read(limit, signal) {
+        const batch = await reader.read(limit, signal)
         return {
           ...batch,
           async commit(...args) {

@@ -5,8 +5,6 @@ export type AskedReader<T> = Reader<T> & {
   lag(): Promise<number>
   oldest(): Promise<number | undefined>
   passed(): Promise<(id: string) => boolean>
-  /** The next read begins again. */
-  rewind(): void
 }
 export type AskedTopics = Omit<Topics, 'reader'> & {
   reader<T extends TopicName>(topic: T, name: ReaderName): AskedReader<Records[T]>
@@ -20,17 +18,8 @@ export function asked(topics: Topics): AskedTopics {
     noted: async (key) => (await topics.state(key, { exact: true })).get(key),
     reader(topic, name) {
       const at = async () => (await topics.snapshot()).lag[name]
-      const reader = topics.reader(topic, name as never)
-      let rewound = false
       return {
-        async read(limit, signal, { again = rewound } = {}) {
-          const batch = await reader.read(limit, signal, { again })
-          rewound = false
-          return batch
-        },
-        rewind() {
-          rewound = true
-        },
+        ...topics.reader(topic, name as never),
         lag: async () => (await at()).records,
         oldest: async () => (await at()).oldest,
         async passed() {

@@ -2,7 +2,9 @@ import { TakenOver } from '../../io/errors.ts'
 import { orAborted } from '../../run/loop.ts'
 import {
   BATCH_BYTES,
+  type Batch,
   type Lease,
+  type Notes,
   READERS,
   type Reader,
   type ReaderName,
@@ -41,8 +43,7 @@ export function kafkaReader<T extends TopicName>(shared: Shared, topic: T, name:
       if (parts().length === 0) await orAborted(signal, member().changed())
     }
   }
-  const read: Reader<Records[T]>['read'] = async (limit, signal, { again = false } = {}) => {
-    if (again) for (const part of parts()) part.read = 0
+  async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
     pull.wait()
     for (;;) {
       signal.throwIfAborted()
@@ -95,19 +96,23 @@ export function kafkaReader<T extends TopicName>(shared: Shared, topic: T, name:
   return {
     async begin(signal) {
       await own(signal)
-      const mine = parts().filter(({ next }) => next !== undefined)
-      const [part] = mine as [Mine]
-      const note: Lease['note'] = (notes, { skip = false } = {}) =>
-        positions.oneByOne(async () => {
-          const ends = skip ? await kafka.named(kafka.ends(named(topic))) : []
-          const to = skip
-            ? mine.map((each) => [each, ends[each.partition]!.end] as const)
-            : [[part, positions.of(part)] as const]
-          await positions.move(new Map(to), messages({}, notes))
-          if (skip) for (const [each, next] of to) Object.assign(each, { next, queue: [], read: 0 })
-        })
+      const part = parts().find(({ next }) => next !== undefined)!
+      const note = (notes: Notes) =>
+        positions.oneByOne(() => positions.move(new Map([[part, positions.of(part)]]), messages({}, notes)))
       return { lost: part.lost.signal, note }
     },
     read,
+    seekToEnd: (notes) =>
+      positions.oneByOne(async () => {
+        const ends = await kafka.named(kafka.ends(named(topic)))
+        const mine = parts().filter(({ next }) => next !== undefined)
+        if (mine.length === 0) throw new TakenOver(name)
+        const to = new Map(mine.map((part) => [part, ends[part.partition]!.end]))
+        await positions.move(to, messages({}, notes))
+        for (const [part, next] of to) Object.assign(part, { next, queue: [], read: 0 })
+      }),
+    rewind() {
+      for (const part of parts()) part.read = 0
+    },
   }
 }

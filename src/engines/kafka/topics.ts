@@ -11,7 +11,6 @@ import {
   type TopicName,
   type Topics,
   termAfterTerm,
-  topicOf,
   type Writes,
 } from '../../topic/topic.ts'
 import { type Kafka, type KafkaOptions, openKafka } from './client.ts'
@@ -119,7 +118,7 @@ export async function kafkaTopics({
   const beginFetching = kafkaFetcher(shared, appendBy)
   const lead = (name: LeaseName, stop: AbortSignal, work: (lease: Lease) => Promise<void>) =>
     termAfterTerm(stop, work, () =>
-      name === 'fetch' ? beginFetching(stop) : (readers.get(name) ?? reader(topicOf(name)!, name)).begin(stop),
+      name === 'fetch' ? beginFetching(stop) : (readers.get(name) ?? reader('predictions', name)).begin(stop),
     )
 
   return {

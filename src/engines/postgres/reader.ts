@@ -36,10 +36,10 @@ export function postgresReader<T extends TopicName>(
   let cursor: bigint | undefined // the end of the last read; undefined: the position
   const here = [topic, name]
 
-  const read: Reader<Records[T]>['read'] = async (limit, signal, { again = false } = {}) => {
+  async function read(limit: number, signal: AbortSignal): Promise<Batch<Records[T]>> {
     for (;;) {
       const readIn = await hold(signal)
-      if (again || readIn !== term) [term, cursor] = [readIn, undefined]
+      if (readIn !== term) [term, cursor] = [readIn, undefined]
       const [from, heard] = [cursor, news()]
       const after =
         from === undefined ? '(SELECT "offset" FROM topics.position WHERE topic = $2 AND reader = $3)' : '$2'
@@ -47,6 +47,7 @@ export function postgresReader<T extends TopicName>(
         signal,
         ask(page(topic, after, '$1'), [limit, ...(from === undefined ? here : [from])]),
       )
+      if (cursor !== from) continue // rewound meanwhile
       if (rows.length > 0) {
         cursor = rows.at(-1)!.offset as bigint
         return batch(rows as { offset: bigint; record: string }[], readIn)
@@ -67,8 +68,21 @@ export function postgresReader<T extends TopicName>(
       },
     }
   }
-  return { read }
+  return {
+    read,
+    async seekToEnd(notes) {
+      const term = await hold(new AbortController().signal)
+      await write({}, notes, async (query) => move(await lastOf(query, topic), term)(query))
+      cursor = undefined
+    },
+    rewind() {
+      cursor = undefined
+    },
+  }
 }
+
+const lastOf = async (query: Query, topic: TopicName) =>
+  (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
 
 /** The next records, as far as they go into a batch. */
 export const page = (topic: TopicName, after: string, limit: string) => `

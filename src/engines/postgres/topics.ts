@@ -5,7 +5,6 @@ import { stringify } from '../../io/json.ts'
 import {
   decode,
   decodeNote,
-  type Lease,
   type LeaseName,
   type Notes,
   openArrivals,
@@ -17,7 +16,6 @@ import {
   type TopicName,
   type Topics,
   termAfterTerm,
-  topicOf,
   type Writes,
 } from '../../topic/topic.ts'
 import { assertSessions, migrate, openPostgres, type Postgres, type Query } from './client.ts'
@@ -91,15 +89,10 @@ export async function postgresTopics({ url, log, standby }: PostgresTopicsOption
   }
 
   async function lead(name: LeaseName, stop: AbortSignal, work: Parameters<Topics['lead']>[2]) {
-    const topic = topicOf(name)
-    const { hold, move, look } = lockOf(topic ?? '', name)
-    const end = async (query: Query) =>
-      (await query('SELECT "offset" FROM topics.last WHERE topic = $1', [topic]))[0]!.offset as bigint
+    const { hold, move, look } = lockOf(name === 'fetch' ? '' : 'predictions', name)
     const begin = async () => {
       const term = await hold(stop)
-      const note: Lease['note'] = (notes, { skip = false } = {}) =>
-        write({}, notes, async (query) => move(skip ? await end(query) : 0n, term)(query))
-      return { lost: term.signal, note }
+      return { lost: term.signal, note: (notes: Notes) => write({}, notes, move(0n, term)) }
     }
     await termAfterTerm(stop, work, begin, async (_, over) => {
       while (!over.aborted) {

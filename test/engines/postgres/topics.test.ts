@@ -5,8 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeEach, describe, expect, test, vi } from 'vitest'
 import { type PostgresTopicsOptions, postgresTopics } from '../../../src/engines/postgres/topics.ts'
 import { NewerSchema, reason, TakenOver } from '../../../src/io/errors.ts'
-import { consume } from '../../../src/run/consume.ts'
-import { retry } from '../../../src/run/loop.ts'
+import { consume, retry } from '../../../src/run/loop.ts'
 import type { TopicName } from '../../../src/topic/topic.ts'
 import { startChild } from '../../child.ts'
 import { look, type Server, startPostgres } from '../../postgres.ts'
@@ -235,6 +234,19 @@ describe('a reader that waits', () => {
       waits.push(performance.now() - appended)
     }
     expect(Math.min(...waits)).toBeLessThan(1000)
+  })
+
+  test('that is rewound while it looks begins at the position', async () => {
+    await using topics = await open()
+    await topics.append({ transactions: transactions(0, 3) })
+    const reader = score(topics)
+    await reader.read(1, soon())
+    await slowDown()
+    const reading = reader.read(1, soon())
+    await sleep(150)
+    reader.rewind()
+    expect(numbers((await reading).records)).toEqual([0])
+    expect(numbers((await reader.read(1, soon())).records)).toEqual([1])
   })
 
   test('finds by itself, within a second or so, what it was not told of', async () => {
