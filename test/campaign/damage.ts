@@ -12,8 +12,8 @@ import { idOf, isFraud, type Row } from './rows.ts'
 /** What is said of a file that is not what it was. */
 const NAMED =
   /cannot (open|read|write|record|review)|damaged|malformed|not a database|holds less than it did|cut or overwritten|file is locked|no such (table|column)/
-/** ms that a worker has for it */
-const PATIENCE = 60_000
+/** ms without any progress after which it is over: a digest collects for a minute, and goes on from where it was killed */
+const PATIENCE = 90_000
 const PAGE = 4096
 
 type Damage = {
@@ -64,8 +64,12 @@ export async function flipped({
     }
   }
   let now = await state()
-  for (const born = Date.now(); worker.running() && Date.now() - born < PATIENCE; now = await state()) {
-    if (now.missing.length + now.unmailed.length === 0 && worker.text().includes('status page: ')) break
+  const born = Date.now()
+  for (let [moved, seen] = [born, '']; worker.running() && Date.now() - moved < PATIENCE; now = await state()) {
+    const left = `${now.missing.length} ${now.unmailed.length}`
+    if (left === '0 0' && worker.text().includes('status page: ')) break
+    if (left !== seen) moved = Date.now()
+    seen = left
     if (NAMED.test(worker.text()) && Date.now() - born > 5000) break
     await sleep(200)
   }
