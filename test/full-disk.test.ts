@@ -98,9 +98,9 @@ describe.skipIf(process.platform !== 'linux' || process.getuid?.() !== 0)('on a 
   })
 
   // With each page more the start gets further: folder, lock, settings, schema, positions, mark.
-  test.for(FOLDERS)('whichever page is the last: a folder %s', { timeout: 120_000 }, async (which) => {
+  test.for(FOLDERS)('whichever page is the last: a folder %s', { timeout: 300_000 }, async (which) => {
     let [refused, whole] = [0, 0]
-    for (let spare = 0; whole < 2; spare += 1 + Math.floor(spare / 6)) {
+    for (let spare = 0; whole < 2; spare += 1 + Math.floor(spare / 4)) {
       rmSync(folder, { recursive: true, force: true })
       await leave(which)
       await fill(spare)
