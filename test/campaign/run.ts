@@ -15,7 +15,15 @@ import { idOf, type Row } from './rows.ts'
 import { MOMENTS, openWorld, SYSTEMS } from './world.ts'
 
 const INSIDE = fileURLToPath(new URL('inside.ts', import.meta.url))
-const FATES = [...MOMENTS, 'at any time', 'at its start', 'asked to stop', 'before a commit', 'after a commit'] as const
+const FATES = [
+  ...MOMENTS,
+  'at any time',
+  'at its start',
+  'asked to stop',
+  'before a commit',
+  'after a commit',
+  'while commits fail',
+] as const
 /** ms that a worker lives at most: one that takes over waits until the server has given up the one that was killed */
 const LONGEST: Record<EngineName, number> = { sqlite: 8000, postgres: 15_000, kafka: 45_000 }
 /** ms without any progress after which it is over */
@@ -58,7 +66,7 @@ export async function campaign({ engine: name, seconds, seed, life, outage, rows
   }
   const [exits, answered, wrong]: [string[], string[], string[]] = [[], [], []]
   let [began, ends] = [0, 0]
-  const fates = FATES.filter((fate) => name !== 'kafka' || !fate.endsWith('a commit')) // nobody sees a broker's from inside
+  const fates = FATES.filter((fate) => name !== 'kafka' || !/ commits?\b/.test(fate)) // nobody sees a broker's from inside
   const expected = fates.map((fate) => `killed: ${fate}`)
   /** As long as it was asked to, and on a busy machine until it has met everything, five times as long at most. */
   const going = () => {
@@ -147,7 +155,11 @@ export async function campaign({ engine: name, seconds, seed, life, outage, rows
     for (let life = first; going(); life++) {
       const fate = fates[life % fates.length]!
       const [, side] = /^(before|after) a commit$/.exec(fate) ?? []
-      const worker = start(side ? { CAMPAIGN_DIES: `${side}:${random.integer(1, 200)}` } : {})
+      const fails = fate === 'while commits fail'
+      const worker = start({
+        ...(side && { CAMPAIGN_DIES: `${side}:${random.integer(1, 200)}` }),
+        ...(fails && { CAMPAIGN_FAILS: `${random.integer(8, 20)}:2`, RECORD_BATCH_SIZE: '500' }),
+      })
       workers.add(worker)
       const done = new AbortController()
       const { signal } = done
@@ -157,7 +169,7 @@ export async function campaign({ engine: name, seconds, seed, life, outage, rows
         await sleep(50)
       const late = sleep(longest, 'late', { signal })
       const soon = () => sleep(early ? random.integer(50, 900) : random.integer(500, longest), 'now', { signal })
-      const moment = side ? late : MOMENTS.includes(fate as never) ? happening(fate) : soon()
+      const moment = side || fails ? late : MOMENTS.includes(fate as never) ? happening(fate) : soon()
       const what = await Promise.race([late, alone, moment])
       const asked = Date.now()
       if (worker.running()) worker.kill(fate === 'asked to stop' ? 'SIGTERM' : 'SIGKILL')
@@ -172,8 +184,9 @@ export async function campaign({ engine: name, seconds, seed, life, outage, rows
         if (what === 'ended' || code !== 0 || Date.now() - asked > 10_000)
           exits.push(`stopped with ${code ?? by} after ${Date.now() - asked} ms`)
       } else if (by !== 'SIGKILL') exits.push(`ended by itself with ${code ?? by}: ${lastLine(worker.text())}`)
-      if (what === 'late' && !side) continue
-      if (!side || what === 'ended') meet(`killed: ${fate}`)
+      // It is for what a position that cannot be noted does to rows that were written early.
+      const failed = /"stage":"record".*cannot write the topics.*this commit fails/.test(worker.text())
+      if (fails ? failed : side ? what === 'ended' : what !== 'late') meet(`killed: ${fate}`)
       async function happening(of: string) {
         for (let passing = random.integer(0, 3); passing >= 0; passing--)
           await once(world.moments, of, { signal }).catch(() => {})
