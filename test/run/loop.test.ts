@@ -235,6 +235,27 @@ describe('forever', () => {
     expect(third! - second!).toBeGreaterThanOrEqual(245)
   })
 
+  test('says for how long it failed, and that it works again only where it said that it failed', async () => {
+    const { stage: given, stop, lines } = stage()
+    const step = failing(3)
+    let rounds = 0
+    await runLoop(given, async () => {
+      await step()
+      if (++rounds === 2 || rounds === 3) throw down() // which was said within this minute
+      if (rounds === 5) stop()
+    })
+    const said = lines.filter(({ level }) => level === 'info').map(({ msg }) => msg)
+    expect(said).toEqual([expect.stringMatching(/^works again after 3 failed attempts in /)])
+    const [first, , , last] = step.calls
+    expect(Number(/ in ([\d.]+) s$/.exec(said[0]!)![1])).toBeGreaterThanOrEqual((last! - first!) / 1000 - 0.1)
+    const another = stage()
+    await runLoop({ log: given.log, stop: another.stage.stop }, async () => {
+      if (++rounds === 8) return another.stop()
+      throw down()
+    })
+    expect(lines.filter(({ level }) => level === 'info')).toHaveLength(1)
+  })
+
   test('says a failure that goes on once a minute, how often and since when; another one in full', async () => {
     const { stage: given, stop, warnings } = stage()
     let [now, steps] = [Date.parse('2026-01-01T12:03:00'), 0]
@@ -410,6 +431,13 @@ describe('retry', () => {
     stop()
     await settledWithin(1000, done)
     expect(action.calls).toHaveLength(2)
+  })
+
+  test('tries no more what another process has now', async () => {
+    const { stage: given } = stage()
+    const action = failing(9, () => new TakenOver('alert'))
+    await expect(retry(given, action)).rejects.toThrow(TakenOver)
+    expect(action.calls).toHaveLength(1)
   })
 
   test('throws a bug at once', async () => {
