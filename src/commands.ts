@@ -240,26 +240,9 @@ async function qualityCommand({ flags }: Given): Promise<number> {
 }
 
 async function labelCommand({ words: [action, file] }: Given): Promise<number> {
-  const { exportLabels, importLabels } = await import('./review/labels.ts')
-  const { pipeline } = await import('node:stream/promises')
-  const text = action === 'import' ? given(file!) : ''
+  const { printLabels, takeLabels } = await import('./commands/label.ts')
   await using open = await openReviewed()
-  if (action === 'export') {
-    await pipeline(exportLabels(open.reviews), process.stdout, { end: false })
-    return 0
-  }
-  const { lines, wrong } = await importLabels(open.reviews, text, 'import')
-  console.log(lines.join('\n'))
-  return wrong > 0 ? 1 : 0
-}
-
-/** What stands in a file; - is the standard input. */
-function given(file: string): string {
-  try {
-    return readFileSync(file === '-' ? 0 : file, 'utf8')
-  } catch (error) {
-    throw new Error(`cannot read ${file}, wants a CSV`, { cause: error })
-  }
+  return await (action === 'export' ? printLabels(open.reviews) : takeLabels(open.reviews, file!))
 }
 
 async function deskCommand({ words: [, name], flags }: Given): Promise<number> {

@@ -1,3 +1,4 @@
+import { plural } from '../io/text.ts'
 import { importLabels } from '../review/labels.ts'
 import { labelsPage } from './pages.ts'
 import type { App, Room } from './room.ts'
@@ -17,7 +18,10 @@ export function labelRoutes(app: App, { reviews, parts, page, refuse, fields, is
   app.post('/desk/labels', async (c) => {
     const [form, person] = [c.get('form'), c.get('person')!]
     if (!isForm(person, ABOUT, form.get('key') ?? '')) return refuseKey(c, 'wrong')
-    const { lines } = await importLabels(reviews, form.get('csv') ?? '', person.name)
-    return page(c, await labelsPage(parts, fields(person, ABOUT, 'alarms'), lines, person))
+    const lines: string[] = []
+    const tell = (line: string) => void lines.push(line)
+    const { verdicts } = await importLabels(reviews, [form.get('csv') ?? ''], { reviewer: person.name, tell })
+    const said = [`${plural(verdicts, 'verdict')} in the database`, ...lines]
+    return page(c, await labelsPage(parts, fields(person, ABOUT, 'alarms'), said, person))
   })
 }

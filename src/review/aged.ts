@@ -3,7 +3,7 @@ import { COLUMNS } from '../columns.ts'
 import { OPEN } from '../record/schema.ts'
 import { numbers, type Statement } from './figures.ts'
 import type { Aged, Forgotten, Judged, Payment, Review, Which } from './reviews.ts'
-import { AFTER, payments, place, reviews, SELECT } from './rows.ts'
+import { AFTER, among, keys, payments, place, reviews, SELECT } from './rows.ts'
 
 type Row = Record<string, unknown>
 type Work<T> = Generator<Statement, T, Row[]>
@@ -76,11 +76,6 @@ const insert = (table: string, columns: readonly string[]) =>
 const FEW = 1000
 /** Each engine writes a time in its own way. */
 const timeOf = ({ event_time }: Payment) => new Date(Math.floor(event_time / 1000) * 1000)
-
-/** The names of the rows as parameters, and what is among them. */
-const keys = (rows: readonly Which[]) => rows.flatMap(({ trans_num, event_time }) => [trans_num, event_time])
-const among = (rows: readonly Which[]) =>
-  `(trans_num, event_time) IN (VALUES ${rows.map((_, i) => `(CAST($${2 * i + 1} AS text), CAST($${2 * i + 2} AS bigint))`).join(', ')})`
 
 /** With all that there is of them, which are in the order of time. */
 function* whole(rows: readonly Payment[]): Work<Aged[]> {

@@ -1,13 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { maskCards } from '../card.ts'
-import { csvLine, csvRows } from '../io/csv.ts'
-import { reason } from '../io/errors.ts'
-import { oneLine, plural } from '../io/text.ts'
+import { BadCsv, csvLine, csvRows } from '../io/csv.ts'
+import { oneLine } from '../io/text.ts'
 import { pages } from './pages.ts'
 import { type Payment, type Review, type Reviews, type Saying, VERDICTS, type Verdict, verdictOf } from './reviews.ts'
 
 const COLUMNS = ['trans_num', 'event_time', 'verdict', 'at', 'reviewer', 'via', 'note'] as const
 const AT_A_TIME = 500
-const OTHERS = COLUMNS.filter((column) => column !== 'trans_num' && column !== 'verdict').join(', ')
+const WITH = ['trans_num', 'verdict']
+const OTHERS = COLUMNS.filter((column) => !WITH.includes(column)).join(', ')
 const WANTED = `wants a trans_num, a verdict (${VERDICTS.join(', ')}), and at and event_time as times (2026-11-20, 2026-11-20 10:00+01:00) or nothing`
 /** What others call a verdict. */
 const ALIASES: Record<string, Verdict> = {
@@ -30,67 +31,88 @@ const bySql = (row: Payment): Omit<Review, 'id'> => ({
   reviewer: row.reviewed_by ?? 'somebody',
 })
 
+/** `tell`: a line for a person about what does not count; `progress`: lines and verdicts so far. */
+export type Importing = {
+  reviewer: string
+  tell(line: string): void
+  progress?(lines: number, verdicts: number): void
+}
+
 /**
- * Takes verdicts from elsewhere: `trans_num`, `verdict`, and what else `exportLabels` writes; without `event_time` every
- * sighting of the transaction. The same twice is once. Resolves with lines for a person, and how many were not there.
+ * Takes verdicts from elsewhere, as they come: `trans_num`, `verdict`, and what else `exportLabels` writes; without
+ * `event_time` every sighting of the transaction. The same twice is once. Resolves with how many are in the database, and how
+ * much is not.
  */
-export async function importLabels(reviews: Reviews, text: string, reviewer: string) {
-  const lines: string[] = []
-  const [head = [], ...rows] = read(text, lines)
-  const at = (row: readonly string[], column: string) => row[head.indexOf(column)]?.trim() ?? ''
-  if (lines.length === 0 && !(head.includes('trans_num') && head.includes('verdict')))
-    lines.push(`the file wants a first line with trans_num,verdict and perhaps ${OTHERS}, with commas between them`)
-  if (lines.length > 0) return { lines: lines.map(maskCards), wrong: lines.length }
-  const said = async (sayings: readonly Saying[]) => {
-    for (const one of await reviews.say(sayings)) {
-      if ('missing' in one) lines.push(`${maskCards(one.missing.trans_num)}: is not in the database`)
-      else done++
-    }
+export async function importLabels(
+  reviews: Pick<Reviews, 'say' | 'sightings'>,
+  text: AsyncIterable<string> | Iterable<string>,
+  { reviewer, tell, progress }: Importing,
+): Promise<{ verdicts: number; wrong: number }> {
+  let [lines, verdicts, wrong] = [0, 0, 0]
+  const leave = (line: string) => {
+    wrong++
+    tell(maskCards(line))
   }
-  let done = 0
-  for (let from = 0; from < rows.length; from += AT_A_TIME) {
-    const some = rows.slice(from, from + AT_A_TIME)
-    const names = new Set(some.flatMap((row) => (at(row, 'event_time') ? [] : [row[head.indexOf('trans_num')] ?? ''])))
-    const found = names.size > 0 ? await reviews.sightings([...names]) : []
-    const sightings = Map.groupBy(found, (one) => one.trans_num)
-    const sayings: Saying[] = []
-    for (const [i, row] of some.entries()) {
-      const verdict = ALIASES[at(row, 'verdict').toLowerCase()]
-      const time = readTime(at(row, 'at'))
-      const trans_num = row[head.indexOf('trans_num')] ?? ''
-      const event = at(row, 'event_time')
-      const event_time = readTime(event)
-      if (!verdict || time === undefined || event_time === undefined || trans_num === '') {
-        lines.push(`line ${from + i + 2}: ${WANTED}`)
-        continue
+  async function take(labels: readonly Label[]) {
+    const unplaced = new Set(labels.flatMap(({ trans_num, isPlaced }) => (isPlaced ? [] : [trans_num])))
+    const found = unplaced.size > 0 ? await reviews.sightings([...unplaced]) : []
+    const sightings = Map.groupBy(found, ({ trans_num }) => trans_num)
+    const sayings = labels.flatMap(({ isPlaced, event_time, verdict, at, ...label }): Saying[] => {
+      lines++
+      const { trans_num } = label
+      if (!verdict || at === undefined || event_time === undefined || trans_num === '') {
+        leave(`line ${lines + 1}: ${WANTED}`)
+        return []
       }
-      const of = event ? [{ trans_num, event_time }] : (sightings.get(trans_num) ?? [])
-      if (of.length === 0) lines.push(`${maskCards(trans_num)}: is not in the database`)
-      for (const which of of)
-        sayings.push({
-          ...{ ...which, verdict, at: time, note: noteIn(at(row, 'note')) },
-          reviewer: nameIn(at(row, 'reviewer'), 80) || reviewer,
-          via: (['page', 'link', 'sql'] as const).find((via) => via === at(row, 'via')) ?? 'import',
-        })
+      const of = isPlaced ? [{ trans_num, event_time }] : (sightings.get(trans_num) ?? [])
+      if (of.length === 0) leave(`${trans_num}: is not in the database`)
+      return of.map((which) => ({ ...label, ...which, verdict, at, reviewer: label.reviewer || reviewer }))
+    })
+    const began = performance.now()
+    for (const said of await reviews.say(sayings)) {
+      if ('missing' in said) leave(`${said.missing.trans_num}: is not in the database`)
+      else verdicts++
     }
-    await said(sayings)
+    progress?.(lines, verdicts)
+    await sleep(performance.now() - began) // the database is for others as long as it was for these
   }
-  return { lines: [`${plural(done, 'verdict')} in the database`, ...lines], wrong: lines.length }
+  let head: string[] | undefined
+  try {
+    for await (const rows of csvRows(text)) {
+      head ??= rows.shift()
+      if (head && !WITH.every((column) => head!.includes(column))) break
+      for (let from = 0; from < rows.length; from += AT_A_TIME)
+        await take(rows.slice(from, from + AT_A_TIME).map((row) => labelOf(head!, row)))
+    }
+    if (!WITH.every((column) => head?.includes(column)))
+      leave(`the file wants a first line with ${WITH} and perhaps ${OTHERS}, with commas between them`)
+  } catch (error) {
+    if (!(error instanceof BadCsv)) throw error
+    leave(`${error.message}: nothing is taken from there on`)
+  }
+  return { verdicts, wrong }
+}
+
+/** A line of the file; `isPlaced`: with the time of the payment that is meant. No database takes a NUL. */
+type Label = ReturnType<typeof labelOf>
+function labelOf(head: readonly string[], row: readonly string[]) {
+  const raw = (column: string) => row[head.indexOf(column)]?.replaceAll('\0', '\ufffd') ?? ''
+  const at = (column: string) => raw(column).trim()
+  return {
+    trans_num: raw('trans_num'),
+    event_time: readTime(at('event_time')),
+    isPlaced: at('event_time') !== '',
+    verdict: ALIASES[at('verdict').toLowerCase()],
+    at: readTime(at('at')),
+    note: noteIn(at('note')),
+    reviewer: nameIn(at('reviewer'), 80),
+    via: (['page', 'link', 'sql'] as const).find((via) => via === at('via')) ?? ('import' as const),
+  }
 }
 
 /** A note and a name, fit for a row, a header and a page: in one line, without a card number. */
 export const noteIn = (text: string) => maskCards(oneLine(text)).slice(0, 1000).toWellFormed() || null
 export const nameIn = (text: string, most = 60) => maskCards(oneLine(text)).slice(0, most).toWellFormed()
-
-/** The lines of the file; none, and what is wrong with it, if it is no CSV. No database takes a NUL. */
-function read(text: string, wrong: string[]): string[][] {
-  try {
-    return csvRows(text.replaceAll('\0', '\ufffd'))
-  } catch (error) {
-    wrong.push(`nothing is taken from it: ${reason(error)}`)
-    return []
-  }
-}
 
 /** ms or s since 1970, or a day or time as ISO has it, UTC unless it says otherwise; none is 0: of no known time, the same in each import. */
 function readTime(text: string): number | undefined {

@@ -16,9 +16,16 @@ export const named = (rows: Row[]): Which[] =>
   rows.map((row) => ({ trans_num: String(row.trans_num), event_time: Number(row.event_time) }))
 export const LIST = `SELECT ${LISTED} FROM predictions`
 
+/** A review of the payment that is meant. */
+export const OF_P = 'r.trans_num = p.trans_num AND r.event_time = p.event_time'
 /** A page of many begins after the last row of the one before; $1 and $2 are that row's. */
 export const AFTER = '(event_time > $1 OR (event_time = $1 AND trans_num > $2))'
 export const place = (after: Which | undefined) => [after?.event_time ?? -1, after?.trans_num ?? '']
+
+/** The names of the rows as parameters, and what is among them. */
+export const keys = (rows: readonly Which[]) => rows.flatMap(({ trans_num, event_time }) => [trans_num, event_time])
+export const among = (rows: readonly Which[]) =>
+  `(trans_num, event_time) IN (VALUES ${rows.map((_, i) => `(CAST($${2 * i + 1} AS text), CAST($${2 * i + 2} AS bigint))`).join(', ')})`
 
 export const reviews = (rows: Row[]) =>
   rows.map((row) => ({ ...row, id: Number(row.id), event_time: Number(row.event_time), at: Number(row.at) }) as Review)

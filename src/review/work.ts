@@ -5,25 +5,19 @@ import { DAILY } from './daily.ts'
 import { FIGURES, type Statement } from './figures.ts'
 import { JUDGEMENTS, ONLY_CHALLENGED } from './judgements.ts'
 import {
-  type Case,
   type Counts,
-  columnsAfter,
   type Exported,
   idOf,
-  isSetBySql,
   LISTED,
   type Past,
   type Questions,
   type Queued,
   type Review,
-  type Said,
-  type Saying,
-  seenOf,
   type Tab,
-  verdictOf,
   type Which,
 } from './reviews.ts'
-import { AFTER, KEY, LIST, listed, named, payments, place, reviews, SELECT, SELECTED } from './rows.ts'
+import { AFTER, KEY, LIST, listed, named, OF_P, payments, place, reviews, SELECT, SELECTED } from './rows.ts'
+import { SAYING } from './saying.ts'
 import { WATCHED } from './watched.ts'
 
 type Row = Record<string, unknown>
@@ -111,11 +105,6 @@ export const WORK: {
       yield [`SELECT ${KEY} FROM predictions WHERE trans_num IN (${wanted}) ORDER BY event_time`, trans_nums],
     )
   },
-  *say(sayings) {
-    const said: Said[] = []
-    for (const saying of sayings) said.push(yield* sayOne(saying))
-    return said
-  },
   *reviews(after, limit) {
     return reviews(yield ['SELECT * FROM reviews WHERE id > $1 ORDER BY id LIMIT $2', [after, limit]])
   },
@@ -174,6 +163,7 @@ export const WORK: {
     yield ['INSERT INTO exports (at, kind, exported, review) VALUES ($1, $2, $3, $4)', [at, kind, exported, review]]
   },
   ...JUDGEMENTS,
+  ...SAYING,
 }
 /** Those that change something. */
 export const WRITES: readonly (keyof Questions)[] = [
@@ -195,8 +185,6 @@ const WHERE: Record<Tab, string> = {
   unsure: `${REVIEWED} AND fraud_confirmed IS NULL`,
   done: `${REVIEWED} AND fraud_confirmed IS NOT NULL`,
 }
-/** A review of the payment that is meant. */
-const OF_P = 'r.trans_num = p.trans_num AND r.event_time = p.event_time'
 const LATEST = 'coalesce(reviewed_at, 0) DESC'
 const ORDER: Record<Tab, string> = {
   alarms: 'amt DESC, event_time DESC',
@@ -215,46 +203,4 @@ function* trail({ trans_num, event_time }: Which): Work<Review[]> {
   return reviews(
     yield ['SELECT * FROM reviews WHERE trans_num = $1 AND event_time = $2 ORDER BY id', [trans_num, event_time]],
   )
-}
-
-function* sayOne({ seen, ...saying }: Saying): Work<Said> {
-  const { trans_num, event_time, verdict, note, reviewer, via, at } = saying
-  const which = { trans_num, event_time }
-  const [payment] = payments(
-    yield [`${SELECT} WHERE trans_num = $1 AND event_time = $2 FOR UPDATE`, [trans_num, event_time]],
-  )
-  if (!payment) return { missing: which }
-  const found: Case = { payment, trail: yield* trail(which) }
-  const last = found.trail.at(-1)
-  const again =
-    seen === undefined
-      ? found.trail.find((r) => r.at === at && r.verdict === verdict && r.reviewer === reviewer && r.note === note)
-      : last &&
-          seen !== seenOf(found) &&
-          !isSetBySql(found) &&
-          last.verdict === verdict &&
-          last.reviewer === reviewer &&
-          last.note === note
-        ? last
-        : undefined
-  if (again) {
-    if (seen === undefined && verdictOf(payment) === undefined) yield* settle(last!) // the row is a new one
-    return { review: again }
-  }
-  if (seen !== undefined && seen !== seenOf(found)) return { stale: found }
-  const [row] = yield [
-    `INSERT INTO reviews (trans_num, event_time, verdict, note, reviewer, via, at)
-      VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id`,
-    [trans_num, event_time, verdict, note, reviewer, via, at],
-  ]
-  yield* settle(saying)
-  return { review: { ...saying, id: Number(row!.id) } }
-}
-
-function* settle(review: Omit<Review, 'id'>): Work<void> {
-  const { fraud_confirmed, reviewed_at, reviewed_by } = columnsAfter(review)
-  yield [
-    'UPDATE predictions SET fraud_confirmed = $3, reviewed_at = $4, reviewed_by = $5 WHERE trans_num = $1 AND event_time = $2',
-    [review.trans_num, review.event_time, fraud_confirmed, reviewed_at, reviewed_by],
-  ]
 }

@@ -17,6 +17,13 @@ const saying = (p: Prediction, changes: Partial<Saying> = {}): Saying => ({
   ...{ via: 'page', at: 1_767_400_000_000, ...changes },
 })
 
+const rowsOf = async (text: string) => (await Array.fromAsync(csvRows([text]))).flat()
+/** What is said of it, and how much counts. */
+async function imported(reviews: Reviews, text: string, reviewer: string) {
+  const lines: string[] = []
+  const tell = (line: string) => void lines.push(line)
+  return { ...(await importLabels(reviews, [text], { reviewer, tell })), lines }
+}
 const EXPORT = ['export', '--validated', '--since-last', '--into', 'new.csv']
 const ALL = { kind: 'validated', from: 0, to: Number.MAX_SAFE_INTEGER } as const
 async function exported(reviews: Reviews, wanted: Parameters<typeof exportRows>[1] = ALL) {
@@ -27,7 +34,7 @@ async function exported(reviews: Reviews, wanted: Parameters<typeof exportRows>[
     },
     done: async () => {},
   })
-  return { text, lines, rows: csvRows(text) }
+  return { text, lines, rows: await rowsOf(text) }
 }
 
 describe('export', () => {
@@ -123,7 +130,7 @@ test.for(['SQLite', 'PostgreSQL'])(
     const run = async () => {
       await using command = startWorker(dir.path, { ...settings, PORT: '0' }, ...EXPORT)
       expect([(await command.end).code, command.text()]).toEqual([0, expect.stringContaining('new.csv: ')])
-      const [, ...lines] = csvRows(readFileSync(dir.file('new.csv'), 'utf8'))
+      const [, ...lines] = await rowsOf(readFileSync(dir.file('new.csv'), 'utf8'))
       exported.push(...lines.map((line) => line[18]!))
     }
     let all = false
@@ -162,7 +169,7 @@ describe('labels', () => {
     const text = (await Array.fromAsync(exportLabels(before.reviews))).join('')
     const after = await openRows(rows)
     for (let twice = 0; twice < 2; twice++)
-      expect(await importLabels(after.reviews, text, 'x')).toEqual({ lines: ['6 verdicts in the database'], wrong: 0 })
+      expect(await imported(after.reviews, text, 'x')).toEqual({ verdicts: 6, wrong: 0, lines: [] })
     const labels = 'SELECT trans_num, fraud_confirmed, reviewed_at, reviewed_by FROM predictions ORDER BY event_time'
     expect(after.sql(labels)).toEqual(before.sql(labels))
     expect(after.sql('SELECT count(*) AS n FROM reviews')).toEqual([{ n: 6 }])
@@ -172,14 +179,13 @@ describe('labels', () => {
     const { reviews, sql } = await openRows([twice, prediction(2, { trans_num: twice.trans_num }), prediction(3)])
     const text = `trans_num,verdict,at\r\n${twice.trans_num},chargeback,2026-01-20\r\nnowhere,fraud,\r\n4992346398065154184,fraud,\r\ntrans-3,perhaps,2026-01-20\r\n`
     for (let again = 0; again < 2; again++) {
-      const { lines, wrong } = await importLabels(reviews, text, 'bank')
+      const { verdicts, lines, wrong } = await imported(reviews, text, 'bank')
       expect(lines).toEqual([
-        '2 verdicts in the database',
         'nowhere: is not in the database',
         '…4184: is not in the database',
         'line 5: wants a trans_num, a verdict (fraud, legit, unsure, withdrawn), and at and event_time as times (2026-11-20, 2026-11-20 10:00+01:00) or nothing',
       ])
-      expect(wrong).toBe(3)
+      expect([verdicts, wrong]).toEqual([2, 3])
     }
     expect(
       sql('SELECT fraud_confirmed AS f, reviewed_at AS at, reviewed_by AS who FROM predictions ORDER BY event_time'),
@@ -193,9 +199,12 @@ describe('labels', () => {
         'a,b\n1,2\n',
         'the file wants a first line with trans_num,verdict and perhaps event_time, at, reviewer, via, note, with commas between them',
       ],
-      ['trans_num,verdict\n"x"y,fraud\n', 'nothing is taken from it: line 2 of the CSV has a quote where none can be'],
+      [
+        'trans_num,verdict\n"x"y,fraud\n',
+        'line 2 of the CSV has a quote where none can be: nothing is taken from there on',
+      ],
     ] as const)
-      expect(await importLabels(reviews, csv, 'x')).toEqual({ lines: [line], wrong: 1 })
+      expect(await imported(reviews, csv, 'x')).toEqual({ verdicts: 0, wrong: 1, lines: [line] })
   })
   test.for([
     ['2026-01-20', Date.UTC(2026, 0, 20)],
@@ -208,17 +217,17 @@ describe('labels', () => {
     ['2026-13-45', undefined],
   ] as const)('at as %s is %s', async ([at, time]) => {
     const { reviews, sql } = await openRows([prediction(1)])
-    const { wrong } = await importLabels(reviews, `trans_num,verdict,at\ntrans-1,fraud,${at}\n`, 'bank')
+    const { wrong } = await imported(reviews, `trans_num,verdict,at\ntrans-1,fraud,${at}\n`, 'bank')
     expect(wrong).toBe(time === undefined ? 1 : 0)
     expect(sql('SELECT reviewed_at AS at FROM predictions')).toEqual([{ at: time ?? null }])
   })
   test('from elsewhere hold no card number, whatever they came with, and a time that is none is said', async () => {
     const { reviews, sql } = await openRows([prediction(1)])
     const text = `trans_num,verdict,note,reviewer\ntrans-1,fraud,"card 4992346398065154184,\n\u202e gone",4992 3463 9806 5154 184\n`
-    expect((await importLabels(reviews, text, 'bank')).wrong).toBe(0)
+    expect((await imported(reviews, text, 'bank')).wrong).toBe(0)
     expect(sql('SELECT note, reviewer FROM reviews')).toEqual([{ note: 'card …4184, gone', reviewer: '…4184' }])
-    const lines = (await importLabels(reviews, 'trans_num,verdict,event_time\ntrans-1,fraud,abc\n', 'bank')).lines
-    expect(lines[1]).toMatch(/^line 2: wants .*event_time/)
+    const lines = (await imported(reviews, 'trans_num,verdict,event_time\ntrans-1,fraud,abc\n', 'bank')).lines
+    expect(lines[0]).toMatch(/^line 2: wants .*event_time/)
   })
 })
 
@@ -235,7 +244,7 @@ test('as commands: alarms lists, label imports and prints, export writes a file 
   writeFileSync(dir.file('labels.csv'), 'trans_num,verdict\ntrans-1,fraud\ntrans-9,fraud\n')
   expect(await run('label', 'import', 'labels.csv')).toEqual({
     code: 1,
-    text: '1 verdict in the database\ntrans-9: is not in the database\n',
+    text: 'trans-9: is not in the database\n1 verdict in the database\n',
   })
   expect((await run('label', 'export')).text).toContain('trans-1,1767323046678,fraud,0,import,import,\n')
   expect((await run('export', '--validated', '--into', 'out.csv')).code).toBe(0)

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { csvLine, defuse } from '../../src/io/csv.ts'
+import { BadCsv, csvLine, csvRows, defuse } from '../../src/io/csv.ts'
 import { LONG_CARD } from '../rows.ts'
 
 /** One line of RFC 4180, read character by character. */
@@ -32,6 +32,45 @@ test('a line is read back cell by cell, whatever is in the cells', () => {
       expect(readLine(csvLine(cells))).toEqual(cells)
     }),
   )
+})
+
+test('rows are read as they come, wherever they are cut, with any end of a line', async () => {
+  const cell = fc.string({ unit: fc.constantFrom(...'",\r\n\' aé') })
+  const rows = fc.array(fc.array(cell, { minLength: 1, maxLength: 4 }), { maxLength: 6 })
+  const end = fc.constantFrom('\n', '\r\n', '\r', '\n\n')
+  await fc.assert(
+    fc.asyncProperty(rows, end, fc.array(fc.nat(20)), async (rows, end, cuts) => {
+      let text = `\ufeff${rows.map((row) => csvLine(row).replace(/\n$/, end)).join('')}`
+      const pieces = cuts.map((cut) => {
+        const piece = text.slice(0, cut)
+        text = text.slice(cut)
+        return piece
+      })
+      const read = (await Array.fromAsync(csvRows([...pieces, text]))).flat()
+      expect(read).toEqual(rows.filter((row) => row.length > 1 || row[0] !== ''))
+    }),
+  )
+})
+test('where it is no CSV it says so, after the rows before, and keeps no more than a row', async () => {
+  const rows: string[][] = []
+  async function until(pieces: Iterable<string>) {
+    for await (const some of csvRows(pieces)) rows.push(...some)
+  }
+  await expect(until(['a,b\n1,"2', '"x\n3,4\n'])).rejects.toEqual(
+    new BadCsv('line 2 of the CSV has a quote where none can be'),
+  )
+  expect(rows).toEqual([['a', 'b']])
+  for (const [piece, what] of [
+    ['x'.repeat(1000), 'has more than 1,000,000 characters'],
+    ['"'.padEnd(1000), 'has a quote where none can be'],
+  ] as const) {
+    let read = 0
+    function* endless() {
+      for (; ; read += piece.length) yield read === 0 ? `a,b\n${piece}` : piece.replace('"', ' ')
+    }
+    await expect(until(endless())).rejects.toThrow(`line 2 of the CSV ${what}`)
+    expect(read).toBeLessThan(1_100_000)
+  }
 })
 
 test.for<[unknown, string]>([

@@ -1,5 +1,6 @@
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { Store } from '../../src/record/store.ts'
+import { importLabels } from '../../src/review/labels.ts'
 import { type Case, idOf, type Reviews, type Saying, seenOf, verdictOf } from '../../src/review/reviews.ts'
 import type { Prediction } from '../../src/transaction.ts'
 import { LONG_CARD, prediction } from '../rows.ts'
@@ -350,6 +351,46 @@ export function reviewSuite(database: string, makePlace: () => Promise<Place>) {
       await expect(reviews.say([saying(fraud(9))])).resolves.toEqual([
         { missing: { trans_num: 'trans-9', event_time: fraud(9).event_time } },
       ])
+    })
+
+    test('labels of thousands of lines are taken as they come: what is unknown is told, what is repeated counts once', async () => {
+      const rows = Array.from({ length: 1000 }, (_, n) => fraud(n))
+      const { reviews, sql } = await start(rows)
+      // Four lines of a payment follow each other; the last 250 payments are unknown.
+      const of = (n: number) => ['fraud,2026-01-20', 'fraud,2026-01-20', 'legit,2026-01-21', 'fraud,2026-01-20'][n % 4]
+      const line = (n: number) => `trans-${Math.floor(n / 4)},${of(n)}\r\n`
+      const text = `trans_num,verdict,at\r\n${Array.from({ length: 5000 }, (_, n) => line(n)).join('')}`
+      for (let again = 0; again < 2; again++) {
+        let [read, readBefore] = [0, 0] // of it, when the first verdict counts
+        function* pieces() {
+          for (; read < text.length; read += 777) yield text.slice(read, read + 777)
+        }
+        const say: Reviews['say'] = (sayings) => {
+          readBefore ||= read
+          return reviews.say(sayings)
+        }
+        const told: string[] = []
+        const seen: [lines: number, verdicts: number][] = []
+        const counted = await importLabels({ ...reviews, say }, pieces(), {
+          reviewer: 'bank',
+          tell: (line) => void told.push(line),
+          progress: (...far) => void seen.push(far),
+        })
+        expect(counted).toEqual({ verdicts: 4000, wrong: 1000 })
+        expect(told).toEqual(
+          Array.from({ length: 1000 }, (_, n) => `trans-${1000 + Math.floor(n / 4)}: is not in the database`),
+        )
+        expect(readBefore).toBeLessThan(text.length / 4)
+        expect(seen.at(-1)).toEqual([5000, 4000])
+        expect(await sql('SELECT count(*) AS n, count(DISTINCT trans_num) AS of FROM reviews')).toEqual([
+          { n: 2000n, of: 1000n },
+        ])
+        expect(await sql('SELECT DISTINCT fraud_confirmed, reviewed_at, reviewed_by FROM predictions')).toEqual([
+          { fraud_confirmed: 0n, reviewed_at: BigInt(Date.UTC(2026, 0, 21)), reviewed_by: 'bank' },
+        ])
+      }
+      const trail = (await reviews.find(idOf(rows[7]!)))!.trail
+      expect(trail.map(({ verdict }) => verdict)).toEqual(['fraud', 'legit'])
     })
 
     test('of twenty at a time one counts', async () => {
