@@ -1,29 +1,3 @@
-test('a position alone may wait for another commit to go with, but not while an alarm is under way', async () => {
-  await using w = await world([prediction(1)], ({ verb }) => (verb === 'dot' ? hang : undefined))
-  const noted: (Notes | undefined)[] = []
-  const wrap = reading(async (next) => {
-    const batch = await next()
-    return {
-      ...batch,
-      commit(count, writes, notes) {
-        noted.push(notes)
-        return batch.commit(count, writes, notes)
-      },
-    }
-  })
-  await using worker = await w.worker({ wrap, afterStop: 100 })
-  await waitFor('the first position, which has notes', () => noted.length === 1)
-  await worker.topics.append({ predictions: [prediction(4)] })
-  await waitFor('a position alone', () => noted.length === 2)
-  expect(noted[1]).toBeUndefined()
-  await worker.topics.append({ predictions: [fraud(2)] })
-  await waitFor('the mail', () => w.fake.seen.length === 1)
-  const before = noted.length
-  await worker.topics.append({ predictions: [prediction(3)] })
-  await waitFor('the position behind it', () => noted.length > before)
-  expect(noted.at(-1)).toEqual({})
-})
-
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, test } from 'vitest'
 import { alertStage } from '../../src/alert/deliver.ts'
@@ -152,6 +126,32 @@ const about =
   (trans_num: string, reply: Reply) =>
   ({ verb, raw }: Asked): Reply | undefined =>
     verb === 'dot' && transNum(raw) === trans_num ? reply : undefined
+
+test('a position alone may wait for another commit to go with, but not while an alarm is under way', async () => {
+  await using w = await world([prediction(1)], ({ verb }) => (verb === 'dot' ? hang : undefined))
+  const noted: (Notes | undefined)[] = []
+  const wrap = reading(async (next) => {
+    const batch = await next()
+    return {
+      ...batch,
+      commit(count, writes, notes) {
+        noted.push(notes)
+        return batch.commit(count, writes, notes)
+      },
+    }
+  })
+  await using worker = await w.worker({ wrap, afterStop: 100 })
+  await waitFor('the first position, which has notes', () => noted.length === 1)
+  await worker.topics.append({ predictions: [prediction(4)] })
+  await waitFor('a position alone', () => noted.length === 2)
+  expect(noted[1]).toBeUndefined()
+  await worker.topics.append({ predictions: [fraud(2)] })
+  await waitFor('the mail', () => w.fake.seen.length === 1)
+  const before = noted.length
+  await worker.topics.append({ predictions: [prediction(3)] })
+  await waitFor('the position behind it', () => noted.length > before)
+  expect(noted.at(-1)).toEqual({})
+})
 
 describe.concurrent('each fraud', () => {
   test('is mailed once, an honest transaction never', async () => {
